@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/diagnostics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace ferrule {
+namespace {
+
+struct Colors {
+  const char *error, *warning, *note, *gutter, *help, *off;
+};
+constexpr Colors kPlain = {"", "", "", "", "", ""};
+constexpr Colors kAnsi = {"\033[1;31m", "\033[1;33m", "\033[1;36m",
+                          "\033[34m",   "\033[32m",   "\033[0m"};
+
+const char* Paint(const Colors& colors, Level level) {
+  return level == Level::kError     ? colors.error
+         : level == Level::kWarning ? colors.warning
+                                    : colors.note;
+}
+
+size_t CodePoints(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// The line of `at` with carets under its range; nothing when no text is known.
+std::string Snippet(const Location& at, std::string_view label, char mark, size_t gutter,
+                    const Colors& colors, const char* paint) {
+  if (!at.source || at.line < 1) return {};
+  const std::string line = Printable(at.source->Line(at.line));
+  const size_t width = CodePoints(line);
+  const size_t column = std::min(static_cast<size_t>(std::max(at.column, 1)), width + 1);
+  const size_t end = std::clamp(static_cast<size_t>(std::max(at.end_column, at.column + 1)),
+                                column + 1, std::max(width, column) + 1);
+  std::string out = fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
+  out += fmt::format("{}{:>{}} |{} {}{}{}", colors.gutter, "", gutter, colors.off,
+                     std::string(column - 1, ' '), paint, std::string(end - column, mark));
+  if (!label.empty()) out += fmt::format(" {}", label);
+  return out + colors.off + "\n";
+}
+
+}  // namespace
+
+const std::vector<CodeInfo>& AllCodes() {
+  static const std::vector<CodeInfo> codes = {
+#define FERRULE_CODE(number, name, slug, level, blame, title, text) \
+  {Code::name, slug, level, blame, title, text},
+#include "engine/codes.def"
+#undef FERRULE_CODE
+  };
+  return codes;
+}
+
+const CodeInfo& Info(Code code) {
+  const auto& codes = AllCodes();  // ascending, so that a binary search finds every enumerator
+  return *std::lower_bound(codes.begin(), codes.end(), code,
+                           [](const CodeInfo& info, Code c) { return info.code < c; });
+}
+
+std::string CodeName(Code code) { return fmt::format("FR{:03}", static_cast<int>(code)); }
+
+std::string_view LevelName(Level level) {
+  return level == Level::kError ? "error" : level == Level::kWarning ? "warning" : "note";
+}
+
+Finding::Finding(Code c, std::string text, Location where)
+    : code(c), level(Info(c).level), message(std::move(text)), at(std::move(where)) {}
+
+Finding& Finding::Fact(std::string key, std::string text) {
+  facts.emplace_back(std::move(key), std::move(text));
+  return *this;
+}
+
+Finding& Finding::Help(std::string text) {
+  help = std::move(text);
+  return *this;
+}
+
+Finding& Finding::Mark(Location where, std::string text) {
+  labels.push_back({std::move(where), std::move(text)});
+  return *this;
+}
+
+Finding& Diagnostics::Add(Finding finding) {
+  const size_t seen = ++counts_[static_cast<size_t>(finding.level)];
+  if (finding.level == Level::kError)
+    exit_code_ = std::max(exit_code_, static_cast<int>(Info(finding.code).blame));
+  if (seen <= kMaxKept) {
+    findings_.push_back(std::move(finding));
+    return findings_.back();
+  }
+  scratch_.clear();
+  scratch_.push_back(std::move(finding));
+  return scratch_.back();
+}
+
+Finding& Diagnostics::Add(Code code, std::string message, Location at) {
+  return Add(Finding(code, std::move(message), std::move(at)));
+}
+
+void Diagnostics::Append(const Diagnostics& other) {
+  for (const Finding& finding : other.findings_) Add(finding);
+  size_t kept[3] = {0, 0, 0};
+  for (const Finding& finding : other.findings_) ++kept[static_cast<size_t>(finding.level)];
+  for (size_t i = 0; i < 3; ++i) counts_[i] += other.counts_[i] - kept[i];
+  exit_code_ = std::max(exit_code_, other.exit_code_);
+}
+
+size_t Diagnostics::dropped() const {
+  return counts_[0] + counts_[1] + counts_[2] - findings_.size();
+}
+
+std::string ToHuman(const Finding& finding, bool color) {
+  const Colors& colors = color ? kAnsi : kPlain;
+  std::string out = fmt::format("{}{}[{}]{}: {}\n", Paint(colors, finding.level),
+                                LevelName(finding.level), CodeName(finding.code), colors.off,
+                                finding.message);
+  size_t gutter = finding.at.line > 0 ? std::to_string(finding.at.line).size() : 1;
+  for (const Label& label : finding.labels)
+    gutter = std::max(gutter, std::to_string(std::max(1, label.at.line)).size());
+  if (!finding.at.path.empty()) {
+    out += fmt::format("{:>{}}--> {}\n", "", gutter, finding.at.ToString());
+    if (finding.at.source && finding.at.line > 0)
+      out += fmt::format("{}{:>{}} |{}\n", colors.gutter, "", gutter, colors.off);
+    out += Snippet(finding.at, "", '^', gutter, colors, Paint(colors, finding.level));
+  }
+  for (const Label& label : finding.labels) {
+    const std::string snippet = Snippet(label.at, label.text, '-', gutter, colors, colors.gutter);
+    if (label.at.path != finding.at.path || snippet.empty())
+      out += fmt::format("{:>{}}::: {}{}\n", "", gutter, label.at.ToString(),
+                         snippet.empty() ? ": " + label.text : "");
+    out += snippet;
+  }
+  size_t width = 0;
+  for (const auto& [key, text] : finding.facts) width = std::max(width, key.size() + 1);
+  for (const auto& [key, text] : finding.facts)
+    out += fmt::format("{:>{}} = {:<{}} {}\n", "", gutter, key + ":", width, text);
+  if (!finding.help.empty())
+    out += fmt::format("{}help{}: {}\n", colors.help, colors.off, finding.help);
+  return out;
+}
+
+std::string ToShort(const Finding& finding) {
+  const std::string place = finding.at.ToString();
+  return fmt::format("{}{}{}[{}]: {}\n", place, place.empty() ? "" : ": ",
+                     LevelName(finding.level), CodeName(finding.code), finding.message);
+}
+
+std::string ToHuman(const Diagnostics& diagnostics, bool color) {
+  std::string out;
+  for (const Finding& finding : diagnostics.findings()) out += ToHuman(finding, color) + "\n";
+  if (diagnostics.dropped() > 0)
+    out += fmt::format("… and {} more findings of the same kinds\n", diagnostics.dropped());
+  return out;
+}
+
+Error ToError(const Diagnostics& diagnostics) {
+  Error error;
+  error.blame = static_cast<Blame>(std::max(1, diagnostics.ExitCode()));
+  error.message = ToHuman(diagnostics, false);
+  return error;
+}
+
+}  // namespace ferrule
