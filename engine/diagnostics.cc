@@ -35,7 +35,8 @@ std::string Snippet(const Location& at, std::string_view label, char mark, size_
   const size_t column = std::min(static_cast<size_t>(std::max(at.column, 1)), width + 1);
   const size_t end = std::clamp(static_cast<size_t>(std::max(at.end_column, at.column + 1)),
                                 column + 1, std::max(width, column) + 1);
-  std::string out = fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
+  std::string out =
+      fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
   out += fmt::format("{}{:>{}} |{} {}{}{}", colors.gutter, "", gutter, colors.off,
                      std::string(column - 1, ' '), paint, std::string(end - column, mark));
   if (!label.empty()) out += fmt::format(" {}", label);
@@ -115,9 +116,9 @@ size_t Diagnostics::dropped() const {
 
 std::string ToHuman(const Finding& finding, bool color) {
   const Colors& colors = color ? kAnsi : kPlain;
-  std::string out = fmt::format("{}{}[{}]{}: {}\n", Paint(colors, finding.level),
-                                LevelName(finding.level), CodeName(finding.code), colors.off,
-                                finding.message);
+  std::string out =
+      fmt::format("{}{}[{}]{}: {}\n", Paint(colors, finding.level), LevelName(finding.level),
+                  CodeName(finding.code), colors.off, finding.message);
   size_t gutter = finding.at.line > 0 ? std::to_string(finding.at.line).size() : 1;
   for (const Label& label : finding.labels)
     gutter = std::max(gutter, std::to_string(std::max(1, label.at.line)).size());
@@ -145,8 +146,8 @@ std::string ToHuman(const Finding& finding, bool color) {
 
 std::string ToShort(const Finding& finding) {
   const std::string place = finding.at.ToString();
-  return fmt::format("{}{}{}[{}]: {}\n", place, place.empty() ? "" : ": ",
-                     LevelName(finding.level), CodeName(finding.code), finding.message);
+  return fmt::format("{}{}{}[{}]: {}\n", place, place.empty() ? "" : ": ", LevelName(finding.level),
+                     CodeName(finding.code), finding.message);
 }
 
 std::string ToHuman(const Diagnostics& diagnostics, bool color) {
