@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module tree of a rule file, one mapping after the other. Used by rule_file.cc.
+#pragma once
+
+#include <string_view>
+
+#include "engine/rule_file.h"
+
+namespace ferrule {
+
+// A scalar expression or a list of them.
+bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view what, Dim* dim);
+
+// The value of a key of the tree: a subtree, a use of a shape, or a leaf. `what` names the key.
+bool ParseRuleNode(const YamlReader& reader, const YamlNode& node, std::string_view what,
+                   RuleNode* out);
+
+}  // namespace ferrule
