@@ -22,8 +22,8 @@ bool Checkpoint::ReadBytes(const Tensor& tensor, uint64_t offset, size_t size, v
   const uint64_t available = tensor.end - tensor.begin;
   if (!has_weights || offset > available || size > available - offset) {
     diagnostics->Add(Code::kInternal,
-                     fmt::format("bytes {} to {} of {} were asked for, which has {}", offset,
-                                 offset + size, Quoted(tensor.name), available),
+                     fmt::format("{} bytes of {} were asked for from byte {} on; it has {}", size,
+                                 Quoted(tensor.name), offset, available),
                      at);
     return false;
   }

@@ -13,6 +13,8 @@
 namespace ferrule {
 namespace {
 
+std::string Bytes(uint64_t n) { return fmt::format("{} byte{}", n, n == 1 ? "" : "s"); }
+
 class HeaderReader {
  public:
   HeaderReader(const std::string& path, std::string_view json, TensorTable* table,
@@ -192,9 +194,9 @@ class HeaderReader {
       return Refuse(size.code, fmt::format("{}: {}", Quoted(name), size.problem), name);
     if (size.bytes == tensor.end - tensor.begin) return true;
     return Refuse(Code::kBadOffsets,
-                  fmt::format("{} has {} bytes of data, but {} of shape {} needs {}", Quoted(name),
-                              tensor.end - tensor.begin, DTypeName(tensor.dtype), ShapeText(shape),
-                              size.bytes),
+                  fmt::format("{} has {} of data, but {} of shape {} needs {}", Quoted(name),
+                              Bytes(tensor.end - tensor.begin), DTypeName(tensor.dtype),
+                              ShapeText(shape), size.bytes),
                   name);
   }
 
@@ -236,16 +238,15 @@ class HeaderReader {
           tensor.name);
     const std::string where = previous ? "between " + Quoted(previous->name) + " and " : "before ";
     return Refuse(Code::kBadOffsets,
-                  fmt::format("{} bytes {}{} belong to no tensor", tensor.begin - expected, where,
-                              Quoted(tensor.name)),
+                  fmt::format("{} {}{} that no tensor claims", Bytes(tensor.begin - expected),
+                              where, Quoted(tensor.name)),
                   tensor.name);
   }
 
   bool WrongEnd(uint64_t expected, uint64_t data_begin, uint64_t data_size) {
     if (expected < data_size)
-      return Refuse(
-          Code::kBadOffsets,
-          fmt::format("{} bytes after the last tensor belong to no tensor", data_size - expected));
+      return Refuse(Code::kBadOffsets,
+                    Bytes(data_size - expected) + " after the last tensor that no tensor claims");
     Refuse(Code::kBadOffsets,
            fmt::format("the file is cut short: it has {} bytes, its tensors need {} more",
                        data_begin + data_size, expected - data_size));

@@ -177,10 +177,10 @@ class CheckpointReader {
     }
     if (!missing.empty()) {
       Finding& finding = diagnostics_->Add(std::move(missing[0]));
-      if (out_.files.size() > 1)
+      if (missing.size() > 1)
         finding.Fact("found", fmt::format("{} of {} files of the index are missing", missing.size(),
                                           out_.files.size()));
-      finding.Help("complete the download; only the files of the index are read");
+      finding.Help("complete the download, or fetch it again");
     }
     out_.has_headers = out_.has_weights = good && missing.empty();
     return out_.has_headers;
