@@ -285,7 +285,7 @@ class HeaderReader {
   JsonScan scan_;
   size_t first_ = 0;
   DType last_dtype_ = DType::kBool;
-  std::string_view last_dtype_name_;
+  std::string_view last_dtype_name_ = DTypeName(DType::kBool);  // most entries repeat it
   Finding* finding_ = nullptr;
 };
 

@@ -174,8 +174,10 @@ std::string JsonValue::ToString() const {
       return fmt::format("{}", *AsInt());
     case JsonKind::kUint:
       return fmt::format("{}", *AsUint());
-    case JsonKind::kDouble:
-      return fmt::format("{:#}", *AsNumber());
+    case JsonKind::kDouble: {
+      const std::string text = fmt::format("{}", *AsNumber());
+      return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+    }
     case JsonKind::kString:
       return JsonText(document_->nodes[node_].text);
     case JsonKind::kArray:

@@ -144,6 +144,8 @@ TEST_CASE("case 82: only spaces may follow") {
 TEST_CASE("case 83: an unknown dtype") {
   CHECK(Entry("\"F7\"", "[1]") ==
         "D/f#/t: error[FR710]: `t` has dtype `F7`, which safetensors does not have");
+  CHECK(Entry("\"\"", "[0]", "[0,0]", 0) ==
+        "D/f#/t: error[FR710]: `t` has dtype ``, which safetensors does not have");
   CHECK(Entry("\"f32\"", "[1]") ==
         "D/f#/t: error[FR710]: `t` has dtype `f32`, which safetensors does not have");
   CHECK(Entry("\"\\u001b[2J\"", "[1]") ==
