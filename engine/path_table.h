@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names with numbers taken out: however large a model, it has fewer than a few hundred templates.
+//
+//   "model.layers.3.mlp.experts.17.gate_proj"  →  "model.layers.#.mlp.experts.#.gate_proj" + {3, 17}
+//
+// A segment is a number when it is 0, or a digit 1-9 and at most eight more digits; `007` and
+// `4294967296` stay text, so that two names never fall together.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ferrule {
+
+inline constexpr size_t kMaxName = 1024;
+inline constexpr size_t kMaxSegments = 32;
+
+struct NormalName {
+  char text[kMaxName + kMaxSegments];
+  uint32_t size = 0;
+  uint32_t count = 0;
+  int32_t numbers[kMaxSegments];
+  std::string_view view() const { return {text, size}; }
+};
+
+// False when the name is longer than kMaxName or has more than kMaxSegments segments.
+bool Normalise(std::string_view name, NormalName* out);
+// The opposite: every '#' that is a whole segment replaced by the next number.
+std::string Concrete(std::string_view normal, std::span<const int32_t> numbers);
+
+// Names → values (non-negative), looked up by template and numbers. Build: Add every name, then
+// Seal. After Seal immutable and safe to read from many threads.
+class PathTable {
+ public:
+  struct Duplicate {
+    int32_t first, second;  // the values of the two equal names
+  };
+
+  // Template id of `name`; -1 when the name is over the limits.
+  int32_t Add(std::string_view name, int32_t value);
+  // The same with the name already taken apart.
+  int32_t Add(std::string_view normal, std::span<const int32_t> numbers, int32_t value);
+  // Builds the look-up. Equal names: the first stays, all others are returned.
+  std::vector<Duplicate> Seal();
+
+  // Template id of a normalised name, -1 when there is none.
+  int32_t Find(std::string_view normal) const;
+  // Value of the name with this template and these numbers, -1 when there is none.
+  int32_t At(int32_t id, std::span<const int32_t> numbers) const;
+  int32_t At(std::string_view name) const;
+
+  size_t templates() const { return entries_.size(); }
+  std::string_view Text(int32_t id) const { return entries_[static_cast<size_t>(id)].text; }
+  size_t Count(int32_t id) const { return entries_[static_cast<size_t>(id)].values.size(); }
+  // The value and numbers of the i-th name of a template, in the order of Add.
+  int32_t Value(int32_t id, size_t i) const { return entries_[static_cast<size_t>(id)].values[i]; }
+  std::span<const int32_t> Numbers(int32_t id, size_t i) const;
+
+ private:
+  struct Entry {
+    std::string text;
+    uint64_t hash = 0;
+    uint32_t dims = 0;
+    std::vector<int32_t> numbers;  // dims per name
+    std::vector<int32_t> values;
+    // After Seal: a dense box over the ranges of the numbers, or a hash table when the box would
+    // be mostly empty.
+    std::vector<int32_t> low, extent, cells;
+    bool dense = true;
+  };
+  Entry* Intern(std::string_view normal);
+  void Grow();
+  int32_t Probe(const Entry& entry, std::span<const int32_t> numbers) const;
+
+  std::vector<Entry> entries_;
+  std::vector<int32_t> slots_;  // open addressing over entries_
+  int32_t last_ = -1;           // names come in runs of one template
+};
+
+uint64_t HashBytes(std::string_view bytes);
+
+}  // namespace ferrule

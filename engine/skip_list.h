@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A list of names compiled under a dialect: which entries name a module? The only user of RE2.
+//
+// Used for skip lists and for targets. Plain entries are found by hashes of the path, of its
+// ancestors and of its last segments, so that the cost does not grow with the list; patterns by one
+// RE2::Set. Whole segments always: `mlp.gate` never names `mlp.gate_up_proj`, `layers.1` never
+// `layers.10`. Immutable after Compile and safe to use from many threads.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/dialect.h"
+
+namespace ferrule {
+
+struct ListEntry {
+  std::string text;  // as written
+  Location at;
+};
+
+// A declared rename of roots: whole leading segments `from` are read as `to`.
+using Renames = std::vector<std::pair<std::string, std::string>>;
+
+struct Hit {
+  int entry = -1;  // index in the list; -1: nothing matched
+  Primitive how = Primitive::kExact;
+  explicit operator bool() const { return entry >= 0; }
+};
+
+class SkipList {
+ public:
+  // Limits for patterns; beyond them FR203.
+  static constexpr size_t kMaxPattern = 512;
+  static constexpr size_t kMaxPatterns = 64;
+  static constexpr int kMaxProgram = 2000;
+  static constexpr int kMaxWildcards = 2;
+
+  SkipList();
+  ~SkipList();
+  SkipList(SkipList&&) noexcept;
+  SkipList& operator=(SkipList&&) noexcept;
+
+  // Entries are stripped as the dialect says and renamed. Findings for patterns that RE2 cannot
+  // express, that Python reads otherwise, that cost too much, or that a plain dialect does not have.
+  static std::optional<SkipList> Compile(const Dialect& dialect, std::vector<ListEntry> entries,
+                                         const Renames& renames, Diagnostics* out);
+
+  size_t size() const;
+  const ListEntry& entry(size_t i) const;
+  // The entry as it is compared: stripped and renamed; of a pattern, the regular expression.
+  const std::string& name(size_t i) const;
+  bool is_pattern(size_t i) const;
+  bool has_patterns() const;
+
+  // The best entry that names the module `path`: exact before ancestor before last segments before
+  // patterns before class; among equals the first of the list.
+  Hit Match(std::string_view path) const;
+  // Without patterns and classes: for fused names, which patterns must not catch by accident.
+  Hit MatchLiteral(std::string_view path) const;
+  // Every entry that names `path`, appended to `hits`.
+  void MatchAll(std::string_view path, std::vector<Hit>* hits) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ferrule

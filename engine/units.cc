@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/units.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace ferrule {
+namespace {
+
+// Names bound on the way down, then dims of the rule file, then config.json.
+class TreeScope : public Scope {
+ public:
+  TreeScope(const RuleFile& file, const ConfigScope& config) : config_(config) {
+    for (const auto& [name, dim] : file.dims) dims_.emplace(name, &dim);
+  }
+
+  void Push(std::string_view name, int64_t value) { local_.emplace_back(name, value); }
+  void Pop(size_t size) { local_.resize(size); }
+  size_t size() const { return local_.size(); }
+
+  Answer Evaluate(const Dim& dim) const {
+    Answer first;
+    for (const Expr& expr : dim.alternatives) {
+      Answer answer = expr.Evaluate(*this);
+      if (answer.outcome != Answer::Outcome::kUnanswerable) return answer;
+      if (first.ok()) first = std::move(answer);
+    }
+    return first;
+  }
+
+  Answer Lookup(std::string_view name) const override {
+    for (size_t i = local_.size(); i-- > 0;)
+      if (local_[i].first == name) {
+        used_local_ = true;
+        return Answer::Int(local_[i].second);
+      }
+    const auto dim = dims_.find(name);
+    if (dim == dims_.end()) return config_.Lookup(name);
+    const auto known = values_.find(name);
+    if (known != values_.end()) return known->second;
+    if (++depth_ > 32) return Answer::Fail(fmt::format("the dim `{}` refers to itself", name));
+    const bool before = used_local_;
+    used_local_ = false;
+    Answer answer = Evaluate(*dim->second);
+    --depth_;
+    // A dim that asks for no layer and no `with` has one value for the whole model.
+    if (!used_local_) values_.emplace(name, answer);
+    used_local_ = used_local_ || before;
+    return answer;
+  }
+  Answer Index(std::string_view name, int64_t index) const override {
+    return config_.Index(name, index);
+  }
+  bool Has(std::string_view name) const override { return config_.Has(name); }
+
+ private:
+  const ConfigScope& config_;
+  std::unordered_map<std::string_view, const Dim*> dims_;
+  std::vector<std::pair<std::string_view, int64_t>> local_;
+  mutable std::unordered_map<std::string_view, Answer> values_;
+  mutable int depth_ = 0;
+  mutable bool used_local_ = false;
+};
+
+// Whether anything below a node depends on the value of the placeholder `index`, or would have to be
+// decided anew for each of its values.
+bool DependsOn(const RuleFile& file, const RuleNode& node, std::string_view index) {
+  const auto dim = [&](const std::optional<Dim>& d) { return d && d->Uses(index); };
+  const auto when = [&](const std::optional<When>& w) {
+    if (!w) return false;
+    for (const auto& [name, condition] : file.conditions)
+      if (name == w->condition) return condition.Uses(index);
+    return true;
+  };
+  for (const Segment& segment : node.segments)
+    if (segment.placeholder && segment.text != index) return true;
+  if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when))
+    return true;
+  if (dim(node.rows) || dim(node.per) || dim(node.in) || dim(node.stack) || dim(node.groups))
+    return true;
+  for (const SliceRule& slice : node.slices)
+    if (slice.rows.Uses(index) || dim(slice.per)) return true;
+  for (const Dim& d : node.dims)
+    if (d.Uses(index)) return true;
+  for (const auto& [name, d] : node.with)
+    if (d.Uses(index)) return true;
+  for (const RuleNode& child : node.children)
+    if (DependsOn(file, child, index)) return true;
+  if (node.kind == NodeKind::kUse)
+    for (const auto& [name, shape] : file.shapes)
+      if (name == node.use) return DependsOn(file, shape, index);
+  return false;
+}
+
+struct Where {  // the place in the tree that is being evaluated
+  std::string path;
+  std::vector<int32_t> numbers;
+  std::vector<std::string> index;
+  int range = -1;
+  int32_t count = 1;
+  int32_t container = -1;
+  Quantize quantize = Quantize::kDefault;
+};
+
+class Walker {
+ public:
+  Walker(const RuleFile& file, const UnitsOptions& options, Diagnostics* out)
+      : file_(file), options_(options), out_(out), scope_(file, options.config) {
+    for (const auto& [name, condition] : file.conditions) conditions_.emplace(name, &condition);
+    for (const auto& [name, shape] : file.shapes) shapes_.emplace(name, &shape);
+    for (const IndexRule& index : file.indices) indices_.emplace(index.name, &index);
+  }
+
+  std::optional<Units> Run() {
+    Node(file_.root, Where());
+    if (failed_) return std::nullopt;
+    return std::move(units_);
+  }
+
+ private:
+  void Fail(Code code, std::string message, const YamlPlace& place) {
+    failed_ = true;
+    if (!reported_.emplace(place.line * 4096 + place.column, 0).second) return;
+    out_->Add(code, std::move(message), file_.At(place))
+        .Fact("config", options_.config_at.ToString());
+  }
+
+  bool Value(const Dim& dim, std::string_view what, ExprValue* value) {
+    const Answer answer = scope_.Evaluate(dim);
+    if (answer.ok()) {
+      *value = answer.value;
+      return true;
+    }
+    if (answer.outcome == Answer::Outcome::kUnanswerable)
+      Fail(Code::kConfigLacks,
+           fmt::format("`{}` is {}, and config.json has no {}", what, Quoted(dim.Text()),
+                       Quoted(answer.why)),
+           dim.place);
+    else
+      Fail(Code::kBadExpression, fmt::format("`{}`: {}", what, answer.why), dim.place);
+    return false;
+  }
+
+  bool Size(const Dim& dim, std::string_view what, int64_t* size, int64_t least = 1) {
+    ExprValue value;
+    if (!Value(dim, what, &value)) return false;
+    if (value.kind != ExprValue::Kind::kInt) {
+      Fail(Code::kBadExpression, fmt::format("`{}` is {}, which is no integer", what, Quoted(dim.Text())),
+           dim.place);
+      return false;
+    }
+    *size = value.number;
+    if (*size >= least && *size <= kMaxSize) return true;
+    Fail(Code::kTooLarge,
+         fmt::format("`{}` is {} = {}; it must be between {} and 2^40", what, Quoted(dim.Text()),
+                     *size, least),
+         dim.place);
+    return false;
+  }
+
+  bool OptionalSize(const std::optional<Dim>& dim, std::string_view what, int64_t* size) {
+    return !dim || Size(*dim, what, size);
+  }
+
+  // Whether the condition holds; false also when it cannot be evaluated, which was then reported.
+  bool Holds(const std::optional<When>& when) {
+    if (!when) return true;
+    const auto at = conditions_.find(when->condition);
+    if (at == conditions_.end()) return false;  // reported by CheckRuleFile
+    ExprValue value;
+    if (!Value(*at->second, when->condition, &value)) return false;
+    if (value.kind != ExprValue::Kind::kBool) {
+      Fail(Code::kBadExpression,
+           fmt::format("the condition `{}` is neither true nor false", when->condition),
+           at->second->place);
+      return false;
+    }
+    return (value.number != 0) != when->negated;
+  }
+
+  void Node(const RuleNode& node, Where where) {
+    if (failed_ || !Holds(node.when)) return;
+    if (node.quantize != Quantize::kDefault) where.quantize = node.quantize;
+    Rename(node, &where);
+    if (node.kind == NodeKind::kUse) return Use(node, std::move(where));
+    if (node.kind != NodeKind::kTree) return Leaf(node, where);
+    for (const RuleNode& child : node.children) Child(node, child, where);
+    if (!node.either.empty()) Either(node, where);
+  }
+
+  void Rename(const RuleNode& node, Where* where) {
+    for (const NamedText& rename : node.renames) {
+      const bool active = rename.name == options_.model_type;
+      const std::string declared = where->path;
+      if (active) where->path = rename.text;
+      units_.aliases.emplace_back(where->path, active ? declared : rename.text);
+    }
+  }
+
+  void Use(const RuleNode& node, Where where) {
+    const auto shape = shapes_.find(node.use);
+    if (shape == shapes_.end()) return;  // reported by CheckRuleFile
+    const size_t size = scope_.size();
+    std::vector<std::pair<std::string_view, int64_t>> bound;
+    for (const auto& [name, dim] : node.with) {
+      int64_t value = 0;
+      if (!Size(dim, name, &value)) return;
+      bound.emplace_back(name, value);
+    }
+    for (const auto& [name, value] : bound) scope_.Push(name, value);
+    Node(*shape->second, std::move(where));
+    scope_.Pop(size);
+  }
+
+  // Appends the segments of `child` from `at` on and goes on below; loops over placeholders.
+  void Child(const RuleNode& parent, const RuleNode& child, Where where, size_t at = 0) {
+    if (at == child.segments.size()) {
+      if (child.kind == NodeKind::kFused) return Fused(parent, child, where);
+      return Node(child, std::move(where));
+    }
+    const Segment& segment = child.segments[at];
+    if (!where.path.empty()) where.path += '.';
+    NormalName literal;
+    if (!segment.placeholder) {
+      Normalise(segment.text, &literal);
+      where.path += literal.view();
+      if (literal.count > 0) {
+        where.numbers.push_back(literal.numbers[0]);
+        where.index.emplace_back();
+      }
+      return Child(parent, child, std::move(where), at + 1);
+    }
+    const auto index = indices_.find(segment.text);
+    if (index == indices_.end()) return;  // reported by CheckRuleFile
+    int64_t from = 0, count = 0;
+    if (index->second->from && !Size(*index->second->from, segment.text, &from, 0)) return;
+    if (!Size(index->second->count, segment.text, &count, 0)) return;
+    if (from + count > 999'999'999 || units_.modules + count > kMaxModules)
+      return Fail(Code::kTooLarge, fmt::format("`<{}>` has {} values; a model has at most {} modules",
+                                               segment.text, count, kMaxModules),
+                  index->second->place);
+    if (count == 0) return;
+    if (segment.text == "expert") {
+      where.container = static_cast<int32_t>(units_.containers.size());
+      std::string path = where.path;
+      if (!path.empty()) path.pop_back();  // the dot
+      units_.containers.push_back({path, where.numbers});
+    }
+    where.path += '#';
+    where.numbers.push_back(static_cast<int32_t>(from));
+    where.index.push_back(segment.text);
+    if (where.range < 0 && at + 1 == child.segments.size() && !Depends(child, segment.text)) {
+      where.range = static_cast<int>(where.numbers.size()) - 1;
+      where.count = static_cast<int32_t>(count);
+      const size_t size = scope_.size();
+      scope_.Push(segment.text, from);
+      Child(parent, child, std::move(where), at + 1);
+      scope_.Pop(size);
+      return;
+    }
+    for (int64_t i = 0; i < count && !failed_; ++i) {
+      where.numbers.back() = static_cast<int32_t>(from + i);
+      const size_t size = scope_.size();
+      scope_.Push(segment.text, from + i);
+      Child(parent, child, where, at + 1);
+      scope_.Pop(size);
+    }
+  }
+
+  bool Depends(const RuleNode& child, const std::string& index) {
+    const auto known = depends_.find(&child);
+    if (known != depends_.end()) return known->second;
+    RuleNode below = child;  // its own segments do not count
+    below.segments.clear();
+    const bool depends = DependsOn(file_, below, index);
+    depends_.emplace(&child, depends);
+    return depends;
+  }
+
+  Unit* Add(const RuleNode& node, const Where& where) {
+    Unit unit;
+    unit.node = &node;
+    unit.kind = node.kind;
+    unit.path = where.path;
+    unit.numbers = where.numbers;
+    unit.index = where.index;
+    unit.range = where.range;
+    unit.count = where.count;
+    unit.container = where.container;
+    unit.quantize = where.quantize;
+    unit.first = units_.modules;
+    if (units_.modules + int64_t{unit.count} > kMaxModules) {
+      Fail(Code::kTooLarge, fmt::format("the model has more than {} modules", kMaxModules),
+           node.place);
+      return nullptr;
+    }
+    units_.modules += unit.count;
+    units_.units.push_back(std::move(unit));
+    return &units_.units.back();
+  }
+
+  void Leaf(const RuleNode& node, const Where& where) {
+    Unit* unit = Add(node, where);
+    if (unit == nullptr) return;
+    unit->optional = node.optional;
+    unit->bias = node.bias && Holds(node.bias_when);
+    if (!IsLinear(node.kind)) {
+      for (const Dim& dim : node.dims) {
+        int64_t size = 0;
+        if (!Size(dim, "a dimension", &size)) return;
+        unit->shape.push_back(size);
+      }
+      return;
+    }
+    unit->same = !node.same_as.empty() && Holds(node.same_when);
+    if (!OptionalSize(node.per, "per", &unit->per) || !OptionalSize(node.stack, "stack", &unit->stack) ||
+        !OptionalSize(node.groups, "groups", &unit->groups) || !OptionalSize(node.in, "in", &unit->in))
+      return;
+    const int64_t times = std::max<int64_t>({1, unit->per, unit->groups});
+    if (node.kind == NodeKind::kRows) {
+      if (!Size(*node.rows, "rows", &unit->rows)) return;
+    } else {
+      for (const SliceRule& rule : node.slices) {
+        Slice slice{rule.name, 0, 0, rule.replicate};
+        if (!Size(rule.rows, rule.name, &slice.rows) ||
+            !OptionalSize(rule.per, "per", &slice.groups))
+          return;
+        if (slice.groups > 0) slice.rows *= slice.groups;
+        unit->rows += slice.rows;
+        slice.rows *= times;
+        unit->slices.push_back(std::move(slice));
+      }
+    }
+    if (unit->rows > kMaxSize / times)
+      return Fail(Code::kTooLarge, "a linear with more than 2^40 rows", node.place);
+    unit->rows *= times;
+  }
+
+  void Fused(const RuleNode& parent, const RuleNode& node, const Where& where) {
+    if (!Holds(node.when)) return;
+    std::vector<std::string> undeclared;
+    for (const NamedText& part : node.parts) {
+      const auto declared =
+          std::find_if(parent.children.begin(), parent.children.end(),
+                       [&](const RuleNode& child) { return PathText(child.segments) == part.name; });
+      if (declared == parent.children.end()) {
+        undeclared.push_back(part.name);
+        continue;
+      }
+      pending_.push_back({units_.units.size(), &*declared});
+    }
+    Unit* unit = Add(node, where);
+    if (unit == nullptr) return;
+    unit->undeclared = std::move(undeclared);
+  }
+
+  bool Stored(const RuleNode& node, Where where) {
+    if (node.when && !Holds(node.when)) return false;
+    if (node.kind == NodeKind::kUse) {
+      const auto shape = shapes_.find(node.use);
+      return shape != shapes_.end() && Stored(*shape->second, std::move(where));
+    }
+    if (node.kind == NodeKind::kFused) return false;
+    if (node.kind != NodeKind::kTree) return options_.stored->Has(where.path, where.numbers);
+    for (const RuleNode& child : node.children) {
+      Where below = where;
+      bool empty = false;
+      for (const Segment& segment : child.segments) {
+        if (!below.path.empty()) below.path += '.';
+        if (!segment.placeholder) {
+          NormalName literal;
+          Normalise(segment.text, &literal);
+          below.path += literal.view();
+          if (literal.count > 0) below.numbers.push_back(literal.numbers[0]);
+          continue;
+        }
+        const auto index = indices_.find(segment.text);
+        int64_t from = 0, count = 0;
+        if (index == indices_.end() ||
+            (index->second->from && !Size(*index->second->from, segment.text, &from, 0)) ||
+            !Size(index->second->count, segment.text, &count, 0) || count == 0) {
+          empty = true;
+          break;
+        }
+        below.path += '#';
+        below.numbers.push_back(static_cast<int32_t>(from));
+      }
+      if (!empty && Stored(child, std::move(below))) return true;
+    }
+    return std::any_of(node.either.begin(), node.either.end(),
+                       [&](const RuleNode& way) { return Stored(way, where); });
+  }
+
+  void Either(const RuleNode& node, const Where& where) {
+    std::vector<const RuleNode*> open;
+    for (const RuleNode& way : node.either)
+      if (Holds(way.when)) open.push_back(&way);
+    if (failed_) return;
+    const std::string path = Concrete(where.path, where.numbers);
+    if (open.empty())
+      return Fail(Code::kEitherNone,
+                  fmt::format("no condition of `either` holds at `{}`", path), node.either[0].place);
+    if (options_.stored == nullptr || open.size() == 1) return Node(*open[0], where);
+    std::vector<const RuleNode*> stored;
+    for (const RuleNode* way : open)
+      if (Stored(*way, where)) stored.push_back(way);
+    if (stored.size() == 1) return Node(*stored[0], where);
+    failed_ = true;
+    if (stored.empty()) {
+      out_->Add(Code::kEitherNone,
+                fmt::format("the checkpoint stores no alternative of `either` at `{}`", path),
+                file_.At(node.either[0].place));
+    } else {
+      out_->Add(Code::kEitherBoth,
+                fmt::format("the checkpoint stores tensors of two alternatives of `either` at `{}`",
+                            path),
+                file_.At(stored[0]->place))
+          .Mark(file_.At(stored[1]->place), "and of this one");
+    }
+  }
+
+ public:
+  struct Pending {
+    size_t fused;
+    const RuleNode* part;
+  };
+  // Parts are found when all units exist: same binding, path of the fused module's parent.
+  void ResolveParts(Units* units) const {
+    std::unordered_map<std::string, int32_t> by_path;
+    for (size_t i = 0; i < units->units.size(); ++i) {
+      const Unit& unit = units->units[i];
+      if (IsLinear(unit.kind)) by_path.emplace(unit.PathOf(0), static_cast<int32_t>(i));
+    }
+    for (const Pending& pending : pending_) {
+      Unit& fused = units->units[pending.fused];
+      const std::string own = PathText(fused.node->segments);
+      std::string path = fused.PathOf(0);
+      // A fused name has no placeholders of its own, so its key is the end of its path.
+      path.resize(path.size() - own.size());
+      const auto at = by_path.find(path + PathText(pending.part->segments));
+      if (at != by_path.end()) fused.parts.push_back(at->second);
+    }
+  }
+
+ private:
+  const RuleFile& file_;
+  const UnitsOptions& options_;
+  Diagnostics* out_;
+  TreeScope scope_;
+  Units units_;
+  bool failed_ = false;
+  std::vector<Pending> pending_;
+  std::unordered_map<std::string_view, const Dim*> conditions_;
+  std::unordered_map<std::string_view, const RuleNode*> shapes_;
+  std::unordered_map<std::string_view, const IndexRule*> indices_;
+  std::unordered_map<const RuleNode*, bool> depends_;
+  std::unordered_map<int, int> reported_;
+};
+
+}  // namespace
+
+std::vector<int32_t> Unit::NumbersOf(int32_t i) const {
+  std::vector<int32_t> out = numbers;
+  if (range >= 0) out[static_cast<size_t>(range)] += i;
+  return out;
+}
+
+std::string Unit::Display() const {
+  std::string out;
+  size_t next = 0;
+  for (const char c : path) {
+    if (c != '#' || next >= index.size()) {
+      out += c;
+    } else if (index[next].empty()) {
+      out += std::to_string(numbers[next++]);
+    } else {
+      out += "<" + index[next++] + ">";
+    }
+  }
+  return out;
+}
+
+StoredNames::StoredNames(const PathTable* table) : table_(table) {
+  if (table == nullptr) return;
+  for (int32_t id = 0; id < static_cast<int32_t>(table->templates()); ++id) {
+    const std::string_view text = table->Text(id);
+    const size_t dot = text.rfind('.');
+    if (dot == std::string_view::npos) continue;
+    below_[std::string(text.substr(0, dot))].emplace_back(text.substr(dot + 1), id);
+  }
+}
+
+const std::vector<std::pair<std::string_view, int32_t>>& StoredNames::Below(
+    std::string_view path) const {
+  static const std::vector<std::pair<std::string_view, int32_t>> kNone;
+  const auto at = below_.find(path);
+  return at == below_.end() ? kNone : at->second;
+}
+
+bool StoredNames::Has(std::string_view path, std::span<const int32_t> numbers) const {
+  if (table_->At(table_->Find(path), numbers) >= 0) return true;
+  for (const auto& [segment, id] : Below(path))
+    if (table_->At(id, numbers) >= 0) return true;
+  return false;
+}
+
+std::optional<Units> EvaluateUnits(const RuleFile& file, const UnitsOptions& options,
+                                   Diagnostics* out) {
+  Walker walker(file, options, out);
+  std::optional<Units> units = walker.Run();
+  if (units) walker.ResolveParts(&*units);
+  return units;
+}
+
+}  // namespace ferrule
