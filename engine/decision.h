@@ -78,6 +78,7 @@ struct Decisions {
   PathTable paths;                // of all modules, fused names included; value: module id
   std::vector<int32_t> unit_of;   // module id → unit
   bool has_headers = false;
+  std::vector<int32_t> dead;      // entries of the skip list that match nothing
 
   const Unit& UnitOf(int32_t module) const {
     return units.units[static_cast<size_t>(unit_of[static_cast<size_t>(module)])];
