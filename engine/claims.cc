@@ -236,6 +236,7 @@ class Claimer {
                               d_.quant.list_key),
                   list_.entry(entry).at);
       if (used_[entry] || (!list_.is_pattern(entry) && NamesSomething(name))) continue;
+      d_.dead.push_back(static_cast<int32_t>(entry));
       NormalName normal;
       const std::string key =
           !list_.is_pattern(entry) && Normalise(name, &normal) ? std::string(normal.view()) : name;

@@ -80,6 +80,7 @@ struct Decisions {
   bool has_headers = false;
   PathTable containers;                    // of experts; value: index in container_scheme
   std::vector<int8_t> container_scheme;    // what all linears below run as; kNoScheme: they differ
+  std::vector<int32_t> dead;      // entries of the skip list that match nothing
 
   // kNoScheme when there is no such container.
   int8_t ContainerScheme(std::string_view path) const {
