@@ -30,7 +30,9 @@ size_t CodePoints(std::string_view text) {
 std::string Snippet(const Location& at, std::string_view label, char mark, size_t gutter,
                     const Colors& colors, const char* paint) {
   if (!at.source || at.line < 1) return {};
-  const std::string line = Printable(at.source->Line(at.line));
+  std::string text(at.source->Line(at.line));
+  std::replace(text.begin(), text.end(), '\t', ' ');  // one column each
+  const std::string line = Printable(text);
   const size_t width = CodePoints(line);
   const size_t column = std::min(static_cast<size_t>(std::max(at.column, 1)), width + 1);
   const size_t end = std::clamp(static_cast<size_t>(std::max(at.end_column, at.column + 1)),

@@ -26,7 +26,9 @@ class ExprParser {
     expr_ = expr;
     const int root = Or(0);
     Skip();
-    if (root >= 0 && at_ < text_.size()) Fail("unexpected text after the expression");
+    if (root >= 0 && at_ < text_.size())
+      Fail(text_[at_] == '=' ? "unexpected `=`; two values are compared with `==`"
+                             : "unexpected text after the expression");
     if (!error_.empty()) {
       *error = error_;
       *column = static_cast<int>(error_at_);
