@@ -223,6 +223,11 @@ bool Expr::Uses(std::string_view name) const {
   });
 }
 
+bool Expr::Guards(std::string_view name) const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [&](const Node& node) { return node.op == Op::kHas && node.name == name; });
+}
+
 Answer Expr::Evaluate(const Scope& scope, int at) const {
   const Node& node = nodes_[static_cast<size_t>(at)];
   switch (node.op) {

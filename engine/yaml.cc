@@ -195,7 +195,7 @@ class Builder : public YAML::EventHandler {
 
   [[noreturn]] void BadKey(const YAML::Mark& mark) {
     Refuse(Code::kWrongType, "a key must be a text", mark, 1,
-           "quote a key that begins with `[`, `{` or `*`");
+           "quote a key that begins with `[`, `{` or `*`, or that is `~` or `null`");
   }
 
   void Put(const YAML::Mark& mark, YamlNode node) {
