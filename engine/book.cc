@@ -52,13 +52,34 @@ void AddRules(Book* book, std::shared_ptr<const RuleFile> file, bool wins, Diagn
     if (!wins) {
       out->Add(Code::kModelTypeTwice,
                fmt::format("the model_type {} is claimed by two files", Quoted(type)),
-               {nullptr, file->path, 0, 0, 0, ""})
-          .Fact("other", at->second->path);
+               file->At(file->yaml.root.Find("model_type")->place))
+          .Mark(at->second->At(at->second->yaml.root.Find("model_type")->place), "and by this one");
       continue;
     }
     at->second = file;
   }
   book->files.push_back(std::move(file));
+}
+
+// Reports a dialect whose name or method another file of the directory has.
+bool Unclaimed(const Dialects& others, const Dialect& dialect, Diagnostics* out) {
+  const auto twice = [&](const std::string& what, const char* key, const Dialect& other) {
+    const YamlNode& root = dialect.yaml.root;
+    const YamlNode* at = root.Find(key);
+    out->Add(Code::kDialectTwice, fmt::format("{} is claimed by two dialect files", what),
+             dialect.yaml.At(*at))
+        .Fact("other", other.yaml.source->path());
+    return false;
+  };
+  for (const auto& other : others) {
+    if (other->name == dialect.name)
+      return twice(fmt::format("the name {}", Quoted(dialect.name)), "dialect", *other);
+    for (const std::string& method : dialect.quant_methods)
+      if (std::find(other->quant_methods.begin(), other->quant_methods.end(), method) !=
+          other->quant_methods.end())
+        return twice(fmt::format("the quant_method {}", Quoted(method)), "claims", *other);
+  }
+  return true;
 }
 
 bool ReadRules(const std::string& path, const BookOptions& options, bool named, Book* book,
@@ -111,11 +132,14 @@ std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
     std::error_code error;
     if (!fs::is_directory(folder, error)) continue;
     if (!YamlFiles(folder, &dialects, out)) return std::nullopt;
+    Dialects here;
     for (const std::string& path : dialects) {
       std::optional<std::string> text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out);
       if (!text) continue;
       auto dialect = ParseDialect(path, std::move(*text), out);
-      if (!dialect) continue;
+      if (dialect && Unclaimed(here, *dialect, out)) here.push_back(std::move(dialect));
+    }
+    for (std::shared_ptr<const Dialect>& dialect : here) {
       const auto same = std::find_if(book.dialects.begin(), book.dialects.end(), [&](const auto& other) {
         return other->name == dialect->name;
       });
@@ -145,9 +169,13 @@ void CheckDiffers(const Book& book, const RuleFile& file, Diagnostics* out) {
   for (const auto& [sibling, place] : named) {
     const auto other = book.by_model_type.find(sibling);
     if (other == book.by_model_type.end()) {
+      std::vector<std::string> known;
+      for (const auto& [type, described] : book.by_model_type) known.push_back(type);
+      const std::string nearest = NearestName(sibling, known);
       out->Add(Code::kDiffersUnanswered,
                fmt::format("`differs` names {}, and no rule file describes it", Quoted(sibling)),
-               file.At(place));
+               file.At(place))
+          .Help(nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
       continue;
     }
     if (other->second.get() == &file) continue;

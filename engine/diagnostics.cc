@@ -43,7 +43,9 @@ Mark MarkOf(const Location& at, size_t width, char sign) {
 std::string Snippet(const Location& at, const std::vector<const Label*>& labels, char sign,
                     std::string_view text, size_t gutter, const Colors& colors, const char* paint) {
   if (!at.source || at.line < 1) return {};
-  const std::string line = Printable(at.source->Line(at.line));
+  std::string source(at.source->Line(at.line));
+  std::replace(source.begin(), source.end(), '\t', ' ');  // one column each
+  const std::string line = Printable(source);
   const size_t width = CodePoints(line);
   std::vector<Mark> marks{MarkOf(at, width, sign)};
   std::vector<std::string_view> texts;

@@ -15,24 +15,6 @@ constexpr std::string_view kPrimitives[] = {"exact", "ancestor", "last-segments"
 constexpr std::string_view kActivations[] = {"none", "group", "token", "tensor", "static"};
 constexpr std::string_view kPer[] = {"tensor", "row", "block"};
 
-// Position of a word in `words`; reports it with the nearest word otherwise.
-template <size_t n>
-bool Word(const YamlReader& reader, const YamlNode& node, std::string_view what,
-          const std::string_view (&words)[n], size_t* at) {
-  std::string text;
-  if (!reader.AsText(node, what, &text)) return false;
-  const auto found = std::find(std::begin(words), std::end(words), text);
-  *at = static_cast<size_t>(found - std::begin(words));
-  if (found != std::end(words)) return true;
-  Finding& finding = reader.out()->Add(
-      Code::kBadValue,
-      fmt::format("{} is {}; it is {}", what, Quoted(text), fmt::join(words, ", ")),
-      reader.At(node));
-  const std::string nearest = NearestName(text, {std::begin(words), std::end(words)});
-  if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
-  return false;
-}
-
 bool ParseStorage(const YamlReader& reader, const YamlNode& node, std::string_view what,
                   StorageRule* out) {
   if (!reader.IsMap(node, what)) return false;
@@ -57,7 +39,7 @@ bool ParseStorage(const YamlReader& reader, const YamlNode& node, std::string_vi
   }
   if (const YamlNode* per = node.Find("per")) {
     size_t word = 0;
-    good = Word(reader, *per, "`per`", kPer, &word) && good;
+    good = reader.AsWord(*per, "`per`", kPer, &word) && good;
     out->per = static_cast<Per>(word);
   }
   if (const YamlNode* flag = node.Find("optional"))
@@ -81,7 +63,7 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
     good = reader.AsText(*block, "`block`", &out->block_key) && good;
   if (const YamlNode* activation = node.Find("activation")) {
     size_t word = 0;
-    good = Word(reader, *activation, "`activation`", kActivations, &word) && good;
+    good = reader.AsWord(*activation, "`activation`", kActivations, &word) && good;
     out->activation = static_cast<Activation>(word);
   }
   if (const YamlNode* power = node.Find("power_of_two")) {
@@ -120,8 +102,8 @@ bool ParseBody(const YamlReader& reader, const YamlNode& root, Dialect* out) {
   const YamlNode* name = reader.Require(root, "the dialect file", "dialect");
   good = name != nullptr && reader.AsText(*name, "`dialect`", &out->name) && good;
   if (const YamlNode* claims = reader.Require(root, "the dialect file", "claims")) {
-    good = reader.IsMap(*claims, "`claims`") &&
-           reader.KnownKeys(*claims, "`claims`", {"quant_method"}) && good;
+    if (!reader.IsMap(*claims, "`claims`")) return false;
+    good = reader.KnownKeys(*claims, "`claims`", {"quant_method"}) && good;
     const YamlNode* methods = reader.Require(*claims, "`claims`", "quant_method");
     good = methods != nullptr &&
            reader.AsTexts(*methods, "`claims.quant_method`", &out->quant_methods) && good;
@@ -131,18 +113,22 @@ bool ParseBody(const YamlReader& reader, const YamlNode& root, Dialect* out) {
   const YamlNode* list = reader.Require(root, "the dialect file", "list");
   good = list != nullptr && ParseList(reader, *list, out) && good;
   if (const YamlNode* match = reader.Require(root, "the dialect file", "match")) {
-    good = reader.IsList(*match, "`match`") && good;
+    if (!reader.IsList(*match, "`match`")) return false;
+    if (match->items.empty()) {
+      reader.out()->Add(Code::kBadValue, "`match` is an empty list", reader.At(*match));
+      good = false;
+    }
     for (const YamlNode& item : match->items) {
       size_t word = 0;
-      good = Word(reader, item, "an item of `match`", kPrimitives, &word) && good;
+      good = reader.AsWord(item, "an item of `match`", kPrimitives, &word) && good;
       out->match.push_back(static_cast<Primitive>(word));
     }
   } else {
     good = false;
   }
   if (const YamlNode* groups = root.Find("groups")) {
-    good = reader.IsMap(*groups, "`groups`") &&
-           reader.KnownKeys(*groups, "`groups`", {"key", "targets"}) && good;
+    if (!reader.IsMap(*groups, "`groups`")) return false;
+    good = reader.KnownKeys(*groups, "`groups`", {"key", "targets"}) && good;
     const YamlNode* key = reader.Require(*groups, "`groups`", "key");
     const YamlNode* targets = reader.Require(*groups, "`groups`", "targets");
     good = key != nullptr && reader.AsText(*key, "`groups.key`", &out->groups_key) && good;
@@ -153,17 +139,31 @@ bool ParseBody(const YamlReader& reader, const YamlNode& root, Dialect* out) {
     good = reader.IsMap(*accept, "`accept`") && good;
     for (const YamlEntry& entry : accept->entries) {
       AcceptRule rule{entry.key, {}, entry.key_place};
-      good = reader.AsTexts(entry.value, "`accept`", &rule.values) && good;
+      good = reader.AsTexts(entry.value, fmt::format("`accept.{}`", entry.key), &rule.values) && good;
       out->accept.push_back(std::move(rule));
     }
   }
   if (const YamlNode* schemes = reader.Require(root, "the dialect file", "schemes")) {
-    good = reader.IsList(*schemes, "`schemes`") && good;
+    if (!reader.IsList(*schemes, "`schemes`")) return false;
+    if (schemes->items.empty()) {
+      reader.out()->Add(Code::kBadValue, "`schemes` is an empty list", reader.At(*schemes));
+      good = false;
+    }
     for (const YamlNode& item : schemes->items) {
       out->schemes.emplace_back();
       good = ParseScheme(reader, item, &out->schemes.back()) && good;
     }
   } else {
+    good = false;
+  }
+  const bool regex = std::find(out->match.begin(), out->match.end(), Primitive::kRegexMatch) !=
+                     out->match.end();
+  if (good && regex != !out->pattern_prefix.empty()) {
+    reader.out()->Add(Code::kConflictingKeys,
+                      regex ? "`match` has `regex-match`, and `list.patterns` does not say what marks "
+                              "a pattern"
+                            : "`list.patterns` marks patterns, and `match` has no `regex-match`",
+                      reader.At(root.KeyPlace(regex ? "match" : "list")));
     good = false;
   }
   return good;
@@ -191,7 +191,11 @@ std::shared_ptr<const Dialect> ParseDialect(std::string path, std::string text, 
   int64_t version = 0;
   const YamlNode* format = reader.Require(root, "the dialect file", "ferrule");
   if (format == nullptr || !reader.AsInt(*format, "`ferrule`", &version)) return nullptr;
-  if (version < 1 || version > kRuleFormat) {
+  if (version == 0) {
+    out->Add(Code::kBadValue, "`ferrule` is the version of the format, from 1", reader.At(*format));
+    return nullptr;
+  }
+  if (version > kRuleFormat) {
     out->Add(Code::kNewerFormat,
              fmt::format("the file needs format {}, this ferrule reads {}", version, kRuleFormat),
              reader.At(*format))

@@ -26,7 +26,9 @@ class ExprParser {
     expr_ = expr;
     const int root = Or(0);
     Skip();
-    if (root >= 0 && at_ < text_.size()) Fail("unexpected text after the expression");
+    if (root >= 0 && at_ < text_.size())
+      Fail(text_[at_] == '=' ? "unexpected `=`; two values are compared with `==`"
+                             : "unexpected text after the expression");
     if (!error_.empty()) {
       *error = error_;
       *column = static_cast<int>(error_at_);
@@ -219,6 +221,11 @@ bool Expr::Uses(std::string_view name) const {
     return (node.op == Op::kName || node.op == Op::kIndex || node.op == Op::kHas) &&
            node.name == name;
   });
+}
+
+bool Expr::Guards(std::string_view name) const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [&](const Node& node) { return node.op == Op::kHas && node.name == name; });
 }
 
 Answer Expr::Evaluate(const Scope& scope, int at) const {

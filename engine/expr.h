@@ -60,9 +60,12 @@ class Expr {
 
   Answer Evaluate(const Scope& scope) const { return Evaluate(scope, root_); }
   const std::string& text() const { return text_; }
+  size_t size() const { return nodes_.size(); }  // terms and operators
   // Every name read, `has(name)` included.
   std::vector<std::string> Names() const;
   bool Uses(std::string_view name) const;
+  // Whether `has(name)` stands in it, so that it can be answered without `name`.
+  bool Guards(std::string_view name) const;
 
  private:
   friend class ExprParser;

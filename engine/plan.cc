@@ -140,8 +140,8 @@ bool IndexPaths(Decisions* d, Diagnostics* out) {
   const auto twice = d->paths.Seal();
   if (twice.empty()) return true;
   out->Add(Code::kPathTwice,
-           fmt::format("`{}` is declared twice ({} such paths)", d->PathOf(twice[0].first),
-                       twice.size()),
+           fmt::format("`{}` is declared twice{}", d->PathOf(twice[0].first),
+                       twice.size() == 1 ? "" : fmt::format(" ({} such paths)", twice.size())),
            RuleAt(*d, d->UnitOf(twice[0].second)))
       .Mark(RuleAt(*d, d->UnitOf(twice[0].first)), "first here");
   return false;

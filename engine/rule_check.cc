@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks of one rule file that need its whole tree: every name that is used is defined, every
 // definition is used, the parts of a fused module are real linears beside it.
+//
+// A shape is walked for each of its uses, because what a name means depends on the place of use.
+// Shapes within shapes can unfold without bound, so steps are counted.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "engine/rule_file.h"
 
@@ -13,25 +18,29 @@ namespace {
 
 using Names = std::vector<std::string>;
 
+constexpr int kMaxUse = 24;         // shapes within shapes
+constexpr int64_t kMaxSteps = 500'000;
+constexpr size_t kMaxName = 1024;   // of a dotted name of the example
+
 class Checker {
  public:
   Checker(const RuleFile& file, Diagnostics* out) : file_(file), out_(out) {}
 
-  bool Run() {
+  Soundness Run() {
     for (const auto& [name, dim] : file_.dims) dim_names_.insert(name);
-    for (const IndexRule& index : file_.indices) index_names_.insert(index.name);
+    for (const auto& [name, dim] : file_.conditions) conditions_.insert(name);
+    for (const auto& [name, shape] : file_.shapes) shapes_.emplace(name, &shape);
+    if (const YamlNode* example = file_.yaml.root.Find("example")) Example(*example, "");
+    for (const IndexRule& index : file_.indices) Index(index);
     for (const auto& [name, dim] : file_.dims) Dimension(dim, {}, "`dims." + name + "`");
-    for (const IndexRule& index : file_.indices) {
-      if (index.from) Dimension(*index.from, {}, "`index." + index.name + "`");
-      Dimension(index.count, {}, "`index." + index.name + "`");
-    }
     const Names all(index_names_.begin(), index_names_.end());
     for (const auto& [name, dim] : file_.conditions)
       Dimension(dim, all, "`conditions." + name + "`");
     Tree(file_.root, {}, 0);
-    for (const auto& leftover : file_.leftovers) Path(leftover, {});
-    Unused();
-    return good_;
+    for (const auto& [node, parent] : same_) Same(*node, *parent);
+    Leftovers();
+    if (!endless_) Unused();
+    return endless_ ? Soundness::kEndless : good_ ? Soundness::kSound : Soundness::kUnsound;
   }
 
  private:
@@ -40,68 +49,113 @@ class Checker {
     good_ = good_ && Info(code).level != Level::kError;
   }
 
+  // "did you mean …?", or `otherwise`. Not looked for once nobody would see it.
+  template <typename Known>
+  std::string Meant(const std::string& name, const Known& known, std::string otherwise = {}) const {
+    if (out_->count(Level::kError) >= Diagnostics::kMaxKept) return {};
+    const std::string nearest = NearestName(name, Names(known.begin(), known.end()));
+    return nearest.empty() ? otherwise : fmt::format("did you mean `{}`?", nearest);
+  }
+
+  // True when the walk may go on.
+  bool Step(int64_t steps, const YamlPlace& place) {
+    steps_ += steps;
+    if (endless_ || steps_ <= kMaxSteps) return !endless_;
+    endless_ = true;
+    Add(Code::kYamlLimit, "the tree with all its shapes unfolded is too large", place);
+    return false;
+  }
+
+  void Example(const YamlNode& map, const std::string& prefix) {
+    for (const YamlEntry& entry : map.entries) {
+      if (entry.value.kind == YamlNode::Kind::kNull || prefix.size() + entry.key.size() > kMaxName ||
+          entry.key.find('.') != std::string::npos)
+        continue;
+      example_.insert(prefix + entry.key);
+      if (entry.value.is_map()) Example(entry.value, prefix + entry.key + ".");
+    }
+  }
+
   // True when `example:` has `name`, in the section of `config:` or at the top.
-  bool InExample(std::string_view name) const {
-    const YamlNode* example = file_.yaml.root.Find("example");
-    const auto find = [&](const YamlNode* node) {
-      for (size_t at = 0; node != nullptr && at <= name.size();) {
-        const size_t dot = std::min(name.find('.', at), name.size());
-        node = node->Find(name.substr(at, dot - at));
-        at = dot + 1;
+  bool InExample(const std::string& name) const {
+    return example_.count(name) > 0 ||
+           (!file_.config_section.empty() && example_.count(file_.config_section + "." + name) > 0);
+  }
+
+  void Index(const IndexRule& index) {
+    index_names_.insert(index.name);
+    const std::string what = "`index." + index.name + "`";
+    if (index.from) Dimension(*index.from, {}, what);
+    Dimension(index.count, {}, what);
+    // Otherwise an expression would mean the one or the other, depending on where it stands.
+    if (dim_names_.count(index.name) > 0 || InExample(index.name))
+      Add(Code::kConflictingKeys,
+          fmt::format("the index `{}` has the name of {}", Printable(index.name),
+                      dim_names_.count(index.name) > 0 ? "a dim" : "a key of `example:`"),
+          index.place, "rename the index");
+  }
+
+  struct ExprName {
+    std::string name;
+    bool guarded;  // `has(name)` stands beside it
+  };
+  const std::vector<ExprName>& NamesOf(const Expr& expr) {
+    auto [at, fresh] = names_.try_emplace(&expr);
+    if (fresh)
+      for (std::string& name : expr.Names()) {
+        const bool guarded = expr.Guards(name);
+        at->second.push_back({std::move(name), guarded});
       }
-      return node != nullptr && node->kind != YamlNode::Kind::kNull;
-    };
-    return find(example) || (!file_.config_section.empty() &&
-                             find(example->Find(file_.config_section)));
+    return at->second;
   }
 
   void Dimension(const Dim& dim, const Names& local, const std::string& what) {
-    std::string missing;
+    const std::string* missing = nullptr;
     for (const Expr& expr : dim.alternatives) {
-      std::string lacks;
-      for (const std::string& name : expr.Names()) {
-        if (expr.text().find("has(" + name) != std::string::npos) continue;
-        if (std::find(local.begin(), local.end(), name) != local.end()) {
-          used_.insert("index " + name);
-        } else if (dim_names_.count(name) > 0) {
-          used_.insert("dim " + name);
-        } else if (!InExample(name)) {
-          lacks = name;
-        }
+      const std::string* lacks = nullptr;
+      const std::vector<ExprName>& names = NamesOf(expr);
+      if (!Step(1 + static_cast<int64_t>(names.size()), dim.place)) return;
+      for (const ExprName& name : names) {
+        const bool known =
+            name.guarded || std::find(local.begin(), local.end(), name.name) != local.end() ||
+            dim_names_.count(name.name) > 0 || InExample(name.name);
+        if (!known) lacks = &name.name;
       }
-      if (lacks.empty()) return MarkAll(dim);
-      if (missing.empty()) missing = lacks;
+      if (lacks == nullptr) return MarkAll(dim);
+      if (missing == nullptr) missing = lacks;
     }
+    MarkAll(dim);
+    if (missing == nullptr || !reported_.emplace(dim.place.line, dim.place.column).second) return;
+    std::string help;
+    if (index_names_.count(*missing) > 0)
+      help = fmt::format("`<{}>` is no part of the path of this module", *missing);
+    else if (conditions_.count(*missing) > 0)
+      help = fmt::format("`{}` is a condition: it can stand at `when:`", *missing);
     Names known(dim_names_.begin(), dim_names_.end());
     known.insert(known.end(), local.begin(), local.end());
-    const std::string nearest = NearestName(missing, known);
     Add(Code::kUnknownName,
         fmt::format("{} is {}, and {} is no dim, no index and not in `example:`", what,
-                    Quoted(dim.Text()), Quoted(missing)),
-        dim.place, nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
+                    Quoted(dim.Text()), Quoted(*missing)),
+        dim.place, Meant(*missing, known, help));
   }
 
   // Names in alternatives that the example does not take are used all the same.
   void MarkAll(const Dim& dim) {
+    if (!marked_.insert(&dim).second) return;
     for (const Expr& expr : dim.alternatives)
-      for (const std::string& name : expr.Names()) {
-        used_.insert("dim " + name);
-        used_.insert("index " + name);
+      for (const ExprName& name : NamesOf(expr)) {
+        used_.insert("dim " + name.name);
+        used_.insert("index " + name.name);
       }
   }
 
   void Condition(const std::optional<When>& when) {
     if (!when) return;
-    for (const auto& [name, dim] : file_.conditions)
-      if (name == when->condition) {
-        used_.insert("condition " + name);
-        return;
-      }
-    Names known;
-    for (const auto& [name, dim] : file_.conditions) known.push_back(name);
-    const std::string nearest = NearestName(when->condition, known);
+    used_.insert("condition " + when->condition);
+    if (conditions_.count(when->condition) > 0) return;
+    if (!reported_.emplace(when->place.line, when->place.column).second) return;
     Add(Code::kUnknownName, fmt::format("no condition {} is defined", Quoted(when->condition)),
-        when->place, nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
+        when->place, Meant(when->condition, conditions_, "define it under `conditions:`"));
   }
 
   void Path(const std::vector<Segment>& segments, const YamlPlace& place) {
@@ -109,50 +163,71 @@ class Checker {
       if (!segment.placeholder) continue;
       used_.insert("index " + segment.text);
       if (index_names_.count(segment.text) > 0) continue;
-      const std::string nearest =
-          NearestName(segment.text, {index_names_.begin(), index_names_.end()});
+      if (!reported_.emplace(place.line, place.column).second) continue;
+      const std::string nearest = Meant(segment.text, index_names_);
       Add(Code::kUnknownName, fmt::format("no index `<{}>` is defined", Printable(segment.text)),
-          place, nearest.empty() ? "" : fmt::format("did you mean `<{}>`?", nearest));
+          place, nearest.empty() ? "define its range under `index:`" : nearest);
     }
   }
 
   void Tree(const RuleNode& node, Names local, int depth) {
-    if (depth > 24) {
-      Add(Code::kYamlLimit, "shapes use each other without end", node.place);
-      return;
-    }
+    if (!Step(1, node.place)) return;
     Path(node.segments, node.place);
     for (const Segment& segment : node.segments)
       if (segment.placeholder) local.push_back(segment.text);
     Condition(node.when);
+    Renames(node, local);
     if (node.kind == NodeKind::kUse) return Use(node, std::move(local), depth);
     if (node.kind != NodeKind::kTree) return Leaf(node, local);
-    std::set<std::string> seen;
+    std::unordered_map<std::string, const RuleNode*> children;
     for (const RuleNode& child : node.children) {
-      if (!seen.insert(PathText(child.segments)).second && !child.when)
-        Add(Code::kPathTwice, fmt::format("`{}` is declared twice", PathText(child.segments)),
-            child.place);
-      if (child.kind == NodeKind::kFused) Fused(node, child);
-      Tree(child, local, depth + 1);
+      if (child.kind == NodeKind::kFused) {
+        if (children.empty())
+          for (const RuleNode& other : node.children)
+            children.emplace(PathText(other.segments), &other);
+        Fused(children, child);
+      }
+      if (!child.same_as.empty() && seen_.insert(&child).second) same_.emplace_back(&child, &node);
+      Tree(child, local, depth);
     }
-    for (const RuleNode& way : node.either) Tree(way, local, depth + 1);
+    for (const RuleNode& way : node.either) Tree(way, local, depth);
+  }
+
+  void Renames(const RuleNode& node, const Names& local) {
+    for (const NamedText& rename : node.renames) {
+      const bool below = std::any_of(local.begin(), local.end(), [&](const std::string& name) {
+        return index_names_.count(name) > 0;
+      });
+      const bool known = std::find(file_.model_types.begin(), file_.model_types.end(), rename.name) !=
+                         file_.model_types.end();
+      if ((known && !below) || !reported_.emplace(rename.place.line, rename.place.column).second)
+        continue;
+      if (!known)
+        Add(Code::kUnknownName,
+            fmt::format("`renames` names {}, which is no model_type of this file",
+                        Quoted(rename.name)),
+            rename.place, Meant(rename.name, file_.model_types));
+      else
+        Add(Code::kBadValue, "a root below a placeholder cannot be renamed", rename.place);
+    }
   }
 
   void Use(const RuleNode& node, Names local, int depth) {
     used_.insert("shape " + node.use);
     for (const auto& [name, dim] : node.with) Dimension(dim, local, "`with." + name + "`");
     for (const auto& [name, dim] : node.with) local.push_back(name);
-    for (const auto& [name, shape] : file_.shapes)
-      if (name == node.use) {
-        // A shape is walked for each use, because what a name means depends on the place of use.
-        Tree(shape, std::move(local), depth + 1);
-        return;
-      }
+    if (depth == kMaxUse) {
+      if (!endless_) Add(Code::kYamlLimit, "shapes use each other without end", node.use_place);
+      endless_ = true;
+      return;
+    }
+    const auto shape = shapes_.find(node.use);
+    if (shape != shapes_.end()) return Tree(*shape->second, std::move(local), depth + 1);
+    if (!reported_.emplace(node.use_place.line, node.use_place.column).second) return;
     Names known;
-    for (const auto& [name, shape] : file_.shapes) known.push_back(name);
-    const std::string nearest = NearestName(node.use, known);
-    Add(Code::kUnknownName, fmt::format("no shape {} is defined", Quoted(node.use)), node.place,
-        nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
+    for (const auto& [name, other] : file_.shapes) known.push_back(name);
+    Add(Code::kUnknownName, fmt::format("no shape {} is defined", Quoted(node.use)), node.use_place,
+        Meant(node.use, known, "define it under `shapes:`"));
   }
 
   void Leaf(const RuleNode& node, const Names& local) {
@@ -173,50 +248,101 @@ class Checker {
     Condition(node.same_when);
   }
 
-  void Fused(const RuleNode& parent, const RuleNode& fused) {
+  void Fused(const std::unordered_map<std::string, const RuleNode*>& children,
+             const RuleNode& fused) {
+    const std::string name = PathText(fused.segments);
+    const RuleNode* first = nullptr;
     for (const NamedText& part : fused.parts) {
-      const auto at = std::find_if(
-          parent.children.begin(), parent.children.end(),
-          [&](const RuleNode& child) { return PathText(child.segments) == part.name; });
-      const std::string name = PathText(fused.segments);
-      if (at == parent.children.end()) {
-        if (!reported_.insert(part.place.line * 4096 + part.place.column).second) continue;
+      const auto at = children.find(part.name);
+      const bool linear = at != children.end() && IsLinear(at->second->kind);
+      if (linear && first == nullptr) first = at->second;
+      if (linear && at->second->split == first->split) continue;
+      if (!reported_.emplace(part.place.line, part.place.column).second) continue;
+      if (at == children.end())
         Add(Code::kUndeclaredPart,
-            fmt::format("`{}` is fused of {}, which is declared nowhere", name, Quoted(part.name)),
+            fmt::format("`{}` is fused of {}, which is not declared beside it", name,
+                        Quoted(part.name)),
             part.place,
             fmt::format("declare {} beside it with rows, in and split; or, if the checkpoint "
                         "stores `{}` itself, declare that as `unified`",
                         Quoted(part.name), name));
-      } else if (!IsLinear(at->kind)) {
-        if (!reported_.insert(part.place.line * 4096 + part.place.column).second) continue;
+      else if (!linear)
         Add(Code::kBadFused,
-            fmt::format("the part {} of `{}` is {}, not a real linear", Quoted(part.name), name,
-                        KindName(at->kind)),
+            fmt::format("the part {} of `{}` is `{}`; parts are `rows` or `unified`",
+                        Quoted(part.name), name, KindName(at->second->kind)),
             part.place, "list the names that the checkpoint stores");
-      }
+      else
+        Add(Code::kBadFused,
+            fmt::format("the parts of `{}` are cut differently: `{}` by {}, {} by {}", name,
+                        PathText(first->segments), SplitName(first->split), Quoted(part.name),
+                        SplitName(at->second->split)),
+            part.place, "what runs side by side has one split");
     }
   }
 
+  // Whether the module at `path` is declared below `node`.
+  bool Declares(const RuleNode& node, std::string_view path) {
+    if (!Step(1, node.place)) return true;
+    if (node.kind == NodeKind::kUse) {
+      const auto shape = shapes_.find(node.use);
+      return shape != shapes_.end() && Declares(*shape->second, path);
+    }
+    for (const RuleNode& child : node.children) {
+      if (!Step(1, node.place)) return true;
+      const std::string text = PathText(child.segments);
+      if (path.substr(0, text.size()) != text) continue;
+      if (path.size() == text.size()) return child.kind != NodeKind::kTree;
+      if (path[text.size()] == '.' && Declares(child, path.substr(text.size() + 1))) return true;
+    }
+    return std::any_of(node.either.begin(), node.either.end(),
+                       [&](const RuleNode& way) { return Declares(way, path); });
+  }
+
+  void Same(const RuleNode& node, const RuleNode& parent) {
+    if (endless_ || Declares(file_.root, node.same_as) || Declares(parent, node.same_as)) return;
+    Add(Code::kUnknownName,
+        fmt::format("`same.as` names {}, which is no module of this file", Quoted(node.same_as)),
+        node.same_place, "write its path from the root, or the name of a module beside this one");
+  }
+
+  void Leftovers() {
+    const YamlNode* list = file_.yaml.root.Find("leftovers");
+    for (size_t i = 0; i < file_.leftovers.size(); ++i)
+      Path(file_.leftovers[i], list->items[i].place);
+  }
+
+  // Definitions stand in the order of the file, so the i-th has the i-th key.
   void Unused() {
-    const auto check = [&](const std::string& kind, const std::string& name, const YamlPlace& place) {
-      if (used_.count(kind + " " + name) == 0)
-        Add(Code::kUnused, fmt::format("the {} `{}` is used nowhere", kind, Printable(name)), place);
+    const auto check = [&](const char* kind, const char* section, const auto& definitions) {
+      for (size_t i = 0; i < definitions.size(); ++i) {
+        const YamlEntry& entry = file_.yaml.root.Find(section)->entries[i];
+        if (used_.count(fmt::format("{} {}", kind, entry.key)) > 0) continue;
+        Add(Code::kUnused, fmt::format("the {} `{}` is used nowhere", kind, Printable(entry.key)),
+            entry.key_place);
+      }
     };
-    for (const auto& [name, dim] : file_.dims) check("dim", name, dim.place);
-    for (const auto& [name, dim] : file_.conditions) check("condition", name, dim.place);
-    for (const auto& [name, shape] : file_.shapes) check("shape", name, shape.place);
-    for (const IndexRule& index : file_.indices) check("index", index.name, index.place);
+    check("dim", "dims", file_.dims);
+    check("condition", "conditions", file_.conditions);
+    check("shape", "shapes", file_.shapes);
+    check("index", "index", file_.indices);
   }
 
   const RuleFile& file_;
   Diagnostics* out_;
-  bool good_ = true;
-  std::set<std::string> dim_names_, index_names_, used_;
-  std::set<int> reported_;
+  bool good_ = true, endless_ = false;
+  int64_t steps_ = 0;
+  std::set<std::string> dim_names_, index_names_, conditions_;
+  std::unordered_set<std::string> used_, example_;
+  std::unordered_map<std::string_view, const RuleNode*> shapes_;
+  std::unordered_map<const Expr*, std::vector<ExprName>> names_;
+  std::unordered_set<const Dim*> marked_;
+  std::vector<std::pair<const RuleNode*, const RuleNode*>> same_;  // linear, parent
+  std::unordered_set<const RuleNode*> seen_;                       // of same_
+  std::set<std::pair<int, int>> reported_;
 };
 
 }  // namespace
 
-bool CheckRuleFile(const RuleFile& file, Diagnostics* out) { return Checker(file, out).Run(); }
+Soundness CheckRuleFile(const RuleFile& file, Diagnostics* out) { return Checker(file, out).Run(); }
 
 }  // namespace ferrule

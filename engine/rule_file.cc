@@ -6,6 +6,7 @@
 #include <nettle/sha2.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/rule_node.h"
 
@@ -32,6 +33,7 @@ bool ParseIndices(const YamlReader& reader, const YamlNode& map, std::vector<Ind
     index.name = entry.key;
     index.place = entry.key_place;
     const std::string what = fmt::format("`index.{}`", entry.key);
+    good = ParseWordKey(reader, entry, "the index") && good;
     if (entry.value.is_map()) {
       good = reader.KnownKeys(entry.value, what, {"from", "count"}) && good;
       const YamlNode* from = reader.Require(entry.value, what, "from");
@@ -76,6 +78,14 @@ bool ParseHeader(const YamlReader& reader, const YamlNode& root, RuleFile* file)
                                 "leftovers", "shapes", "example", "tests"});
   const YamlNode* types = reader.Require(root, "the rule file", "model_type");
   good = types != nullptr && reader.AsTexts(*types, "`model_type`", &file->model_types) && good;
+  std::set<std::string> names;
+  for (size_t i = 0; i < file->model_types.size(); ++i)
+    if (!names.insert(file->model_types[i]).second) {
+      reader.out()->Add(Code::kBadValue,
+                        fmt::format("the model_type {} stands twice", Quoted(file->model_types[i])),
+                        reader.At(types->items[i]));
+      good = false;
+    }
   const YamlNode* about = reader.Require(root, "the rule file", "about");
   good = about != nullptr && reader.AsText(*about, "`about`", &file->about) && good;
   if (const YamlNode* node = root.Find("config"))
@@ -266,7 +276,9 @@ std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text
     file->example_json = YamlToJson(*example);
   if (const YamlNode* tests = root.Find("tests")) good = reader.IsList(*tests, "`tests`") && good;
   if (!good) return nullptr;
-  file->sound = CheckRuleFile(*file, out);
+  const Soundness soundness = CheckRuleFile(*file, out);
+  if (soundness == Soundness::kEndless) return nullptr;
+  file->sound = soundness == Soundness::kSound;
   return file;
 }
 

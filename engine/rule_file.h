@@ -73,6 +73,7 @@ struct RuleNode {
   std::vector<RuleNode> either;
   std::vector<NamedText> renames;  // model_type → path
   std::string use;
+  YamlPlace use_place;
   std::vector<std::pair<std::string, Dim>> with;
 
   // kRows, kUnified
@@ -85,6 +86,7 @@ struct RuleNode {
   std::optional<When> bias_when;  // with `bias: condition`
   std::optional<When> same_when;
   std::string same_as;
+  YamlPlace same_place;
 
   // kFused
   std::vector<NamedText> parts;
@@ -128,8 +130,10 @@ struct RuleFile {
 std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text, Diagnostics* out);
 
 // Checks within one file that need the whole tree (names, parts, unused definitions). Called by
-// ParseRuleFile.
-bool CheckRuleFile(const RuleFile& file, Diagnostics* out);
+// ParseRuleFile. kEndless: shapes use each other without end, or unfold to more than the limit, so
+// that nothing may walk the tree.
+enum class Soundness : uint8_t { kSound, kUnsound, kEndless };
+Soundness CheckRuleFile(const RuleFile& file, Diagnostics* out);
 
 // "a.b.<layer>.c" → segments; a finding when a segment is neither a word nor a placeholder.
 bool ParsePath(const YamlReader& reader, const YamlPlace& place, std::string_view text,

@@ -9,16 +9,21 @@
 namespace ferrule {
 namespace {
 
+constexpr size_t kMaxWord = 128;
+constexpr size_t kMaxSegments = 32;
+constexpr size_t kMaxRank = 8;
+constexpr size_t kMaxParts = 64;  // slices of a tensor, parts of a fused module
 constexpr std::string_view kKinds[] = {"rows", "unified", "fused", "weight", "param"};
 
 bool IsWord(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+  return !text.empty() && text.size() <= kMaxWord && std::all_of(text.begin(), text.end(), [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
   });
 }
 
 bool ParseWhen(const YamlReader& reader, const YamlNode& node, std::string_view what, When* when) {
   std::string text;
+  if (!node.is_scalar()) return reader.WrongType(node, what, "the name of a condition");
   if (!reader.AsText(node, what, &text)) return false;
   when->place = node.place;
   when->negated = text.rfind("not ", 0) == 0;
@@ -56,19 +61,7 @@ bool ParseOptionalDim(const YamlReader& reader, const YamlNode& map, std::string
 // `key:` with one of the given words; its position in `words` in `value`.
 bool ParseWord(const YamlReader& reader, const YamlNode& node, std::string_view key,
                std::initializer_list<std::string_view> words, size_t* value) {
-  std::string text;
-  if (!reader.AsText(node, fmt::format("`{}`", key), &text)) return false;
-  const auto at = std::find(words.begin(), words.end(), text);
-  *value = static_cast<size_t>(at - words.begin());
-  if (at != words.end()) return true;
-  const std::string nearest =
-      NearestName(text, std::vector<std::string>(words.begin(), words.end()));
-  Finding& finding = reader.out()->Add(
-      Code::kBadValue,
-      fmt::format("`{}` is {}; it is {}", key, Quoted(text), fmt::join(words, ", ")),
-      reader.At(node));
-  if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
-  return false;
+  return reader.AsWord(node, fmt::format("`{}`", key), {words.begin(), words.size()}, value);
 }
 
 bool ParseQuantize(const YamlReader& reader, const YamlNode& map, Quantize* quantize) {
@@ -94,6 +87,22 @@ bool ParseNamedTexts(const YamlReader& reader, const YamlNode& map, std::string_
   return good;
 }
 
+// Second names of a root: paths without placeholders.
+bool ParseRenames(const YamlReader& reader, const YamlNode& map, std::vector<NamedText>* out) {
+  if (!ParseNamedTexts(reader, map, "renames", out)) return false;
+  bool good = true;
+  for (size_t i = 0; i < out->size(); ++i) {
+    const YamlPlace& place = map.Find("renames")->entries[i].value.place;
+    std::vector<Segment> segments;
+    good = ParsePath(reader, place, (*out)[i].text, &segments) && good;
+    if (std::none_of(segments.begin(), segments.end(), [](const Segment& s) { return s.placeholder; }))
+      continue;
+    reader.out()->Add(Code::kBadValue, "a renamed root has no placeholder", reader.At(place));
+    good = false;
+  }
+  return good;
+}
+
 bool ParseSlices(const YamlReader& reader, const YamlNode& node, RuleNode* out) {
   if (!reader.IsMap(node, "`unified`")) return false;
   bool good = true;
@@ -101,13 +110,20 @@ bool ParseSlices(const YamlReader& reader, const YamlNode& node, RuleNode* out) 
     SliceRule slice;
     slice.name = entry.key;
     slice.place = entry.key_place;
-    const std::string what = fmt::format("the slice `{}`", entry.key);
+    const std::string what = fmt::format("the slice {}", Quoted(entry.key));
+    good = ParseWordKey(reader, entry, "the slice") && good;
     if (entry.value.is_map()) {
       good = reader.KnownKeys(entry.value, what, {"rows", "per", "replicate"}) && good;
       const YamlNode* rows = reader.Require(entry.value, what, "rows");
       good = rows != nullptr && ParseDim(reader, *rows, what, &slice.rows) && good;
       good = ParseOptionalDim(reader, entry.value, "per", &slice.per) && good;
       good = ParseFlag(reader, entry.value, "replicate", &slice.replicate) && good;
+      if (slice.replicate && !slice.per) {
+        reader.out()->Add(Code::kConflictingKeys,
+                          "`replicate` needs `per`: it says that head groups are shared",
+                          reader.At(entry.value.KeyPlace("replicate")));
+        good = false;
+      }
     } else {
       good = ParseDim(reader, entry.value, what, &slice.rows) && good;
     }
@@ -117,6 +133,11 @@ bool ParseSlices(const YamlReader& reader, const YamlNode& node, RuleNode* out) 
     reader.out()
         ->Add(Code::kBadValue, "`unified` needs at least two slices", reader.At(node))
         .Help("a tensor with one projection is `rows`");
+    good = false;
+  }
+  if (out->slices.size() > kMaxParts) {
+    reader.out()->Add(Code::kBadValue, fmt::format("`unified` has at most {} slices", kMaxParts),
+                      reader.At(node));
     good = false;
   }
   return good;
@@ -161,23 +182,27 @@ bool ParseLinear(const YamlReader& reader, const YamlNode& map, std::string_view
     }
   }
   if (const YamlNode* node = map.Find("same")) {
-    good = reader.IsMap(*node, "`same`") && reader.KnownKeys(*node, "`same`", {"when", "as"}) && good;
+    if (!reader.IsMap(*node, "`same`")) return false;
+    good = reader.KnownKeys(*node, "`same`", {"when", "as"}) && good;
     good = ParseOptionalWhen(reader, *node, &out->same_when) && good;
     const YamlNode* as = reader.Require(*node, "`same`", "as");
     good = as != nullptr && reader.AsText(*as, "`same.as`", &out->same_as) && good;
+    if (as != nullptr) out->same_place = as->place;
   }
-  const auto conflict = [&](bool wrong, std::string message) {
+  const auto conflict = [&](bool wrong, std::string_view key, std::string message) {
     if (!wrong) return;
-    reader.out()->Add(Code::kConflictingKeys, std::move(message), reader.At(map));
+    reader.out()->Add(Code::kConflictingKeys, std::move(message), reader.At(map.KeyPlace(key)));
     good = false;
   };
   const bool slice_per = std::any_of(out->slices.begin(), out->slices.end(),
                                      [](const SliceRule& slice) { return slice.per.has_value(); });
-  conflict(out->per && slice_per, "`per` stands on the linear and on a slice; groups repeat either "
-                                  "as a whole or slice by slice");
-  conflict(out->replicate && !out->per, "`replicate` needs `per`: it says that head groups are shared");
-  conflict(out->scales_per_group && !out->groups, "`scales: per_group` needs `groups`");
-  conflict(out->groups && out->per, "`groups` and `per` exclude each other");
+  conflict(out->per && slice_per, "per",
+           "`per` stands on the linear and on a slice; groups repeat either as a whole or slice by "
+           "slice");
+  conflict(out->replicate && !out->per, "replicate",
+           "`replicate` needs `per`: it says that head groups are shared");
+  conflict(out->scales_per_group && !out->groups, "scales", "`scales: per_group` needs `groups`");
+  conflict(out->groups && out->per, "per", "`groups` and `per` exclude each other");
   return good;
 }
 
@@ -186,6 +211,11 @@ bool ParseFused(const YamlReader& reader, const YamlNode& map, std::string_view 
   bool good = reader.KnownKeys(map, what, {"fused", "mixed", "when", "differs"});
   const YamlNode& list = *map.Find("fused");
   if (!reader.IsList(list, "`fused`")) return false;
+  if (list.items.size() > kMaxParts) {
+    reader.out()->Add(Code::kBadFused, fmt::format("`fused` has at most {} parts", kMaxParts),
+                      reader.At(list));
+    return false;
+  }
   for (const YamlNode& item : list.items) {
     NamedText part{"", "", item.place};
     good = reader.AsText(item, "a part of `fused`", &part.name) && good;
@@ -222,6 +252,11 @@ bool ParseStored(const YamlReader& reader, const YamlNode& map, std::string_view
   good = ParseFlag(reader, map, "bias", &out->bias) && good;
   const YamlNode& list = *map.Find(key);
   if (!reader.IsList(list, fmt::format("`{}`", key))) return false;
+  if (list.items.size() > kMaxRank) {
+    reader.out()->Add(Code::kBadValue, fmt::format("`{}` has at most {} dimensions", key, kMaxRank),
+                      reader.At(list));
+    return false;
+  }
   for (const YamlNode& item : list.items) {
     out->dims.emplace_back();
     good = ParseDim(reader, item, fmt::format("a dimension of `{}`", key), &out->dims.back()) && good;
@@ -232,9 +267,10 @@ bool ParseStored(const YamlReader& reader, const YamlNode& map, std::string_view
 bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view what,
                RuleNode* out) {
   bool good = true;
-  good = ParseNamedTexts(reader, map, "renames", &out->renames) && good;
+  good = ParseRenames(reader, map, &out->renames) && good;
   if (const YamlNode* node = map.Find("use")) {
     out->kind = NodeKind::kUse;
+    out->use_place = node->place;
     good = reader.KnownKeys(map, what, {"use", "with", "when", "quantize", "differs", "renames"}) &&
            reader.AsText(*node, "`use`", &out->use) && good;
     if (const YamlNode* with = map.Find("with")) {
@@ -247,10 +283,12 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
     }
     return good;
   }
+  bool empty = true;
   for (const YamlEntry& entry : map.entries) {
     if (entry.key == "when" || entry.key == "quantize" || entry.key == "differs" ||
         entry.key == "renames")
       continue;
+    empty = false;
     if (entry.key == "either") {
       if (!reader.IsList(entry.value, "`either`")) return false;
       for (const YamlNode& item : entry.value.items) {
@@ -285,7 +323,11 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
     child.place = entry.key_place;
     out->children.push_back(std::move(child));
   }
-  return good;
+  if (!empty) return good;
+  reader.out()
+      ->Add(Code::kMissingKey, fmt::format("{} says nothing", what), reader.At(map))
+      .Help("a module is one of rows, unified, fused, weight, param, use, or a subtree");
+  return false;
 }
 
 }  // namespace
@@ -295,6 +337,7 @@ bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view w
   const auto add = [&](const YamlNode& scalar) {
     std::string text, error;
     int column = 0;
+    if (!scalar.is_scalar()) return reader.WrongType(scalar, what, "an expression");
     if (!reader.AsText(scalar, what, &text)) return false;
     auto expr = Expr::Parse(text, &error, &column);
     if (expr) {
@@ -315,6 +358,15 @@ bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view w
   return good;
 }
 
+bool ParseWordKey(const YamlReader& reader, const YamlEntry& entry, std::string_view what) {
+  if (IsWord(entry.key)) return true;
+  reader.out()->Add(Code::kBadValue,
+                    fmt::format("{} {} is no word of letters, digits, `_` and `-`", what,
+                                Quoted(entry.key)),
+                    reader.At(entry.key_place));
+  return false;
+}
+
 bool ParsePath(const YamlReader& reader, const YamlPlace& place, std::string_view text,
                std::vector<Segment>* segments) {
   for (size_t at = 0; at <= text.size();) {
@@ -324,6 +376,12 @@ bool ParsePath(const YamlReader& reader, const YamlPlace& place, std::string_vie
     segment.placeholder = piece.size() > 2 && piece.front() == '<' && piece.back() == '>';
     if (segment.placeholder) piece = piece.substr(1, piece.size() - 2);
     segment.text = std::string(piece);
+    if (segments->size() >= kMaxSegments) {
+      reader.out()->Add(Code::kBadValue,
+                        fmt::format("a path of more than {} segments", kMaxSegments),
+                        reader.At(place));
+      return false;
+    }
     if (!IsWord(piece)) {
       reader.out()
           ->Add(Code::kBadValue, fmt::format("{} is not a path of whole segments", Quoted(text)),
@@ -347,7 +405,8 @@ bool ParseRuleNode(const YamlReader& reader, const YamlNode& node, std::string_v
   if (kinds.size() > 1) {
     reader.out()
         ->Add(Code::kConflictingKeys,
-              fmt::format("{} is both `{}` and `{}`", what, kinds[0], kinds[1]), reader.At(node))
+              fmt::format("{} is both `{}` and `{}`", what, kinds[0], kinds[1]),
+              reader.At(node.KeyPlace(kinds[1])))
         .Help("a module is exactly one of rows, unified, fused, weight, param");
     return false;
   }

@@ -76,10 +76,7 @@ class CaseRunner {
   Place Find(const std::string& path) const {
     Place place;
     place.module = plan_->Find(path);
-    const std::vector<Container>& containers = plan_->decisions.units.containers;
-    for (size_t c = 0; c < containers.size() && place.module < 0; ++c)
-      if (Concrete(containers[c].path, containers[c].numbers) == path)
-        place.container = static_cast<int32_t>(c);
+    if (place.module < 0) place.container = plan_->decisions.containers.At(path);
     return place;
   }
 

@@ -179,9 +179,15 @@ class CaseReader {
       }
     }
     const std::string nearest = NearestName(text, known);
-    return Fail(Code::kBadValue, fmt::format("`{}` is {}, which is no {} of ferrule", key, Quoted(text),
-                                             error ? "error" : "note"),
-                node.place, nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
+    std::string help = nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest);
+    for (const CodeInfo& info : AllCodes())
+      if (text == info.slug)
+        help = fmt::format("{} is {}: write `{}: {}`", info.slug, error ? "no error" : "an error",
+                           error ? "note" : "error", text);
+    return Fail(Code::kBadValue,
+                fmt::format("`{}` is {}, which is no slug of {}", key, Quoted(text),
+                            error ? "an error" : "a note or warning"),
+                node.place, std::move(help));
   }
 
   bool Module(const YamlEntry& entry, const RuleTest& test, ExpectedModule* module) {
@@ -195,13 +201,12 @@ class CaseReader {
     if (const YamlNode* scheme = node.Find("scheme"))
       good = reader_.AsText(*scheme, "`scheme`", &module->scheme.emplace()) && good;
     if (const YamlNode* kind = node.Find("kind")) {
-      static const std::vector<std::string> kKinds{"rows", "unified", "fused", "weight", "param"};
-      if (!reader_.AsText(*kind, "`kind`", &module->kind.emplace()))
+      static constexpr std::string_view kKinds[] = {"rows", "unified", "fused", "weight", "param"};
+      size_t word = 0;
+      if (reader_.AsWord(*kind, "`kind`", kKinds, &word))
+        module->kind = kKinds[word];
+      else
         good = false;
-      else if (std::find(kKinds.begin(), kKinds.end(), *module->kind) == kKinds.end())
-        good = Fail(Code::kBadValue, fmt::format("`kind` is {}; it is {}", Quoted(*module->kind),
-                                                 fmt::join(kKinds, ", ")),
-                    kind->place);
     }
     if (const YamlNode* shape = node.Find("shape"))
       good = SizeList(*shape, "`shape`", &module->shape.emplace()) && good;
@@ -221,7 +226,7 @@ class CaseReader {
         good = Fail(Code::kConflictingKeys,
                     fmt::format("{} is `absent` and has a {}", what,
                                 node.entries[node.entries[0].key == "absent" ? 1 : 0].key),
-                    node.place);
+                    node.KeyPlace("absent"));
     }
     return good;
   }

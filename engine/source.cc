@@ -45,8 +45,7 @@ Source::Source(std::string path, std::string text)
 std::string_view Source::Line(int line) const {
   if (line < 1 || line > lines()) return {};
   const size_t begin = line_begin_[static_cast<size_t>(line) - 1];
-  size_t end = text_.find('\n', begin);
-  if (end == std::string::npos) end = text_.size();
+  size_t end = line < lines() ? line_begin_[static_cast<size_t>(line)] - 1 : text_.size();
   if (end > begin && text_[end - 1] == '\r') --end;
   return std::string_view(text_).substr(begin, end - begin);
 }

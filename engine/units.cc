@@ -4,10 +4,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <unordered_map>
 
 namespace ferrule {
 namespace {
+
+// Limits of what one rule file and config.json may unfold to; a real model has a few thousand units.
+constexpr int64_t kMaxSteps = 1'000'000;
+constexpr size_t kMaxUnits = 250'000;
+constexpr size_t kMaxPath = 1024;
+constexpr size_t kMaxAliases = 64;
 
 // Names bound on the way down, then dims of the rule file, then config.json.
 class TreeScope : public Scope {
@@ -16,8 +24,14 @@ class TreeScope : public Scope {
     for (const auto& [name, dim] : file.dims) dims_.emplace(name, &dim);
   }
 
-  void Push(std::string_view name, int64_t value) { local_.emplace_back(name, value); }
-  void Pop(size_t size) { local_.resize(size); }
+  void Push(std::string_view name, int64_t value) {
+    local_.emplace_back(name, value);
+    local_values_.clear();
+  }
+  void Pop(size_t size) {
+    local_.resize(size);
+    local_values_.clear();
+  }
   size_t size() const { return local_.size(); }
 
   Answer Evaluate(const Dim& dim) const {
@@ -40,13 +54,19 @@ class TreeScope : public Scope {
     if (dim == dims_.end()) return config_.Lookup(name);
     const auto known = values_.find(name);
     if (known != values_.end()) return known->second;
-    if (++depth_ > 32) return Answer::Fail(fmt::format("the dim `{}` refers to itself", name));
+    const auto here = local_values_.find(name);
+    if (here != local_values_.end()) {
+      used_local_ = true;
+      return here->second;
+    }
+    if (depth_ >= 32) return Answer::Fail(fmt::format("the dim `{}` refers to itself", name));
     const bool before = used_local_;
     used_local_ = false;
+    ++depth_;
     Answer answer = Evaluate(*dim->second);
     --depth_;
-    // A dim that asks for no layer and no `with` has one value for the whole model.
-    if (!used_local_) values_.emplace(name, answer);
+    // A dim that asks for no `with` has one value for the whole model.
+    (used_local_ ? local_values_ : values_).emplace(name, answer);
     used_local_ = used_local_ || before;
     return answer;
   }
@@ -59,40 +79,10 @@ class TreeScope : public Scope {
   const ConfigScope& config_;
   std::unordered_map<std::string_view, const Dim*> dims_;
   std::vector<std::pair<std::string_view, int64_t>> local_;
-  mutable std::unordered_map<std::string_view, Answer> values_;
+  mutable std::unordered_map<std::string_view, Answer> values_, local_values_;
   mutable int depth_ = 0;
   mutable bool used_local_ = false;
 };
-
-// Whether anything below a node depends on the value of the placeholder `index`, or would have to be
-// decided anew for each of its values.
-bool DependsOn(const RuleFile& file, const RuleNode& node, std::string_view index) {
-  const auto dim = [&](const std::optional<Dim>& d) { return d && d->Uses(index); };
-  const auto when = [&](const std::optional<When>& w) {
-    if (!w) return false;
-    for (const auto& [name, condition] : file.conditions)
-      if (name == w->condition) return condition.Uses(index);
-    return true;
-  };
-  for (const Segment& segment : node.segments)
-    if (segment.placeholder && segment.text != index) return true;
-  if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when))
-    return true;
-  if (dim(node.rows) || dim(node.per) || dim(node.in) || dim(node.stack) || dim(node.groups))
-    return true;
-  for (const SliceRule& slice : node.slices)
-    if (slice.rows.Uses(index) || dim(slice.per)) return true;
-  for (const Dim& d : node.dims)
-    if (d.Uses(index)) return true;
-  for (const auto& [name, d] : node.with)
-    if (d.Uses(index)) return true;
-  for (const RuleNode& child : node.children)
-    if (DependsOn(file, child, index)) return true;
-  if (node.kind == NodeKind::kUse)
-    for (const auto& [name, shape] : file.shapes)
-      if (name == node.use) return DependsOn(file, shape, index);
-  return false;
-}
 
 struct Where {  // the place in the tree that is being evaluated
   std::string path;
@@ -123,12 +113,22 @@ class Walker {
  private:
   void Fail(Code code, std::string message, const YamlPlace& place) {
     failed_ = true;
-    if (!reported_.emplace(place.line * 4096 + place.column, 0).second) return;
+    if (!reported_.emplace(place.line, place.column).second) return;
     out_->Add(code, std::move(message), file_.At(place))
         .Fact("config", options_.config_at.ToString());
   }
 
+  // False when the tree unfolds to more than a model can be.
+  bool Step(size_t steps, const YamlPlace& place) {
+    steps_ += static_cast<int64_t>(steps);
+    if (steps_ <= kMaxSteps) return true;
+    if (!failed_) Fail(Code::kTooLarge, "the rules unfold to more places than a model has", place);
+    return false;
+  }
+
   bool Value(const Dim& dim, std::string_view what, ExprValue* value) {
+    for (const Expr& expr : dim.alternatives)
+      if (!Step(1 + expr.size() / 4, dim.place)) return false;
     const Answer answer = scope_.Evaluate(dim);
     if (answer.ok()) {
       *value = answer.value;
@@ -136,7 +136,9 @@ class Walker {
     }
     if (answer.outcome == Answer::Outcome::kUnanswerable)
       Fail(Code::kConfigLacks,
-           fmt::format("`{}` is {}, and config.json has no {}", what, Quoted(dim.Text()),
+           fmt::format("`{}` is {}, and {} {}", what, Quoted(dim.Text()),
+                       indices_.count(answer.why) > 0 ? "the path here has no index"
+                                                      : "config.json has no",
                        Quoted(answer.why)),
            dim.place);
     else
@@ -196,7 +198,13 @@ class Walker {
       const bool active = rename.name == options_.model_type;
       const std::string declared = where->path;
       if (active) where->path = rename.text;
-      units_.aliases.emplace_back(where->path, active ? declared : rename.text);
+      std::pair<std::string, std::string> alias(where->path, active ? declared : rename.text);
+      std::vector<std::pair<std::string, std::string>>& all = units_.aliases;
+      if (std::find(all.begin(), all.end(), alias) != all.end()) continue;
+      if (all.size() >= kMaxAliases)
+        return Fail(Code::kTooLarge, fmt::format("more than {} renamed roots", kMaxAliases),
+                    rename.place);
+      all.push_back(std::move(alias));
     }
   }
 
@@ -217,6 +225,9 @@ class Walker {
 
   // Appends the segments of `child` from `at` on and goes on below; loops over placeholders.
   void Child(const RuleNode& parent, const RuleNode& child, Where where, size_t at = 0) {
+    if (failed_ || !Step(1 + where.path.size() / 128, child.place)) return;
+    if (where.path.size() > kMaxPath)
+      return Fail(Code::kTooLarge, fmt::format("a path of more than {} bytes", kMaxPath), child.place);
     if (at == child.segments.size()) {
       if (child.kind == NodeKind::kFused) return Fused(parent, child, where);
       return Node(child, std::move(where));
@@ -270,14 +281,39 @@ class Walker {
     }
   }
 
-  bool Depends(const RuleNode& child, const std::string& index) {
-    const auto known = depends_.find(&child);
-    if (known != depends_.end()) return known->second;
-    RuleNode below = child;  // its own segments do not count
-    below.segments.clear();
-    const bool depends = DependsOn(file_, below, index);
-    depends_.emplace(&child, depends);
-    return depends;
+  // Whether anything of a node and below it depends on the value of the placeholder `index`, or
+  // would have to be decided anew for each of its values. The node's own segments do not count.
+  bool Depends(const RuleNode& node, std::string_view index) {
+    const auto [at, fresh] = depends_.try_emplace({&node, index}, false);
+    if (fresh) at->second = DependsOn(node, index);
+    return depends_[{&node, index}];
+  }
+
+  bool DependsOn(const RuleNode& node, std::string_view index) {
+    const auto dim = [&](const std::optional<Dim>& d) { return d && d->Uses(index); };
+    const auto when = [&](const std::optional<When>& w) {
+      if (!w) return false;
+      const auto condition = conditions_.find(w->condition);
+      return condition == conditions_.end() || condition->second->Uses(index);
+    };
+    if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when))
+      return true;
+    if (dim(node.rows) || dim(node.per) || dim(node.in) || dim(node.stack) || dim(node.groups))
+      return true;
+    for (const SliceRule& slice : node.slices)
+      if (slice.rows.Uses(index) || dim(slice.per)) return true;
+    for (const Dim& d : node.dims)
+      if (d.Uses(index)) return true;
+    for (const auto& [name, d] : node.with)
+      if (d.Uses(index)) return true;
+    for (const RuleNode& child : node.children) {
+      for (const Segment& segment : child.segments)
+        if (segment.placeholder && segment.text != index) return true;
+      if (Depends(child, index)) return true;
+    }
+    if (node.kind != NodeKind::kUse) return false;
+    const auto shape = shapes_.find(node.use);
+    return shape != shapes_.end() && Depends(*shape->second, index);
   }
 
   Unit* Add(const RuleNode& node, const Where& where) {
@@ -293,11 +329,12 @@ class Walker {
     unit.quantize = where.quantize;
     unit.assumed = where.assumed;
     unit.first = units_.modules;
-    if (units_.modules + int64_t{unit.count} > kMaxModules) {
+    if (units_.modules + int64_t{unit.count} > kMaxModules || units_.units.size() >= kMaxUnits) {
       Fail(Code::kTooLarge, fmt::format("the model has more than {} modules", kMaxModules),
            node.place);
       return nullptr;
     }
+    if (!Step(node.slices.size() + node.parts.size(), node.place)) return nullptr;
     units_.modules += unit.count;
     units_.units.push_back(std::move(unit));
     return &units_.units.back();
@@ -343,15 +380,17 @@ class Walker {
   void Fused(const RuleNode& parent, const RuleNode& node, const Where& where) {
     if (!Holds(node.when)) return;
     std::vector<std::string> undeclared;
+    const auto [children, fresh] = children_.try_emplace(&parent);
+    if (fresh)
+      for (const RuleNode& child : parent.children)
+        children->second.emplace(PathText(child.segments), &child);
     for (const NamedText& part : node.parts) {
-      const auto declared =
-          std::find_if(parent.children.begin(), parent.children.end(),
-                       [&](const RuleNode& child) { return PathText(child.segments) == part.name; });
-      if (declared == parent.children.end()) {
+      const auto declared = children->second.find(part.name);
+      if (declared == children->second.end()) {
         undeclared.push_back(part.name);
         continue;
       }
-      pending_.push_back({units_.units.size(), &*declared});
+      pending_.push_back({units_.units.size(), declared->second, &part});
     }
     Unit* unit = Add(node, where);
     if (unit == nullptr) return;
@@ -432,9 +471,11 @@ class Walker {
   struct Pending {
     size_t fused;
     const RuleNode* part;
+    const NamedText* named;
   };
-  // Parts are found when all units exist: same binding, path of the fused module's parent.
-  void ResolveParts(Units* units) const {
+  // Parts are found when all units exist: same binding, path of the fused module's parent. False
+  // when parts cannot run side by side.
+  bool ResolveParts(Units* units) {
     std::unordered_map<std::string, int32_t> by_path;
     for (size_t i = 0; i < units->units.size(); ++i) {
       const Unit& unit = units->units[i];
@@ -447,8 +488,20 @@ class Walker {
       // A fused name has no placeholders of its own, so its key is the end of its path.
       path.resize(path.size() - own.size());
       const auto at = by_path.find(path + PathText(pending.part->segments));
-      if (at != by_path.end()) fused.parts.push_back(at->second);
+      if (at == by_path.end()) continue;
+      const Unit& part = units->units[static_cast<size_t>(at->second)];
+      if (!fused.parts.empty()) {
+        const Unit& first = units->units[static_cast<size_t>(fused.parts[0])];
+        if (first.in != part.in)
+          Fail(Code::kBadFused,
+               fmt::format("the parts of `{}` read inputs of different widths: `{}` has in {}, `{}` {}",
+                           own, PathText(first.node->segments), first.in,
+                           PathText(part.node->segments), part.in),
+               pending.named->place);
+      }
+      fused.parts.push_back(at->second);
     }
+    return !failed_;
   }
 
  private:
@@ -462,8 +515,10 @@ class Walker {
   std::unordered_map<std::string_view, const Dim*> conditions_;
   std::unordered_map<std::string_view, const RuleNode*> shapes_;
   std::unordered_map<std::string_view, const IndexRule*> indices_;
-  std::unordered_map<const RuleNode*, bool> depends_;
-  std::unordered_map<int, int> reported_;
+  std::map<std::pair<const RuleNode*, std::string_view>, bool> depends_;
+  std::unordered_map<const RuleNode*, std::unordered_map<std::string, const RuleNode*>> children_;
+  std::set<std::pair<int, int>> reported_;
+  int64_t steps_ = 0;
 };
 
 }  // namespace
@@ -517,7 +572,7 @@ std::optional<Units> EvaluateUnits(const RuleFile& file, const UnitsOptions& opt
                                    Diagnostics* out) {
   Walker walker(file, options, out);
   std::optional<Units> units = walker.Run();
-  if (units) walker.ResolveParts(&*units);
+  if (!units || !walker.ResolveParts(&*units)) return std::nullopt;
   return units;
 }
 

@@ -40,6 +40,12 @@ class Builder : public YAML::EventHandler {
     NoAnchor(mark, anchor);
     YamlNode node;
     node.place = PlaceOf(mark, 1);
+    // The mark of a value that is not written stands before whatever comes next: show its key.
+    const size_t at = source_->Offset(mark.line + 1, mark.column);
+    const std::string_view rest = std::string_view(source_->text()).substr(at, 4);
+    const bool written = rest.substr(0, 1) == "~" || rest == "null" || rest == "Null" || rest == "NULL";
+    if (!written && !stack_.empty() && stack_.back().has_key)
+      node.place = stack_.back().entry.key_place;
     Put(mark, std::move(node));
   }
 
@@ -78,13 +84,13 @@ class Builder : public YAML::EventHandler {
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    Open(mark, tag, anchor, YamlNode::Kind::kList);
+                       YAML::EmitterStyle::value style) override {
+    Open(mark, tag, anchor, YamlNode::Kind::kList, style);
   }
   void OnSequenceEnd() override { Close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    Open(mark, tag, anchor, YamlNode::Kind::kMap);
+                  YAML::EmitterStyle::value style) override {
+    Open(mark, tag, anchor, YamlNode::Kind::kMap, style);
   }
   void OnMapEnd() override { Close(); }
 
@@ -118,8 +124,21 @@ class Builder : public YAML::EventHandler {
     const std::string_view line = source_->Line(mark.line + 1);
     const int last = std::min(static_cast<int>(line.size()),
                               mark.column + static_cast<int>(std::min<size_t>(length, 1 << 20)));
-    const int column = CodePointColumn(line, mark.column);
-    return {mark.line + 1, column, std::max(column + 1, CodePointColumn(line, last))};
+    // Events come in the order of the text, so columns are counted on from the one before: a file
+    // of one long line would take quadratic time otherwise.
+    if (mark.line != counted_line_ || mark.column < counted_bytes_) {
+      counted_line_ = mark.line;
+      counted_bytes_ = 0;
+      counted_column_ = 1;
+    }
+    const auto count = [&](int from, int to) {
+      return CodePointColumn(line.substr(static_cast<size_t>(from)), to - from) - 1;
+    };
+    const int begin = std::clamp(mark.column, counted_bytes_, static_cast<int>(line.size()));
+    counted_column_ += count(counted_bytes_, begin);
+    counted_bytes_ = begin;
+    const int end = counted_column_ + (last > begin ? count(begin, last) : 0);
+    return {mark.line + 1, counted_column_, std::max(counted_column_ + 1, end)};
   }
 
   size_t ClosingQuote(size_t begin) const {
@@ -154,7 +173,7 @@ class Builder : public YAML::EventHandler {
   }
 
   void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-            YamlNode::Kind kind) {
+            YamlNode::Kind kind, YAML::EmitterStyle::value style) {
     NoAnchor(mark, anchor);
     NoTag(mark, tag);
     if (static_cast<int>(stack_.size()) >= kYamlMaxDepth)
@@ -162,6 +181,7 @@ class Builder : public YAML::EventHandler {
     if (!stack_.empty() && stack_.back().node.is_map() && !stack_.back().has_key) BadKey(mark);
     Frame frame;
     frame.node.kind = kind;
+    frame.node.flow = style == YAML::EmitterStyle::Flow;
     frame.node.place = PlaceOf(mark, 1);
     frame.mark = mark;
     stack_.push_back(std::move(frame));
@@ -175,7 +195,7 @@ class Builder : public YAML::EventHandler {
 
   [[noreturn]] void BadKey(const YAML::Mark& mark) {
     Refuse(Code::kWrongType, "a key must be a text", mark, 1,
-           "quote a key that begins with `[`, `{` or `*`");
+           "quote a key that begins with `[`, `{` or `*`, or that is `~` or `null`");
   }
 
   void Put(const YAML::Mark& mark, YamlNode node) {
@@ -222,6 +242,7 @@ class Builder : public YAML::EventHandler {
   YamlNode root_;
   size_t nodes_ = 0;
   bool seen_ = false;
+  mutable int counted_line_ = -1, counted_bytes_ = 0, counted_column_ = 1;  // of PlaceOf
 };
 
 // yaml-cpp's message in the words of somebody who writes rule files.
@@ -238,9 +259,15 @@ void AddSyntax(const Source& source, const YAML::Exception& e, Location at, Diag
              "`*` at the start of a value is a YAML alias, and aliases are not read", std::move(at))
         .Help("quote a value that begins with `*`; write a repeated subtree under `shapes:`");
     return;
-  } else if (line.substr(0, line.find_first_not_of(" \t")).find('\t') != std::string_view::npos) {
+  } else if (const size_t tab = line.substr(0, line.find_first_not_of(" \t")).find('\t');
+             tab != std::string_view::npos) {
+    at.column = static_cast<int>(tab) + 1;
+    at.end_column = at.column + 1;
     message = "a tab in the indentation";
     help = "indent with spaces";
+  } else if (e.msg == "end of map not found") {
+    message = "the line is indented like none of those above it";
+    help = "give it the indentation of its neighbours";
   } else if (e.msg.find("end of") != std::string::npos ||
              e.msg.find("token") != std::string::npos) {
     help = "quote a value that begins with `[`, `{`, `@` or `%`; then look at the indentation";
@@ -288,6 +315,12 @@ const YamlNode* YamlNode::Find(std::string_view key) const {
   for (const YamlEntry& entry : entries)
     if (entry.key == key) return &entry.value;
   return nullptr;
+}
+
+YamlPlace YamlNode::KeyPlace(std::string_view key) const {
+  for (const YamlEntry& entry : entries)
+    if (entry.key == key) return entry.key_place;
+  return place;
 }
 
 Location YamlFile::At(const YamlPlace& place) const {

@@ -13,6 +13,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,7 @@ struct YamlNode {
   enum class Kind : uint8_t { kNull, kScalar, kList, kMap };
   Kind kind = Kind::kNull;
   bool plain = false;  // a scalar without quotes
+  bool flow = false;   // a list or map in brackets or braces
   std::string text;    // of a scalar
   YamlPlace place;
   std::vector<YamlNode> items;     // of a list
@@ -46,6 +48,8 @@ struct YamlNode {
   bool is_scalar() const { return kind == Kind::kScalar; }
   // Value of `key` in a map, null when absent.
   const YamlNode* Find(std::string_view key) const;
+  // Where `key` itself stands; the place of the map when it is absent.
+  YamlPlace KeyPlace(std::string_view key) const;
 };
 
 struct YamlEntry {
@@ -80,6 +84,9 @@ class YamlReader {
   // true or false, without quotes.
   bool AsBool(const YamlNode& node, std::string_view what, bool* value) const;
   bool AsText(const YamlNode& node, std::string_view what, std::string* value) const;
+  // One of `words`; its position in `at`.
+  bool AsWord(const YamlNode& node, std::string_view what, std::span<const std::string_view> words,
+              size_t* at) const;
   // A scalar or a list of scalars.
   bool AsTexts(const YamlNode& node, std::string_view what, std::vector<std::string>* value) const;
   bool IsMap(const YamlNode& node, std::string_view what) const;
@@ -91,9 +98,10 @@ class YamlReader {
   const YamlNode* Require(const YamlNode& map, std::string_view what, std::string_view key) const;
   // "a list", "a mapping", "the text `x`", "empty".
   static std::string Describe(const YamlNode& node);
+  // "`what` must be `expected`, not …"; always false.
+  bool WrongType(const YamlNode& node, std::string_view what, std::string_view expected) const;
 
  private:
-  bool WrongType(const YamlNode& node, std::string_view what, std::string_view expected) const;
   const YamlFile& file_;
   Diagnostics* out_;
 };

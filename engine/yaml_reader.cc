@@ -2,6 +2,7 @@
 // YamlNode → typed values, or a finding that says what was expected where.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "engine/yaml.h"
@@ -27,10 +28,7 @@ bool YamlReader::WrongType(const YamlNode& node, std::string_view what,
   Finding& finding =
       out_->Add(Code::kWrongType,
                 fmt::format("{} must be {}, not {}", what, expected, Describe(node)), At(node));
-  const size_t at = file_.source->Offset(node.place.line, 0);
-  const std::string_view line = file_.source->Line(node.place.line);
-  const bool flow = !node.is_scalar() && at + 1 < file_.source->text().size() &&
-                    line.find_first_of("{[") != std::string_view::npos;
+  const bool flow = (node.is_map() || node.is_list()) && node.flow;
   if (flow && expected.find("text") != std::string_view::npos)
     finding.Help("quote a text that begins with `{` or `[`");
   return false;
@@ -64,6 +62,23 @@ bool YamlReader::AsText(const YamlNode& node, std::string_view what, std::string
   }
   *value = node.text;
   return true;
+}
+
+bool YamlReader::AsWord(const YamlNode& node, std::string_view what,
+                        std::span<const std::string_view> words, size_t* at) const {
+  std::string text;
+  if (!AsText(node, what, &text)) return false;
+  const auto found = std::find(words.begin(), words.end(), text);
+  *at = static_cast<size_t>(found - words.begin());
+  if (found != words.end()) return true;
+  std::string known;
+  for (const std::string_view word : words)
+    known += fmt::format("{}`{}`", known.empty() ? "" : word == words.back() ? " or " : ", ", word);
+  Finding& finding = out_->Add(
+      Code::kBadValue, fmt::format("{} is {}; it must be {}", what, Quoted(text), known), At(node));
+  const std::string nearest = NearestName(text, {words.begin(), words.end()});
+  if (!nearest.empty() && words.size() > 1) finding.Help(fmt::format("did you mean `{}`?", nearest));
+  return false;
 }
 
 bool YamlReader::AsTexts(const YamlNode& node, std::string_view what,

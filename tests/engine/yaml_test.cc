@@ -106,7 +106,7 @@ TEST_CASE("bad YAML is refused with its place") {
       {"NUL", std::string("a: \0b", 5), "r.yaml:1:4: error[FR008]: the control character \\x00\n"},
       {"ESC", "a: \033[2J\n", "r.yaml:1:4: error[FR008]: the control character \\x1b\n"},
       {"tab in the indentation", "a:\n\tb: 1\n",
-       "r.yaml:2:3: error[FR002]: a tab in the indentation\n"},
+       "r.yaml:2:1: error[FR002]: a tab in the indentation\n"},
       {"unterminated quote", "a: \"b\n", "r.yaml:1:4: error[FR002]: a quote is never closed\n"},
       {"a lost list item", "a:\n- x\n - y\n",
        "r.yaml:2:3: error[FR002]: a value without quotes goes over several lines\n"},

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files with expected text beside them: what ferrule says about a wrong file, word by word, and
+// which modules a right one describes.
+//
+//   golden SOURCE_ROOT
+//
+//   tests/bad/rules/NAME.yaml      a rule file with one mistake; all that check and test report
+//   tests/bad/dialects/NAME.yaml   a dialect file with one mistake
+//   tests/bad/books/NAME/          rule files that are wrong together; NAME.expected
+//   tests/good/rules/NAME.yaml     a sound rule file; its modules with their sizes
+//
+// With FERRULE_ACCEPT=1 in the environment the expected files are rewritten and the program ends
+// with 77 (skipped), so that this can never pass for a test. Read what it wrote before committing.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/file.h"
+#include "engine/rule_test.h"
+#include "tests/unit_text.h"
+
+using namespace ferrule;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string ReadAll(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::string BadRules(const Book& shipped, const std::string& path) {
+  Diagnostics out;
+  Book book = shipped;
+  std::string tests;
+  if (const auto file = ParseRuleFile(path, ReadAll(path), &out)) {
+    for (const std::string& type : file->model_types) book.by_model_type[type] = file;
+    book.files.push_back(file);
+    CheckDiffers(book, *file, &out);
+    CheckExample(book, file, &out);
+    if (!out.has_errors())
+      for (const TestOutcome& outcome : RunRuleTests(book, file, {}, &out).outcomes)
+        tests += ToHuman(outcome);
+  }
+  return ToHuman(out, false) + tests;
+}
+
+std::string BadDialect(const Book&, const std::string& path) {
+  Diagnostics out;
+  ParseDialect(path, ReadAll(path), &out);
+  return ToHuman(out, false);
+}
+
+std::string BadBook(const Book&, const std::string& path) {
+  Diagnostics out;
+  BookOptions options;
+  options.directories = {path};
+  const auto book = LoadBook(options, &out);
+  if (book)
+    for (const auto& file : book->files) CheckDiffers(*book, *file, &out);
+  return ToHuman(out, false);
+}
+
+std::string GoodRules(const Book& shipped, const std::string& path) {
+  Diagnostics out;
+  const auto file = ParseRuleFile(path, ReadAll(path), &out);
+  std::string text = file ? UnitsText(*file, &out) : "";
+  if (file) {
+    CheckExample(shipped, file, &out);
+    for (const TestOutcome& outcome : RunRuleTests(shipped, file, {}, &out).outcomes)
+      text += ToHuman(outcome);
+  }
+  return text + ToHuman(out, false);
+}
+
+// The first line in which two texts differ, from both.
+void ShowDifference(const std::string& expected, const std::string& got) {
+  std::istringstream a(expected), b(got);
+  std::string left, right;
+  for (int line = 1;; ++line) {
+    const bool more_left = static_cast<bool>(std::getline(a, left));
+    const bool more_right = static_cast<bool>(std::getline(b, right));
+    if (!more_left && !more_right) return;
+    if (more_left == more_right && left == right) continue;
+    fmt::print("  line {}\n  - {}\n  + {}\n", line, more_left ? left : "(end)",
+               more_right ? right : "(end)");
+    return;
+  }
+}
+
+struct Folder {
+  const char* path;
+  bool directories;
+  std::string (*say)(const Book&, const std::string&);
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::error_code error;
+  if (argc < 2) return 2;
+  fs::current_path(argv[1], error);  // so that paths in messages are the same everywhere
+  if (error) return 2;
+  const bool accept = std::getenv("FERRULE_ACCEPT") != nullptr;
+  Diagnostics out;
+  BookOptions options;
+  options.directories = {"rules"};
+  const auto shipped = LoadBook(options, &out);
+  if (!shipped || out.has_errors()) {
+    fmt::print("{}", ToHuman(out, false));
+    return 1;
+  }
+  const Folder folders[] = {{"tests/bad/rules", false, BadRules},
+                            {"tests/bad/dialects", false, BadDialect},
+                            {"tests/bad/books", true, BadBook},
+                            {"tests/good/rules", false, GoodRules}};
+  int passed = 0, failed = 0;
+  for (const Folder& folder : folders) {
+    std::vector<std::string> paths;
+    for (const auto& entry : fs::directory_iterator(folder.path))
+      if (folder.directories ? entry.is_directory() : entry.path().extension() == ".yaml")
+        paths.push_back(entry.path().string());
+    std::sort(paths.begin(), paths.end());
+    for (const std::string& path : paths) {
+      const fs::path beside =
+          folder.directories ? fs::path(path + ".expected") : fs::path(path).replace_extension(".expected");
+      const std::string got = folder.say(*shipped, path);
+      if (accept) {
+        std::ofstream(beside, std::ios::binary) << got;
+        continue;
+      }
+      const std::string expected = ReadAll(beside);
+      if (expected == got && !got.empty()) {
+        ++passed;
+        continue;
+      }
+      ++failed;
+      fmt::print("failed: {}\n", path);
+      ShowDifference(expected, got);
+    }
+  }
+  if (accept) return 77;
+  fmt::print("{} passed, {} failed\n", passed, failed);
+  return failed > 0 || passed == 0 ? 1 : 0;
+}
