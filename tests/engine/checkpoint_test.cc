@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/checkpoint.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -379,6 +380,19 @@ TEST_CASE("case 76: limits of the index") {
         "D/model.safetensors.index.json: error[FR703]: too many levels (byte 67)");
 }
 
+TEST_CASE("case 76: what is just within the limits of the index") {
+  const auto accepted = [](size_t names, size_t files) {
+    std::string text = "{\"weight_map\":{";
+    for (size_t i = 0; i < names; ++i)
+      text += fmt::format("{}\"{}\":\"{}\"", i ? "," : "", i, i % files);
+    Diagnostics diagnostics;
+    const auto index = ParseIndex("i", text + "}}", &diagnostics);
+    return index && index->names.size() == names && index->files.size() == files;
+  };
+  CHECK(accepted(kMaxIndexFiles, kMaxIndexFiles));
+  CHECK(accepted(kMaxIndexNames, 1));
+}
+
 TEST_CASE("case 77: total_size that is wrong is only a warning") {
   CHECK(WithIndex(kGoodMap).empty());
   CHECK(WithIndex(R"({"metadata":{"total_size":5},"weight_map":{"a":"1","b":"2","c":"2"}})") ==
@@ -549,6 +563,7 @@ TEST_CASE("totals of a fixture are compared") {
 }
 
 TEST_CASE("a fixture is counted before it is expanded") {
+  CHECK(WithEntry(R"({"name":"{L}.{E}","shape":[],"dtype":"U8","L":[1,2],"E":1000000})").empty());
   CHECK(WithEntry(R"({"name":"a.{E}","shape":[1],"dtype":"U8","E":1000000000000})") ==
         "D/tensors.json#/tensors/0/E: error[FR703]: the fixture has more than 2000000 tensors");
   CHECK(WithEntry(R"({"name":"{L}.{E}","shape":[1],"dtype":"U8","L":[1,2],"E":1000001})") ==
