@@ -40,8 +40,7 @@ TEST_CASE("a mistake in a long line is placed, the line is not shown") {
   CHECK_FALSE(ParseJson("c.json", "[\n" + std::string(10'000, ' ') + "x]", {}, &diagnostics));
   CHECK(ToHuman(diagnostics.findings()[0], false) ==
         "error[FR701]: this is not JSON: expected a value\n"
-        " --> c.json:2:10001\n"
-        "");
+        " --> c.json:2:10001\n");
   Diagnostics twice;  // refused for the number first, which has no place
   CHECK_FALSE(ParseJson("c.json", R"({"a":1e999,"a":1})", {}, &twice));
   CHECK(Lines(twice, "") == "c.json:1:18: error[FR702]: `a` stands twice in one object");
