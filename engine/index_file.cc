@@ -16,7 +16,10 @@ namespace {
 class IndexReader {
  public:
   IndexReader(const std::string& path, std::string_view text, Diagnostics* diagnostics)
-      : path_(path), diagnostics_(diagnostics), scan_(text, &index_.unescaped) {}
+      : path_(path),
+        text_size_(text.size()),
+        diagnostics_(diagnostics),
+        scan_(text, &index_.unescaped) {}
 
   std::optional<IndexFile> Read() {
     std::vector<std::string_view> keys;
@@ -45,6 +48,10 @@ class IndexReader {
   bool WeightMap() {
     pointer_ = "/weight_map";
     if (!scan_.Open('{')) return false;
+    // Entries have some 100 bytes; room that is not used costs nothing, growing does.
+    const size_t likely = std::min(kMaxIndexNames, text_size_ / 80);
+    index_.names.reserve(likely);
+    index_.file_of.reserve(likely);
     while (scan_.Next('}')) {
       std::string_view name, file;
       if (!scan_.Key(&name)) return false;
@@ -139,6 +146,7 @@ class IndexReader {
   }
 
   const std::string& path_;
+  size_t text_size_;
   Diagnostics* diagnostics_;
   IndexFile index_;
   JsonScan scan_;  // unescapes into index_

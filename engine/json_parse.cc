@@ -123,7 +123,6 @@ namespace {
 // Line and column of byte `at`.
 Location Place(const std::string& path, std::string_view text, size_t at) {
   Location where;
-  where.source = std::make_shared<const Source>(path, std::string(text));
   where.path = path;
   const std::string_view before = text.substr(0, at);
   where.line = 1 + static_cast<int>(std::count(before.begin(), before.end(), '\n'));
@@ -131,6 +130,9 @@ Location Place(const std::string& path, std::string_view text, size_t at) {
   where.column =
       1 + static_cast<int>(std::count_if(before.begin() + static_cast<ptrdiff_t>(line),
                                          before.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  // Minified files are one line of megabytes: not to be shown.
+  if (std::min(text.find('\n', at), text.size()) - line <= 400)
+    where.source = std::make_shared<const Source>(path, std::string(text));
   return where;
 }
 
@@ -146,6 +148,10 @@ void ReportSyntax(const std::string& path, std::string_view text, simdjson::erro
   JsonScan scan(text, &arena);
   scan.Skip(1024);
   scan.End();
+  if (scan.mistake() == JsonScan::Mistake::kDuplicate) {
+    diagnostics->Add(Code::kJsonDuplicate, scan.problem(), Place(path, text, scan.at()));
+    return;
+  }
   if (scan.failed()) {
     diagnostics->Add(Code::kJsonSyntax, "this is not JSON: " + scan.problem(),
                      Place(path, text, scan.at()));

@@ -35,6 +35,17 @@ std::string Nested(size_t depth, char open, char close) {
 
 }  // namespace
 
+TEST_CASE("a mistake in a long line is placed, the line is not shown") {
+  Diagnostics diagnostics;
+  CHECK_FALSE(ParseJson("c.json", "[\n" + std::string(10'000, ' ') + "x]", {}, &diagnostics));
+  CHECK(ToHuman(diagnostics.findings()[0], false) ==
+        "error[FR701]: this is not JSON: expected a value\n"
+        " --> c.json:2:10001\n");
+  Diagnostics twice;  // refused for the number first, which has no place
+  CHECK_FALSE(ParseJson("c.json", R"({"a":1e999,"a":1})", {}, &twice));
+  CHECK(Lines(twice, "") == "c.json:1:18: error[FR702]: `a` stands twice in one object");
+}
+
 TEST_CASE("every kind of value is read and knows its place") {
   const JsonValue top = Parse(R"({"a": [null, true, -1, 18446744073709551615, 1.5, "x\n"],
                                   "b/~": {"": {}}, "c": 0})");
