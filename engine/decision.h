@@ -78,7 +78,14 @@ struct Decisions {
   PathTable paths;                // of all modules, fused names included; value: module id
   std::vector<int32_t> unit_of;   // module id → unit
   bool has_headers = false;
+  PathTable containers;                    // of experts; value: index in container_scheme
+  std::vector<int8_t> container_scheme;    // what all linears below run as; kNoScheme: they differ
 
+  // kNoScheme when there is no such container.
+  int8_t ContainerScheme(std::string_view path) const {
+    const int32_t at = containers.At(path);
+    return at < 0 ? kNoScheme : container_scheme[static_cast<size_t>(at)];
+  }
   const Unit& UnitOf(int32_t module) const {
     return units.units[static_cast<size_t>(unit_of[static_cast<size_t>(module)])];
   }

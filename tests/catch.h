@@ -4,6 +4,8 @@
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
+#define FERRULE_CATCH_LISTENER EventListenerBase
 #else
 #include <catch2/catch.hpp>
+#define FERRULE_CATCH_LISTENER TestEventListenerBase
 #endif

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// ferrule check [FILES] [--checkpoint DIR] [--tp N]
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "cli/command.h"
+#include "engine/file.h"
+#include "engine/plan.h"
+
+namespace ferrule::cli {
+namespace {
+
+// Whether the file is a dialect: its top level has the key `dialect`.
+bool IsDialect(const std::string& text) {
+  return text.rfind("dialect:", 0) == 0 || text.find("\ndialect:") != std::string::npos;
+}
+
+class Checker {
+ public:
+  Checker(const Common& common, const CheckOptions& options) : common_(common), options_(options) {}
+
+  int Run() {
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<std::string> rules;
+    for (const std::string& path : options_.files) Collect(path, &rules);
+    // The default rules are siblings here: their own mistakes are not this check's subject.
+    Diagnostics others;
+    book_ = ReadBook(common_, "", rules, options_.files.empty() ? &findings_ : &others);
+    if (!book_) {
+      findings_.Append(others);
+      return Finish(common_, "check", findings_);
+    }
+    if (!rules.empty()) KeepOnly(others, rules);
+    Rules(rules);
+    if (!options_.checkpoint.empty()) Checkpoint(rules);
+    Report(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    return findings_.ExitCode();
+  }
+
+ private:
+  // Files, and the files of directories; dialects are checked at once.
+  void Collect(const std::string& path, std::vector<std::string>* rules) {
+    std::error_code error;
+    std::vector<std::string> paths{path};
+    if (std::filesystem::is_directory(path, error)) {
+      paths.clear();
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(path, error))
+        if (entry.path().extension() == ".yaml") paths.push_back(entry.path().string());
+      std::sort(paths.begin(), paths.end());
+    }
+    for (const std::string& file : paths) {
+      const auto text = ReadFile(file, kYamlMaxBytes + 1, Code::kNotFound, &findings_);
+      if (!text) continue;
+      ++files_;
+      if (IsDialect(*text))
+        ParseDialect(file, *text, &findings_);
+      else
+        rules->push_back(file);
+    }
+  }
+
+  // Findings of the files that were named.
+  void KeepOnly(const Diagnostics& all, const std::vector<std::string>& rules) {
+    for (const Finding& finding : all.findings())
+      if (std::find(rules.begin(), rules.end(), finding.at.path) != rules.end())
+        findings_.Add(finding);
+  }
+
+  void Rules(const std::vector<std::string>& rules) {
+    for (const auto& file : book_->files) {
+      if (!rules.empty() && std::find(rules.begin(), rules.end(), file->path) == rules.end()) continue;
+      if (rules.empty() && !options_.files.empty()) continue;
+      if (rules.empty()) ++files_;
+      CheckDiffers(*book_, *file, &findings_);
+      Example(*file);
+    }
+  }
+
+  // Every size of the tree can be evaluated over the file's own example.
+  void Example(const RuleFile& file) {
+    if (!file.sound) return;
+    const auto config = ParseJson(file.path, file.example_json, {}, &findings_);
+    if (!config) return;
+    const JsonValue section =
+        file.config_section.empty() ? JsonValue() : config->Find(file.config_section);
+    const UnitsOptions units{file.model_types[0], ConfigScope(*config, section),
+                             {nullptr, file.path, 0, 0, 0, ""}, nullptr};
+    EvaluateUnits(file, units, &findings_);
+  }
+
+  void Checkpoint(const std::vector<std::string>& rules) {
+    const auto checkpoint = ReadCheckpoint(options_.checkpoint, &findings_);
+    if (!checkpoint) return;
+    const std::string type(checkpoint->config.Find("model_type").Text());
+    const auto at = book_->by_model_type.find(type);
+    const bool named =
+        at != book_->by_model_type.end() &&
+        (rules.empty() || std::find(rules.begin(), rules.end(), at->second->path) != rules.end());
+    if (!named && at != book_->by_model_type.end()) {
+      findings_.Add(Code::kNoRules,
+                    fmt::format("none of the files describes the checkpoint's model_type {}", Quoted(type)),
+                    checkpoint->config.Find("model_type").location());
+      return;
+    }
+    plan_ = at == book_->by_model_type.end()
+                ? ferrule::MakePlan(*book_, checkpoint, {options_.tp}, &findings_)
+                : MakePlanUnder(at->second, *book_, checkpoint, {options_.tp}, &findings_);
+  }
+
+  void Report(double seconds) {
+    std::string text = FindingsReport(findings_, Options(common_, "check", options_.checkpoint));
+    if (common_.format == Format::kHuman) {
+      std::string subject = fmt::format("{} file{}", files_, files_ == 1 ? "" : "s");
+      if (!options_.checkpoint.empty()) subject += " against 1 checkpoint";
+      if (findings_.findings().empty() && !plan_)
+        text += fmt::format("ok: {}, 0 findings\n", subject);
+      else if (findings_.findings().empty())
+        text += fmt::format("ok: {}, {}\n", subject, SummaryLine(*plan_, findings_));
+      else
+        text += fmt::format("checked {} in {:.2f} s: {} errors, {} warnings, {} notes\n", subject, seconds,
+                            findings_.count(Level::kError), findings_.count(Level::kWarning),
+                            findings_.count(Level::kNote));
+      if (findings_.has_errors() && !findings_.findings().empty())
+        text += fmt::format("more: ferrule explain {}\n", CodeName(findings_.findings()[0].code));
+    }
+    Print(text);
+  }
+
+  const Common& common_;
+  const CheckOptions& options_;
+  Diagnostics findings_;
+  std::optional<Book> book_;
+  std::optional<Plan> plan_;
+  int files_ = 0;
+};
+
+}  // namespace
+
+int Check(const Common& common, const CheckOptions& options) { return Checker(common, options).Run(); }
+
+}  // namespace ferrule::cli

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all commands share: options, rules, output. One file for each command; main.cc parses.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/book.h"
+#include "engine/report.h"
+
+namespace ferrule::cli {
+
+struct Common {
+  std::vector<std::string> rules;  // overlays: later ones win
+  Format format = Format::kHuman;
+  bool color = false;
+};
+
+struct CheckOptions {
+  std::vector<std::string> files;
+  std::string checkpoint;
+  int tp = 1;
+};
+struct PlanCommand {
+  std::string checkpoint;
+  int tp = 1;
+  bool expand = false;
+};
+struct ExplainOptions {
+  std::string what;
+  std::string checkpoint;
+  int tp = 1;
+};
+struct TestOptions {
+  std::vector<std::string> files;
+  std::string filter;
+};
+struct RunOptions {
+  std::string checkpoint;
+  int tp = 1;
+  int rank = -1;  // -1: all
+  std::string input, output;
+  bool check = false;
+  int64_t tokens = 4;
+  uint64_t seed = 1;
+  int threads = 0;  // 0: one for each core
+};
+
+// Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or a
+// named path that does not exist, 3 I/O, memory or a bug.
+int Check(const Common& common, const CheckOptions& options);
+int MakePlan(const Common& common, const PlanCommand& options);
+int Explain(const Common& common, const ExplainOptions& options);
+int Test(const Common& common, const TestOptions& options);
+int Run(const Common& common, const RunOptions& options);
+
+// Default rules and overlays; `model_type` not empty: only what may describe it.
+std::optional<Book> ReadBook(const Common& common, const std::string& model_type,
+                             const std::vector<std::string>& files, Diagnostics* out);
+// Opens a checkpoint and reads the rules for it. Null with findings in `out` when either fails.
+std::shared_ptr<const Checkpoint> ReadCheckpoint(const std::string& directory, Diagnostics* out);
+
+// Findings to standard output in the chosen format; returns their exit code.
+int Finish(const Common& common, const std::string& command, const Diagnostics& findings);
+void Print(const std::string& text);  // to standard output, whole or exit code 3
+ReportOptions Options(const Common& common, const std::string& command, const std::string& model);
+
+}  // namespace ferrule::cli

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: words → options → one command. Nothing is decided here.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <new>
+
+#include "cli/command.h"
+#include "engine/version.h"
+
+namespace ferrule::cli {
+namespace {
+
+int Usage(const std::string& message, const std::string& help) {
+  std::cerr << "error[FR904]: " << message << "\n";
+  if (!help.empty()) std::cerr << "help: " << help << "\n";
+  return 2;
+}
+
+bool WantsColor(const std::string& choice) {
+  if (choice != "auto") return choice == "always";
+  if (std::getenv("NO_COLOR") != nullptr) return false;
+  return isatty(STDOUT_FILENO) != 0;
+}
+
+// What was probably meant by the first word that is no known command.
+std::string NearestCommand(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.empty() || word[0] == '-') continue;
+    return NearestName(word, {"check", "plan", "explain", "test", "run"});
+  }
+  return {};
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"Which linears of a quantized checkpoint run in FP8 or BF16, why, and whether the "
+               "stored tensors agree."};
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.fallthrough();
+
+  Common common;
+  std::string format = "human", color = "auto";
+  app.add_option("-f,--format", format, "human, short or json")
+      ->check(CLI::IsMember({"human", "short", "json"}));
+  app.add_option("--rules", common.rules, "directory with rule files that win over the default ones")
+      ->type_size(1)
+      ->allow_extra_args(false);
+  app.add_option("--color", color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+
+  CheckOptions check;
+  CLI::App* check_app = app.add_subcommand("check", "rule and dialect files, alone or against a checkpoint");
+  check_app->add_option("FILES", check.files, "rule files, dialect files or directories; default: all rules");
+  check_app->add_option("--checkpoint", check.checkpoint, "directory of a checkpoint or header fixture");
+  check_app->add_option("--tp", check.tp, "tensor-parallel size");
+
+  int expert_parallel = 0;
+  PlanCommand plan;
+  CLI::App* plan_app = app.add_subcommand("plan", "what every linear of a checkpoint is and what each rank holds");
+  plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")->required();
+  plan_app->add_option("--tp", plan.tp, "tensor-parallel size");
+  CLI::Option* expert_option = plan_app->add_option("--ep", expert_parallel, "reserved");
+  plan_app->add_flag("--expand", plan.expand, "one entry for every concrete module");
+
+  ExplainOptions explain;
+  CLI::App* explain_app = app.add_subcommand("explain", "one module or one code");
+  explain_app->add_option("WHAT", explain.what, "FRnnn, its slug, or the path of a module")->required();
+  explain_app->add_option("--checkpoint,DIR", explain.checkpoint, "directory of a checkpoint or header fixture");
+  explain_app->add_option("--tp", explain.tp, "tensor-parallel size");
+
+  TestOptions test;
+  CLI::App* test_app = app.add_subcommand("test", "the tests: sections of rule files");
+  test_app->add_option("FILES", test.files, "rule files or directories; default: all rules");
+  test_app->add_option("--filter", test.filter, "only tests whose sentence contains this text");
+
+  RunOptions run;
+  CLI::App* run_app = app.add_subcommand("run", "load and execute the linears of a checkpoint as planned");
+  run_app->add_option("DIR", run.checkpoint, "directory of a checkpoint with weights")->required();
+  run_app->add_option("--tp", run.tp, "tensor-parallel size");
+  run_app->add_option("--rank", run.rank, "only this rank")->check(CLI::NonNegativeNumber);
+  run_app->add_option("--input", run.input, "safetensors with one [tokens, in] tensor a module");
+  run_app->add_option("--output", run.output, "safetensors to write");
+  run_app->add_flag("--check", run.check, "compare the fast path with the reference");
+  run_app->add_option("--tokens", run.tokens, "tokens of random activations")->check(CLI::Range(1, 65536));
+  run_app->add_option("--seed", run.seed, "seed of random activations");
+  run_app->add_option("--threads", run.threads, "0: one for each core")->check(CLI::Range(0, 256));
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& e) {
+    return app.exit(e);
+  } catch (const CLI::CallForAllHelp& e) {
+    return app.exit(e);
+  } catch (const CLI::CallForVersion& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    const std::string nearest = app.get_subcommands().empty() ? NearestCommand(argc, argv) : "";
+    return Usage(e.what(), nearest.empty() ? "see `ferrule --help`" : "did you mean `" + nearest + "`?");
+  }
+  common.format = format == "json" ? Format::kJson : format == "short" ? Format::kShort : Format::kHuman;
+  common.color = WantsColor(color);
+  if (expert_option->count() > 0)
+    return Usage("--ep is reserved: expert parallelism is not planned yet", "plan without it");
+  if (run.rank >= 0 && run.rank >= run.tp)
+    return Usage("--rank must be smaller than --tp", "ranks count from 0");
+  if (!run.output.empty() && run.input.empty())
+    return Usage("--output needs --input", "name the activations whose results are to be written");
+
+  if (check_app->parsed()) return Check(common, check);
+  if (plan_app->parsed()) return MakePlan(common, plan);
+  if (explain_app->parsed()) return Explain(common, explain);
+  if (test_app->parsed()) return Test(common, test);
+  return Run(common, run);
+}
+
+}  // namespace
+}  // namespace ferrule::cli
+
+int main(int argc, char** argv) {
+  try {
+    return ferrule::cli::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "error[FR902]: out of memory\n";
+  } catch (const std::exception& e) {
+    std::cerr << "error[FR903]: " << e.what() << "\nplease report this with the command and the files\n";
+  }
+  return 3;
+}

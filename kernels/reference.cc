@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The specification: the law of kernels/linear.h read aloud, in double, one output at a time.
+#include <new>
+#include <vector>
+
+#include "kernels/fp8.h"
+#include "kernels/linear.h"
+#include "kernels/quantize.h"
+
+namespace ferrule {
+namespace {
+
+double WeightAt(const LinearSegment& s, int64_t row, int64_t column) {
+  const int64_t at = row * s.weight_stride + column;
+  if (s.scheme != LinearScheme::kBf16)
+    return E4m3ToFloat(static_cast<const uint8_t*>(s.weight)[at]);
+  if (s.weight_type == LinearWeight::kF32) return static_cast<const float*>(s.weight)[at];
+  const uint16_t bits = static_cast<const uint16_t*>(s.weight)[at];
+  return s.weight_type == LinearWeight::kF16 ? F16ToFloat(bits) : Bf16ToFloat(bits);
+}
+
+// The scale of row `row` in column block `block`.
+double WeightScale(const LinearSegment& s, int64_t row, int64_t block) {
+  switch (s.scheme) {
+    case LinearScheme::kBf16:
+      return 1;
+    case LinearScheme::kFp8Block:
+      return s.scale[(row + s.n_phase) / s.block_n * s.scale_stride + block];
+    case LinearScheme::kFp8Channel:
+      return s.scale[row * (s.scale_stride == 0 ? 1 : s.scale_stride)];
+    case LinearScheme::kFp8Tensor:
+      return s.scale[0];
+  }
+  return 0;
+}
+
+void Store(const LinearSegment& s, int64_t token, int64_t row, double value) {
+  const int64_t at = token * s.y_stride + row;
+  const float rounded = static_cast<float>(value);
+  if (s.y_type == LinearOutput::kF32) {
+    static_cast<float*>(s.y)[at] = rounded;
+  } else {
+    static_cast<uint16_t*>(s.y)[at] = FloatToBf16(rounded);
+  }
+}
+
+// One token as a segment sees it: values as they are multiplied, scales by block (at most one a
+// column). Allocated before anything is written, so that a failure leaves y alone.
+struct Token {
+  explicit Token(size_t in) : x(in), codes(in), scales(in) {}
+  std::vector<double> x;
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+};
+
+void Prepare(const XRecipe& recipe, const uint16_t* x, int64_t in, Token* token) {
+  token->scales[0] = 1;
+  if (recipe.kind == XKind::kPlain) {
+    for (int64_t k = 0; k < in; ++k) token->x[static_cast<size_t>(k)] = Bf16ToFloat(x[k]);
+    return;
+  }
+  QuantizeRow(PlainQuantize(), recipe, x, in, token->codes.data(), token->scales.data());
+  for (size_t k = 0; k < token->x.size(); ++k) token->x[k] = E4m3ToFloat(token->codes[k]);
+}
+
+void RunSegment(const LinearGroup& g, const LinearSegment& s, Token* scratch) {
+  const XRecipe recipe = RecipeOf(s);
+  const bool blocks = s.scheme == LinearScheme::kFp8Block;
+  Token& token = *scratch;
+  for (int64_t m = 0; m < g.tokens; ++m) {
+    Prepare(recipe, static_cast<const uint16_t*>(g.x) + m * g.x_stride, g.in, scratch);
+    for (int64_t n = 0; n < s.rows; ++n) {
+      double y = 0;
+      if (blocks) {
+        for (int64_t b = 0; b < BlockCount(recipe, g.in); ++b) {
+          double sum = 0;
+          for (int64_t k = BlockBegin(recipe, b); k < BlockEnd(recipe, b, g.in); ++k)
+            sum += token.x[static_cast<size_t>(k)] * WeightAt(s, n, k);
+          y += sum * token.scales[static_cast<size_t>(b)] * WeightScale(s, n, b);
+        }
+      } else {
+        for (int64_t k = 0; k < g.in; ++k) y += token.x[static_cast<size_t>(k)] * WeightAt(s, n, k);
+        y *= token.scales[0] * WeightScale(s, n, 0);
+      }
+      Store(s, m, n, s.bias == nullptr ? y : y + s.bias[n]);
+    }
+  }
+}
+
+bool Finite(const uint16_t* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    if ((x[i] & 0x7F80) == 0x7F80) return false;
+  return true;
+}
+
+}  // namespace
+
+LinearStatus LinearReference(const LinearGroup& group) try {
+  const LinearStatus status = Validate(group);
+  if (!status) return status;
+  if (group.tokens == 0) {
+    if (group.nonfinite_tokens != nullptr) *group.nonfinite_tokens = 0;
+    return {};
+  }
+  Token scratch(static_cast<size_t>(group.in));
+  int64_t nonfinite = 0;
+  for (int64_t m = 0; m < group.tokens; ++m)
+    nonfinite += !Finite(static_cast<const uint16_t*>(group.x) + m * group.x_stride, group.in);
+  if (group.nonfinite_tokens != nullptr) *group.nonfinite_tokens = nonfinite;
+  for (int32_t i = 0; i < group.segment_count; ++i) RunSegment(group, group.segments[i], &scratch);
+  return {};
+} catch (const std::bad_alloc&) {
+  return {LinearCode::kNoMemory, -1, "out of memory"};
+}
+
+}  // namespace ferrule
