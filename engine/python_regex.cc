@@ -122,6 +122,12 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
   return regex;
 }
 
+bool MatchesEverything(const RE2& regex) {
+  for (const re2::StringPiece name : {"", "\x01", "~.0"})
+    if (!regex.Match(name, 0, name.size(), RE2::ANCHOR_START, nullptr, 0)) return false;
+  return true;
+}
+
 std::string ApplyRenames(std::string_view name,
                          const std::vector<std::pair<std::string, std::string>>& renames,
                          bool anywhere) {

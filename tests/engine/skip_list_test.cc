@@ -251,9 +251,9 @@ TEST_CASE("a list knows its entries as written and as compared") {
 
 TEST_CASE("names and entries beyond the limits match nothing") {
   const std::string deep(100, '.'), wide(100'000, 'a');
-  const SkipList list = Compiled("fp8", {deep + "x", wide, "lm_head"});
+  const SkipList list = Compiled("fp8", {std::string(deep).append("x"), wide, "lm_head"});
   CHECK_FALSE(list.Match(deep));
-  CHECK_FALSE(list.Match(deep + "lm_head"));
+  CHECK_FALSE(list.Match(std::string(deep).append("lm_head")));
   CHECK(list.Match("lm_head"));
   CHECK(list.Match(wide));
   CHECK_FALSE(list.Match(""));
