@@ -103,4 +103,67 @@ Activation RandomActivation(uint64_t seed, const std::string& name, int64_t toke
   return x;
 }
 
+double RelativeError(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t k = 0; k < a.size(); ++k) {
+    difference += (double{a[k]} - b[k]) * (double{a[k]} - b[k]);
+    size += double{b[k]} * b[k];
+  }
+  return size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
+}
+
+std::optional<ExpectedFile> ExpectedFile::Open(const std::string& path, Diagnostics* out) {
+  ExpectedFile expected;
+  expected.path_ = path;
+  expected.file_ = OpenTensorFile(path, Code::kNotFound, out);
+  if (!expected.file_) return std::nullopt;
+  const TensorTable& table = expected.file_->table;
+  for (size_t t = 0; t < table.tensors.size(); ++t)
+    expected.tensors_.emplace(std::string(table.tensors[t].name), t);
+  return expected;
+}
+
+bool ExpectedFile::Compare(const std::string& name, int64_t tokens, const std::vector<float>& y,
+                           Diagnostics* out) {
+  const auto at = tensors_.find(name);
+  if (at == tensors_.end()) return true;
+  const Tensor& tensor = file_->table.tensors[at->second];
+  const int64_t columns = tokens > 0 ? static_cast<int64_t>(y.size()) / tokens : 0;
+  const std::span<const int64_t> shape = file_->table.shape(tensor);
+  if (tensor.dtype != DType::kF32 || shape.size() != 2 || shape[0] != tokens || shape[1] != columns) {
+    out->Add(Code::kBadInput,
+             fmt::format("{} is {} {}; F32 [{}, {}] is compared with", Quoted(name),
+                         DTypeName(tensor.dtype), ShapeText(shape), tokens, columns),
+             {nullptr, path_, 0, 0, 0, ""});
+    return false;
+  }
+  std::vector<float> values(y.size());
+  if (!ReadAt(file_->open, path_, values.data(), values.size() * 4, tensor.begin, out)) return false;
+  ++compared_;
+  const double error = RelativeError(y, values);
+  if (error > worst_ || error != error) {
+    worst_ = error;
+    where_ = name;
+  }
+  return true;
+}
+
+bool ExpectedFile::Judge(double bound, Diagnostics* out) const {
+  const Location at{nullptr, path_, 0, 0, 0, ""};
+  if (compared_ == 0) {
+    out->Add(Code::kBadInput, "the file holds none of the outputs that were computed", at);
+    return false;
+  }
+  if (!(worst_ <= bound))
+    out->Add(Code::kCheckFailed,
+             fmt::format("`{}` differs from the expected output by {:.2e}; the bound is {:.0e}", where_,
+                         worst_, bound),
+             at);
+  return true;
+}
+
+std::string ExpectedFile::Summary() const {
+  return fmt::format("expected     {:>7} outputs equal those of {} to {:.2e}", compared_, path_, worst_);
+}
+
 }  // namespace ferrule::cli

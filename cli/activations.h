@@ -37,6 +37,29 @@ class InputFile {
   std::vector<size_t> tensors_;  // of file_, for each module
 };
 
+// Outputs that somebody else computed: F32 `<module>.y`, `<module>.y_tp<N>.rank<R>`.
+class ExpectedFile {
+ public:
+  static std::optional<ExpectedFile> Open(const std::string& path, Diagnostics* out);
+
+  // Compares when the file has `name`; false when it cannot be read or has another shape.
+  bool Compare(const std::string& name, int64_t tokens, const std::vector<float>& y, Diagnostics* out);
+  // False when nothing was compared. An error above `bound` is a finding.
+  bool Judge(double bound, Diagnostics* out) const;
+  std::string Summary() const;
+
+ private:
+  std::string path_;
+  std::optional<TensorFile> file_;
+  std::map<std::string, size_t> tensors_;
+  int64_t compared_ = 0;
+  double worst_ = 0;  // relative Frobenius norm
+  std::string where_;
+};
+
+// |a - b| / |b| in the Frobenius norm; |a| where b is zero.
+double RelativeError(const std::vector<float>& a, const std::vector<float>& b);
+
 // Random activations with differing magnitudes from one block of columns to the next; equal for
 // equal seed, name and sizes.
 Activation RandomActivation(uint64_t seed, const std::string& name, int64_t tokens, int64_t columns);

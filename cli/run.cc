@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule run DIR [--tp N [--rank R]] [--input X --output Y] [--check]
+// ferrule run DIR [--tp N [--rank R]] [--input X [--output Y] [--expect Z]] [--check]
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <thread>
 
 #include "cli/activations.h"
@@ -87,6 +86,11 @@ class Runner {
   bool RunInput() {
     auto input = InputFile::Open(options_.input, *plan_, &findings_);
     if (!input) return false;
+    std::optional<ExpectedFile> expected;
+    if (!options_.expect.empty()) {
+      expected = ExpectedFile::Open(options_.expect, &findings_);
+      if (!expected) return false;
+    }
     TensorWriter writer;
     if (!options_.output.empty()) {
       std::vector<TensorWriter::Entry> entries;
@@ -103,9 +107,13 @@ class Runner {
         std::vector<float> y;
         if (!Module(input->modules()[i], rank, *x, &y)) return false;
         if (!options_.output.empty() && !writer.Write(y.data(), y.size(), &findings_)) return false;
+        if (expected && !expected->Compare(OutputName(input->modules()[i], rank), x->tokens, y, &findings_))
+          return false;
       }
       Progress(i + 1, input->modules().size());
     }
+    if (expected && !expected->Judge(kBound, &findings_)) return false;
+    if (expected) expected_ = expected->Summary();
     return options_.output.empty() || writer.Finish(&findings_);
   }
 
@@ -193,12 +201,7 @@ class Runner {
       findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear.name, status.message));
       return false;
     }
-    double difference = 0, size = 0;
-    for (size_t k = 0; k < y.size(); ++k) {
-      difference += (double{y[k]} - exact[k]) * (double{y[k]} - exact[k]);
-      size += double{exact[k]} * exact[k];
-    }
-    const double error = size > 0 ? std::sqrt(difference / size) : std::sqrt(difference);
+    const double error = RelativeError(y, exact);
     if (error > tally->worst || !(error == error)) {
       tally->worst = error;
       tally->where = linear.name;
@@ -242,6 +245,7 @@ class Runner {
       text += '\n';
     }
     if (skipped_ > 0) text += fmt::format("not run: {} modules in schemes that are only reported\n", skipped_);
+    if (!expected_.empty()) text += expected_ + "\n";
     text += ToHuman(findings_, common_.color);
     text += options_.check
                 ? fmt::format("{}: {} linears compared with the reference, bound {:.0e}\n",
@@ -257,6 +261,7 @@ class Runner {
   std::unique_ptr<LinearPool> pool_;
   std::vector<std::pair<std::string, Tally>> tallies_;
   int64_t skipped_ = 0;
+  std::string expected_;
 };
 
 }  // namespace

@@ -103,7 +103,6 @@ void Decide(const Checkpoint& checkpoint, Decisions* decisions, Diagnostics* out
 
 // "model.layers.0.mlp.gate.weight BF16 [512, 2048] in model-00001-of-00002.safetensors".
 std::string TensorText(const Checkpoint& checkpoint, int32_t tensor);
-std::string ShapeText(std::span<const int64_t> shape);
 
 // The path that was most likely meant by `name`; empty when none is near.
 std::string NearestPath(const Decisions& decisions, std::string_view name);

@@ -20,7 +20,8 @@ namespace ferrule {
 enum class Level : uint8_t { kNote, kWarning, kError };
 
 enum class Code : uint16_t {
-#define FERRULE_CODE(number, name, slug, level, blame, title, text) name = number,
+#define FERRULE_CODE(number, name, slug, level, blame, title, text) \
+  name = number,  // NOLINT(bugprone-macro-parentheses): a name cannot stand in parentheses
 #include "engine/codes.def"
 #undef FERRULE_CODE
 };

@@ -74,7 +74,7 @@ std::optional<Decision> ModelPlan::At(std::string_view module) const {
     rank.end_column = shard.cols.end;
     out.ranks.push_back(std::move(rank));
   }
-  out.reason = view.reason;
+  out.reason = std::move(view.reason);
   out.entry = std::move(view.entry);
   out.entry_index = view.entry_index;
   out.rule_file = std::move(view.rule_file);

@@ -35,7 +35,7 @@
 #include <utility>
 #include <vector>
 
-#include "result.h"
+#include "engine/result.h"
 
 namespace ferrule {
 

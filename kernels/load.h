@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "linear.h"
+#include "kernels/linear.h"
 
 namespace ferrule {
 

@@ -9,7 +9,7 @@ trap close_when_giving_up EXIT
 
 install_packages "${packages[@]}"
 configure
-build_targets
+build_targets all
 
 step "running the tests (build/meson-logs/testlog.txt)"
 log=$build/meson-logs/testlog.json
@@ -20,5 +20,5 @@ meson test -C "$build" --no-rebuild </dev/null || true
 step "counting the tests"
 status=0
 python3 "$root/tests/sum.py" "$log" || status=$?
-closed=yes
+[ "$status" -eq 1 ] || closed=yes # 1: Python stopped before it could close
 exit "$status"

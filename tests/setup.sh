@@ -184,21 +184,19 @@ hide_closing_line() { sed -u -E '/^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped
 
 # The closing line, the very last of the output. Fails when a check failed or none ran.
 close() {
+  closed=yes
   printf '%d passed, %d failed' "$passed" "$failed"
   [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
   printf '\n'
   [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
-# For scripts that close on that line: a step that gave up is a failed check, and the line stands
-# last also then.
+# Closes also when a step gave up: that is a failed check, and the line still stands last.
+closed=no
 close_when_giving_up() {
   local status=$?
-  trap - EXIT
-  [ "$status" -eq 0 ] || [ "$closed" = yes ] || {
+  if [ "$status" -ne 0 ] && [ "$closed" = no ]; then
     failed=$((failed + 1))
     close || true
-  }
-  exit "$status"
+  fi
 }
-closed=no

@@ -81,7 +81,7 @@ def main(log):
         print('no test ran; was build/ configured with -Dtests=false? '
               'then: meson configure build -Dtests=true')
     print(f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
-    return 0 if passed > 0 and failed == 0 else 1
+    return 0 if passed > 0 and failed == 0 else 2  # 1 is Python's own
 
 
 if __name__ == '__main__':
