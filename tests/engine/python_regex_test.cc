@@ -71,6 +71,10 @@ TEST_CASE("what Python reads otherwise is refused by name") {
       {"\\C", "`\\C`, which Python does not have"},
       {"\\p{L}{1000}", "`\\p`, which Python does not have"},
       {"\\PL", "`\\P`, which Python does not have"},
+      {"a$*", "a repeated anchor, which Python refuses"},
+      {"\\b{2}a", "a repeated anchor, which Python refuses"},
+      {"(?P<1>a)", "a group name that begins with a digit, which Python refuses"},
+      {"(?P<n>a)(?P<n>b)", "a group name twice, which Python refuses"},
       {"[[:alpha:]]", "`[:`, which Python reads as two characters"},
   };
   for (const Row& row : rows)
@@ -90,7 +94,7 @@ TEST_CASE("what is no regular expression is refused with RE2's reason") {
   CHECK(Refusal("") == "FR201: an empty pattern matches everything");
   CHECK(Refusal("a\xff") == "FR201: a pattern that is not UTF-8");
   for (const char* pattern : {"a(b", "a)b", "[a", "*a", "a**", "a{2}{3}", "\\", "[b-a]", "x{1001}",
-                              "(x{100}){100}", "(?P<1>a)", "\\8"}) {
+                              "(x{100}){100}", "(?P<>a)"}) {
     INFO(pattern);
     const std::string refusal = Refusal(pattern);
     CHECK(refusal != "");
@@ -227,7 +231,8 @@ TEST_CASE("what is taken means what Python's re.match means") {
   }
   FILE* answers = popen(("python3 " + base + ".py " + base + ".jsonl").c_str(), "r");
   REQUIRE(answers != nullptr);
-  int taken = 0, matched = 0, differ = 0;
+  int taken = 0, matched = 0;
+  std::string differ;
   char line[64];
   for (size_t i = 0; i < patterns.size(); ++i) {
     REQUIRE(std::fgets(line, sizeof line, answers) != nullptr);
@@ -236,22 +241,20 @@ TEST_CASE("what is taken means what Python's re.match means") {
     if (!regex) continue;
     ++taken;
     if (line[0] == 'E') {
-      ++differ;
-      UNSCOPED_INFO("Python refuses " << patterns[i]);
+      differ += "Python refuses " + patterns[i] + "\n";
       continue;
     }
     for (size_t n = 0; n < names[i].size(); ++n) {
       const bool matches = Matches(*regex, names[i][n]);
       matched += matches ? 1 : 0;
       if (matches == (line[n] == '1')) continue;
-      ++differ;
-      UNSCOPED_INFO(patterns[i] << " and " << names[i][n] << ": Python says " << line[n]);
+      differ += patterns[i] + " and " + names[i][n] + ": Python says " + line[n] + "\n";
     }
   }
   pclose(answers);
   std::remove((base + ".py").c_str());
   std::remove((base + ".jsonl").c_str());
-  CHECK(differ == 0);
+  CHECK(differ.substr(0, 2000) == "");
   CHECK(taken > 2000);
   CHECK(matched > 5000);
 }
