@@ -82,13 +82,19 @@ std::string Concrete(std::string_view normal, std::span<const int32_t> numbers) 
   std::string out;
   out.reserve(normal.size() + numbers.size() * 3);
   size_t next = 0;
-  for (size_t i = 0; i < normal.size(); ++i) {
-    const bool whole = normal[i] == '#' && (i == 0 || normal[i - 1] == '.') &&
-                       (i + 1 == normal.size() || normal[i + 1] == '.');
-    if (whole && next < numbers.size())
+  for (size_t at = 0; at <= normal.size();) {
+    const size_t end = std::min(normal.find('.', at), normal.size());
+    std::string_view segment = normal.substr(at, end - at);
+    if (segment == "#" && next < numbers.size()) {
       out += std::to_string(numbers[next++]);
-    else
-      out += normal[i];
+    } else {
+      // "##" stands for the name's own "#".
+      if (segment.size() > 1 && segment.find_first_not_of('#') == std::string_view::npos)
+        segment.remove_prefix(1);
+      out += segment;
+    }
+    if (end < normal.size()) out += '.';
+    at = end + 1;
   }
   return out;
 }

@@ -28,7 +28,7 @@ struct NormalName {
 
 // False when the name is longer than kMaxName or has more than kMaxSegments segments.
 bool Normalise(std::string_view name, NormalName* out);
-// The opposite: every '#' that is a whole segment replaced by the next number.
+// The opposite: gives the name that was taken apart.
 std::string Concrete(std::string_view normal, std::span<const int32_t> numbers);
 
 // Names → values (non-negative), looked up by template and numbers. Build: Add every name, then

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace ferrule {
 namespace {
 
@@ -12,15 +14,35 @@ struct Verdict {
   int wildcards = 0;
 };
 
+// Whether `p` begins with `*`, `+`, `?` or a count such as `{2}`, `{2,}` and `{2,3}`.
+bool IsQuantifier(std::string_view p) {
+  if (p[0] != '{') return p[0] == '*' || p[0] == '+' || p[0] == '?';
+  const std::string_view inner = p.substr(1, p.find('}') - 1);
+  return p.find('}') != std::string_view::npos && !inner.empty() && inner[0] != ',' &&
+         inner.find_first_not_of("0123456789,") == std::string_view::npos &&
+         inner.find(',') == inner.rfind(',');
+}
+
+bool Fresh(std::string_view name, std::vector<std::string_view>* names) {
+  if (std::find(names->begin(), names->end(), name) != names->end()) return false;
+  names->push_back(name);
+  return true;
+}
+
 // One pass over the pattern with classes and escapes skipped.
 Verdict Scan(std::string_view p) {
   Verdict verdict;
   const auto refuse = [&](Code code, std::string why) {
     if (verdict.why.empty()) verdict = {code, std::move(why), verdict.wildcards};
   };
-  bool dot = false;  // the token before is an unescaped `.`
+  std::vector<std::string_view> names;  // of groups
+  bool dot = false;     // the token before is an unescaped `.`
+  bool anchor = false;  // or an anchor
   for (size_t i = 0; i < p.size(); ++i) {
     const bool is_dot = p[i] == '.';
+    bool is_anchor = p[i] == '^' || p[i] == '$';
+    if (anchor && IsQuantifier(p.substr(i)))
+      refuse(Code::kPythonDiffers, "a repeated anchor, which Python refuses");
     const auto next = [&](size_t n) { return i + n < p.size() ? p[i + n] : '\0'; };
     if (p[i] == '\\') {
       const char c = next(1);
@@ -28,6 +50,7 @@ Verdict Scan(std::string_view p) {
       if (c == 'Z') refuse(Code::kUnsupportedPattern, "`\\Z`; RE2 has `\\z`");
       if (c == 'z' || c == 'C' || c == 'Q' || c == 'E' || c == 'p' || c == 'P')
         refuse(Code::kPythonDiffers, fmt::format("`\\{}`, which Python does not have", c));
+      is_anchor = c == 'b' || c == 'B' || c == 'A';
       ++i;
     } else if (p[i] == '[') {
       size_t end = i + 1;
@@ -53,6 +76,10 @@ Verdict Scan(std::string_view p) {
         refuse(Code::kUnsupportedPattern, "a conditional `(?(`");
       else if (rest.substr(0, 1) == "#")
         refuse(Code::kPythonDiffers, "a comment `(?#`");
+      else if (rest.substr(0, 2) == "P<" && rest.size() > 2 && rest[2] >= '0' && rest[2] <= '9')
+        refuse(Code::kPythonDiffers, "a group name that begins with a digit, which Python refuses");
+      else if (rest.substr(0, 2) == "P<" && !Fresh(rest.substr(0, rest.find('>')), &names))
+        refuse(Code::kPythonDiffers, "a group name twice, which Python refuses");
       else if (rest.substr(0, 1) != ":" && rest.substr(0, 2) != "P<")
         refuse(Code::kPythonDiffers, fmt::format("the group `(?{}`", Printable(rest.substr(0, 1))));
     } else if (p[i] == '*' || p[i] == '+') {
@@ -73,6 +100,7 @@ Verdict Scan(std::string_view p) {
         refuse(Code::kUnsupportedPattern, "a possessive quantifier");
     }
     dot = is_dot;
+    anchor = is_anchor;
   }
   return verdict;
 }
@@ -120,6 +148,12 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
                   fmt::format("{} compiles to {} steps; at most {} are read", Quoted(pattern),
                               regex->ProgramSize(), max_program));
   return regex;
+}
+
+bool MatchesEverything(const RE2& regex) {
+  for (const re2::StringPiece name : {"", "\x01", "~.0"})
+    if (!regex.Match(name, 0, name.size(), RE2::ANCHOR_START, nullptr, 0)) return false;
+  return true;
 }
 
 std::string ApplyRenames(std::string_view name,

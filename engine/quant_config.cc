@@ -145,7 +145,7 @@ class Reader {
         return Fail(Code::kBadQuantConfig,
                     fmt::format("a group without `{}` applies to nothing", dialect_.targets_key),
                     group);
-      auto compiled = SkipList::Compile(dialect_, std::move(targets), {}, out_);
+      auto compiled = SkipList::Compile(dialect_, std::move(targets), {}, out_, SkipList::Use::kTargets);
       if (!compiled) return false;
       schemes->back().targets = std::move(*compiled);
     }

@@ -155,7 +155,7 @@ SkipList::SkipList(SkipList&&) noexcept = default;
 SkipList& SkipList::operator=(SkipList&&) noexcept = default;
 
 std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<ListEntry> entries,
-                                          const Renames& renames, Diagnostics* out) {
+                                          const Renames& renames, Diagnostics* out, Use use) {
   SkipList list;
   State& state = *list.state_;
   const auto has = [&](Primitive primitive) {
@@ -203,6 +203,12 @@ std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<Li
       }
       auto compiled = CompilePythonRegex(name, kMaxPattern, kMaxProgram, kMaxWildcards,
                                          state.entries[i].at, out);
+      if (compiled && use == Use::kSkip && MatchesEverything(*compiled)) {
+        out->Add(Code::kBadPattern, fmt::format("the pattern {} matches every name", Quoted(name)),
+                 state.entries[i].at)
+            .Help("without quantization_config nothing is quantized");
+        compiled = nullptr;
+      }
       if (!compiled) {
         good = false;
         continue;

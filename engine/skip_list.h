@@ -45,10 +45,16 @@ class SkipList {
   SkipList(SkipList&&) noexcept;
   SkipList& operator=(SkipList&&) noexcept;
 
+  enum class Use : uint8_t {
+    kSkip,     // a pattern that matches every name is a mistake
+    kTargets,  // here it is not
+  };
+
   // Entries are stripped as the dialect says and renamed. Findings for patterns that RE2 cannot
   // express, that Python reads otherwise, that cost too much, or that a plain dialect does not have.
   static std::optional<SkipList> Compile(const Dialect& dialect, std::vector<ListEntry> entries,
-                                         const Renames& renames, Diagnostics* out);
+                                         const Renames& renames, Diagnostics* out,
+                                         Use use = Use::kSkip);
 
   size_t size() const;
   const ListEntry& entry(size_t i) const;

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every recorded listing under its rules: nothing is left over, and config.json and list alone say
+// what the headers show.
+#include <map>
+
+#include "tests/catch.h"
+#include "tests/engine/model.h"
+
+using namespace ferrule;
+using namespace ferrule::test;
+
+namespace {
+
+// A linear of the listing: a weight of two dims that is no table, norm or convolution.
+bool IsWeight(const Tensor& tensor, std::span<const int64_t> shape) {
+  const std::string_view name = tensor.name;
+  return name.ends_with(".weight") && shape.size() == 2 && !name.ends_with("embed_tokens.weight") &&
+         !name.ends_with("pos_embed.weight");
+}
+
+}  // namespace
+
+TEST_CASE("the claim is what is stored, for every linear of every listing") {
+  for (const char* name : {"qwen3_next_80b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8",
+                           "qwen3_5_35b_a3b", "qwen3_8b_fp8", "qwen3_30b_a3b_fp8", "deepseek_v3",
+                           "glm_4_5_fp8", "tiny/qwen3_next_fp8", "tiny/qwen3_5_fp8"}) {
+    const Planned planned = PlanOfFixture(name);
+    INFO(name << "\n" << ToHuman(planned.out, false));
+    const Plan& plan = *planned.plan;
+    const Checkpoint& checkpoint = *plan.checkpoint;
+    CHECK_FALSE(planned.out.has_errors());
+
+    // What the headers say, without the engine: module → FP8 or not.
+    std::map<std::string_view, bool> stored;
+    for (const Tensor& tensor : checkpoint.tensors())
+      if (IsWeight(tensor, checkpoint.shape(tensor)))
+        stored[tensor.name.substr(0, tensor.name.size() - 7)] = DTypeBits(tensor.dtype) == 8;
+
+    std::vector<int> used(checkpoint.tensors().size(), 0);
+    size_t linears = 0, wrong = 0;
+    for (const Unit& unit : plan.decisions.units.units) {
+      for (int32_t i = 0; i < unit.count; ++i) {
+        const Module& module = plan.decisions.modules[static_cast<size_t>(unit.first + i)];
+        for (const int32_t tensor : {module.weight, module.scale, module.input, module.bias})
+          if (tensor >= 0) ++used[static_cast<size_t>(tensor)];
+        if (!IsLinear(unit.kind) || module.absent) continue;
+        ++linears;
+        if (module.claim != module.stored || module.scheme != module.stored) ++wrong;
+        const auto header = stored.find(unit.PathOf(i));
+        if (header == stored.end()) {
+          if (unit.stack == 0) {
+            INFO(unit.PathOf(i));
+            CHECK(header != stored.end());
+          }
+        } else if ((module.scheme > 0) != header->second) {
+          ++wrong;
+        }
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(linears >= stored.size());
+    // The ledger: each tensor once. Leftovers, which only some releases have, are in no module.
+    size_t unused = 0, twice = 0;
+    for (const int times : used) {
+      unused += times == 0 ? 1 : 0;
+      twice += times > 1 ? 1 : 0;
+    }
+    CHECK(twice == 0);
+    CHECK((plan.decisions.rules->leftovers.empty() ? unused == 0 : unused <= 61));
+
+    // The same claims without headers.
+    Model model = Model::Of(name);
+    model.headers = false;
+    const Planned claimed = PlanOf(model);
+    size_t differ = 0;
+    for (size_t m = 0; m < plan.decisions.modules.size(); ++m) {
+      const int32_t id =
+          claimed.plan->decisions.paths.At(plan.decisions.PathOf(static_cast<int32_t>(m)));
+      if (id < 0) continue;  // an alternative that is stored otherwise than config.json suggests
+      const Module &with = plan.decisions.modules[m],
+                   &without = claimed.plan->decisions.modules[static_cast<size_t>(id)];
+      if (!with.absent && !without.absent && with.claim != without.claim) ++differ;
+      if (!with.absent && !without.absent &&
+          IsLinear(plan.decisions.UnitOf(static_cast<int32_t>(m)).kind) &&
+          with.scheme != without.scheme)
+        ++differ;
+    }
+    CHECK(differ == 0);
+  }
+}
+
+TEST_CASE("what the listings hold, counted") {
+  const Planned next = PlanOfFixture("qwen3_next_80b_fp8");
+  CHECK(next.plan->checkpoint->tensors().size() == 151'479);
+  CHECK(next.Scheme("model.layers.0.linear_attn.in_proj_ba") == "bf16");
+  CHECK(next.Scheme("model.layers.0.linear_attn.in_proj_qkvz") == "fp8_block");
+  CHECK(next.Scheme("model.layers.3.self_attn.qkv_proj") == "fp8_block");
+  CHECK(next.Scheme("model.layers.3.linear_attn.in_proj_ba") == "?");
+  const Planned small = PlanOfFixture("qwen3_5_27b_fp8");
+  CHECK(small.Scheme("model.language_model.layers.0.linear_attn.in_proj_ba") == "bf16");
+  CHECK(small.Scheme("model.language_model.layers.0.linear_attn.in_proj_qkvz") == "fp8_block");
+  CHECK(small.Scheme("model.layers.0.linear_attn.in_proj_ba") ==
+        "bf16");  // the text releases' root
+  const Planned deepseek = PlanOfFixture("deepseek_v3");
+  CHECK(deepseek.plan->checkpoint->tensors().size() == 91'991);
+  CHECK(deepseek.Scheme("model.layers.3.mlp.gate") == "bf16");
+  CHECK(deepseek.Scheme("model.layers.0.self_attn.kv_a_proj_with_mqa") == "fp8_block");
+}
