@@ -41,7 +41,7 @@ struct RunOptions {
   std::string checkpoint;
   int tp = 1;
   int rank = -1;  // -1: all
-  std::string input, output;
+  std::string input, output, expect;
   bool check = false;
   int64_t tokens = 4;
   uint64_t seed = 1;

@@ -84,6 +84,7 @@ int Main(int argc, char** argv) {
   run_app->add_option("--rank", run.rank, "only this rank")->check(CLI::NonNegativeNumber);
   run_app->add_option("--input", run.input, "safetensors with one [tokens, in] tensor a module");
   run_app->add_option("--output", run.output, "safetensors to write");
+  run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with");
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
   run_app->add_option("--tokens", run.tokens, "tokens of random activations")->check(CLI::Range(1, 65536));
   run_app->add_option("--seed", run.seed, "seed of random activations");
@@ -107,8 +108,8 @@ int Main(int argc, char** argv) {
     return Usage("--ep is reserved: expert parallelism is not planned yet", "plan without it");
   if (run.rank >= 0 && run.rank >= run.tp)
     return Usage("--rank must be smaller than --tp", "ranks count from 0");
-  if (!run.output.empty() && run.input.empty())
-    return Usage("--output needs --input", "name the activations whose results are to be written");
+  if ((!run.output.empty() || !run.expect.empty()) && run.input.empty())
+    return Usage("--output and --expect need --input", "name the activations whose results are to be written");
 
   if (check_app->parsed()) return Check(common, check);
   if (plan_app->parsed()) return MakePlan(common, plan);

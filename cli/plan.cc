@@ -13,7 +13,12 @@ int MakePlan(const Common& common, const PlanCommand& options) {
     const std::string type(checkpoint->config.Find("model_type").Text());
     auto book = ReadBook(common, type, {}, &findings);
     // When something is amiss the other rule files are worth reading: they know sibling formats.
-    if (book && !findings.has_errors()) {
+    const RuleFile* rules = nullptr;
+    if (book && book->by_model_type.count(type) > 0) rules = book->by_model_type[type].get();
+    if (rules != nullptr && !rules->sound) {
+      // Not used, but held against the checkpoint, so that one run shows everything.
+      MakePlanUnder(book->by_model_type[type], *book, checkpoint, {options.tp}, &findings);
+    } else if (book && !findings.has_errors()) {
       Diagnostics first;
       plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &first);
       if (first.has_errors() && !book->complete) {

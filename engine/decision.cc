@@ -200,6 +200,12 @@ class Decider {
   }
 
   void Experts() {
+    d_.container_scheme.assign(d_.units.containers.size(), kNoScheme);
+    std::vector<bool> differ(d_.units.containers.size(), false);
+    for (size_t c = 0; c < d_.units.containers.size(); ++c)
+      d_.containers.Add(d_.units.containers[c].path, d_.units.containers[c].numbers,
+                        static_cast<int32_t>(c));
+    d_.containers.Seal();
     std::map<int32_t, std::pair<const Unit*, int32_t>> first;  // container → a linear that counts
     for (const Unit& unit : d_.units.units) {
       if (unit.container < 0 || !IsLinear(unit.kind)) continue;
@@ -208,7 +214,14 @@ class Decider {
         if (module.absent || module.scheme < 0) continue;
         const auto at = first.emplace(unit.container, std::pair(&unit, i)).first;
         const Module& other = At(*at->second.first, at->second.second);
-        if (!Same(other, module)) ExpertsDisagree(at->second, unit, i);
+        const size_t container = static_cast<size_t>(unit.container);
+        if (Same(other, module)) {
+          if (!differ[container]) d_.container_scheme[container] = module.scheme;
+          continue;
+        }
+        differ[container] = true;
+        d_.container_scheme[container] = kNoScheme;
+        ExpertsDisagree(at->second, unit, i);
       }
     }
   }

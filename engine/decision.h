@@ -78,7 +78,14 @@ struct Decisions {
   PathTable paths;                // of all modules, fused names included; value: module id
   std::vector<int32_t> unit_of;   // module id → unit
   bool has_headers = false;
+  PathTable containers;                    // of experts; value: index in container_scheme
+  std::vector<int8_t> container_scheme;    // what all linears below run as; kNoScheme: they differ
 
+  // kNoScheme when there is no such container.
+  int8_t ContainerScheme(std::string_view path) const {
+    const int32_t at = containers.At(path);
+    return at < 0 ? kNoScheme : container_scheme[static_cast<size_t>(at)];
+  }
   const Unit& UnitOf(int32_t module) const {
     return units.units[static_cast<size_t>(unit_of[static_cast<size_t>(module)])];
   }
@@ -96,7 +103,6 @@ void Decide(const Checkpoint& checkpoint, Decisions* decisions, Diagnostics* out
 
 // "model.layers.0.mlp.gate.weight BF16 [512, 2048] in model-00001-of-00002.safetensors".
 std::string TensorText(const Checkpoint& checkpoint, int32_t tensor);
-std::string ShapeText(std::span<const int64_t> shape);
 
 // The path that was most likely meant by `name`; empty when none is near.
 std::string NearestPath(const Decisions& decisions, std::string_view name);

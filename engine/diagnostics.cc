@@ -26,20 +26,41 @@ size_t CodePoints(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-// The line of `at` with carets under its range; nothing when no text is known.
-std::string Snippet(const Location& at, std::string_view label, char mark, size_t gutter,
-                    const Colors& colors, const char* paint) {
-  if (!at.source || at.line < 1) return {};
-  const std::string line = Printable(at.source->Line(at.line));
-  const size_t width = CodePoints(line);
+struct Mark {  // columns of one line, from 0, end exclusive
+  size_t begin, end;
+  char sign;
+};
+
+Mark MarkOf(const Location& at, size_t width, char sign) {
   const size_t column = std::min(static_cast<size_t>(std::max(at.column, 1)), width + 1);
   const size_t end = std::clamp(static_cast<size_t>(std::max(at.end_column, at.column + 1)),
                                 column + 1, std::max(width, column) + 1);
-  std::string out =
-      fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
-  out += fmt::format("{}{:>{}} |{} {}{}{}", colors.gutter, "", gutter, colors.off,
-                     std::string(column - 1, ' '), paint, std::string(end - column, mark));
-  if (!label.empty()) out += fmt::format(" {}", label);
+  return {column - 1, end - 1, sign};
+}
+
+// The line of `at` with a caret under its range and dashes under those of the labels on that line;
+// nothing when no text is known.
+std::string Snippet(const Location& at, const std::vector<const Label*>& labels, char sign,
+                    std::string_view text, size_t gutter, const Colors& colors, const char* paint) {
+  if (!at.source || at.line < 1) return {};
+  const std::string line = Printable(at.source->Line(at.line));
+  const size_t width = CodePoints(line);
+  std::vector<Mark> marks{MarkOf(at, width, sign)};
+  std::vector<std::string_view> texts;
+  for (const Label* label : labels) {
+    marks.push_back(MarkOf(label->at, width, '-'));
+    if (std::find(texts.begin(), texts.end(), label->text) == texts.end()) texts.push_back(label->text);
+  }
+  std::string under;
+  for (const Mark& mark : marks) {
+    under.resize(std::max(under.size(), mark.end), ' ');
+    std::fill(under.begin() + static_cast<std::ptrdiff_t>(mark.begin),
+              under.begin() + static_cast<std::ptrdiff_t>(mark.end), mark.sign);
+  }
+  if (!text.empty()) texts.push_back(text);
+  std::string out = fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
+  out += fmt::format("{}{:>{}} |{} {}{}", colors.gutter, "", gutter, colors.off, paint, under);
+  if (!texts.empty()) out += fmt::format(" {}", fmt::join(texts, ", "));
   return out + colors.off + "\n";
 }
 
@@ -126,10 +147,16 @@ std::string ToHuman(const Finding& finding, bool color) {
     out += fmt::format("{:>{}}--> {}\n", "", gutter, finding.at.ToString());
     if (finding.at.source && finding.at.line > 0)
       out += fmt::format("{}{:>{}} |{}\n", colors.gutter, "", gutter, colors.off);
-    out += Snippet(finding.at, "", '^', gutter, colors, Paint(colors, finding.level));
+    std::vector<const Label*> here;
+    for (const Label& label : finding.labels)
+      if (label.at.path == finding.at.path && label.at.line == finding.at.line) here.push_back(&label);
+    out += Snippet(finding.at, here, '^', "", gutter, colors, Paint(colors, finding.level));
   }
   for (const Label& label : finding.labels) {
-    const std::string snippet = Snippet(label.at, label.text, '-', gutter, colors, colors.gutter);
+    if (label.at.path == finding.at.path && label.at.line == finding.at.line && finding.at.source)
+      continue;
+    const std::string snippet =
+        Snippet(label.at, {}, '-', label.text, gutter, colors, colors.gutter);
     if (label.at.path != finding.at.path || snippet.empty())
       out += fmt::format("{:>{}}::: {}{}\n", "", gutter, label.at.ToString(),
                          snippet.empty() ? ": " + label.text : "");

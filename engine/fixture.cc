@@ -194,18 +194,27 @@ class FixtureReader {
     const auto behind = [](size_t at) { return at == kNowhere ? kNowhere : at + 3; };
     const std::string_view head = cut(0, one), middle = cut(behind(one), two),
                            tail = cut(behind(two), kNowhere);
+    // Each number of the inner loop follows the same text, written once per number of the outer.
     const bool layer_first = entry.layer_at <= entry.expert_at;
-    for (size_t i = 0; i < std::max<size_t>(1, entry.layers.size()); ++i) {
-      const Digits layer = entry.layers.empty() ? Digits() : Digits(entry.layers[i]);
-      for (uint32_t j = 0; j < std::max(1u, entry.experts); ++j) {
-        const Digits expert = entry.experts == 0 ? Digits() : Digits(j);
-        const Digits &first = layer_first ? layer : expert, &second = layer_first ? expert : layer;
-        const std::string_view pieces[] = {head, first.view(), middle, second.view(), tail};
-        size_t length = 0;
-        for (const std::string_view piece : pieces) length += piece.size();
+    const size_t layers = std::max<size_t>(1, entry.layers.size());
+    const size_t experts = std::max<size_t>(1, entry.experts);
+    const auto layer = [&](size_t i) {
+      return entry.layers.empty() ? Digits() : Digits(entry.layers[i]);
+    };
+    const auto expert = [&](size_t i) {
+      return entry.experts == 0 ? Digits() : Digits(static_cast<uint32_t>(i));
+    };
+    std::string front;
+    for (size_t i = 0; i < (layer_first ? layers : experts); ++i) {
+      front = head;
+      (front += (layer_first ? layer(i) : expert(i)).view()) += middle;
+      for (size_t j = 0; j < (layer_first ? experts : layers); ++j) {
+        const Digits inner = layer_first ? expert(j) : layer(j);
+        const size_t length = front.size() + inner.view().size() + tail.size();
         char* const name = table_->names.Allocate(length);
-        char* to = name;
-        for (const std::string_view piece : pieces) to += piece.copy(to, piece.size());
+        char* to = name + front.copy(name, front.size());
+        to += inner.view().copy(to, inner.view().size());
+        tail.copy(to, tail.size());
         table_->tensors.push_back(entry.tensor);
         table_->tensors.back().name = {name, length};
       }

@@ -8,6 +8,7 @@
 
 #include "engine/json.h"
 #include "engine/json_scan.h"
+#include "engine/safetensors.h"
 
 namespace ferrule {
 namespace {
@@ -47,8 +48,12 @@ class IndexReader {
     while (scan_.Next('}')) {
       std::string_view name, file;
       if (!scan_.Key(&name)) return false;
+      if (std::string problem = NameProblem(name); !problem.empty()) {
+        Refuse(Code::kBadName, std::move(problem), pointer_);
+        return false;
+      }
       if (!scan_.String(&file)) {
-        pointer_ += JsonPointerStep(name.substr(0, 120));
+        pointer_ += JsonPointerStep(name);
         return false;
       }
       if (index_.names.size() == kMaxIndexNames) {
@@ -74,7 +79,7 @@ class IndexReader {
     if (const std::string problem = FileNameProblem(file); !problem.empty()) {
       Refuse(Code::kBadFileName,
              fmt::format("{} is said to be in {}: {}", Quoted(tensor), Quoted(file), problem),
-             "/weight_map" + JsonPointerStep(tensor.substr(0, 120)));
+             "/weight_map" + JsonPointerStep(tensor));
       finding_->Help("the file must lie beside the index and be named without directories");
       return std::nullopt;
     }

@@ -86,7 +86,7 @@ class JsonValue {
   Location location() const;
   const std::string& path() const;
 
-  // As compact JSON, names in file order; doubles with 17 digits where needed.
+  // As compact JSON, names in file order; doubles with as many digits as they need.
   std::string ToString() const;
   // Equal kinds and contents; objects regardless of order; 1 and 1.0 differ.
   friend bool operator==(const JsonValue& a, const JsonValue& b);

@@ -20,17 +20,27 @@ uint64_t Mix(uint64_t h, uint64_t word) {
   return h ^ (h >> 32);
 }
 
+uint64_t Load(const char* p) {
+  uint64_t word = 0;
+  std::memcpy(&word, p, 8);
+  return word;
+}
+
+// Two lanes, so that the multiplications of one overlap those of the other.
 uint64_t Hash(std::string_view name) {
-  uint64_t h = name.size(), word = 0;
   const char* p = name.data();
   size_t left = name.size();
-  for (; left >= 8; p += 8, left -= 8) {
-    std::memcpy(&word, p, 8);
-    h = Mix(h, word);
+  uint64_t a = left, b = 0xD6E8FEB86659FD93, word = 0;
+  for (; left >= 16; p += 16, left -= 16) {
+    a = Mix(a, Load(p));
+    b = Mix(b, Load(p + 8));
   }
-  word = 0;
+  if (left >= 8) {
+    a = Mix(a, Load(p));
+    p += 8, left -= 8;
+  }
   if (left > 0) std::memcpy(&word, p, left);
-  return Mix(Mix(h, word), 0xD6E8FEB86659FD93);
+  return Mix(Mix(b, word), a);
 }
 
 uint32_t Fingerprint(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
@@ -90,15 +100,8 @@ std::vector<NameTable::Duplicate> NameTable::Sort(std::span<const Tensor> tensor
   return duplicates;
 }
 
-uint32_t NameTable::Find(std::string_view name, std::span<const Tensor> tensors) const {
-  if (!sorted_.empty()) {
-    const auto found = std::lower_bound(
-        sorted_.begin(), sorted_.end(), name,
-        [&](uint32_t index, std::string_view n) { return tensors[index].name < n; });
-    return found != sorted_.end() && tensors[*found].name == name ? *found : kNone;
-  }
-  if (slots_.empty()) return kNone;
-  const uint64_t hash = Hash(name);
+uint32_t NameTable::Probe(uint64_t hash, std::string_view name,
+                          std::span<const Tensor> tensors) const {
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash & mask; slots_[at].index != kNone; at = (at + 1) & mask)
     if (slots_[at].fingerprint == Fingerprint(hash) && tensors[slots_[at].index].name == name)
@@ -106,24 +109,35 @@ uint32_t NameTable::Find(std::string_view name, std::span<const Tensor> tensors)
   return kNone;
 }
 
+uint32_t NameTable::Find(std::string_view name, std::span<const Tensor> tensors) const {
+  if (!slots_.empty()) return Probe(Hash(name), name, tensors);
+  const auto found =
+      std::lower_bound(sorted_.begin(), sorted_.end(), name,
+                       [&](uint32_t index, std::string_view n) { return tensors[index].name < n; });
+  return found != sorted_.end() && tensors[*found].name == name ? *found : kNone;
+}
+
 std::vector<uint32_t> NameTable::FindAll(std::span<const std::string_view> names,
                                          std::span<const Tensor> tensors) const {
   std::vector<uint32_t> found(names.size());
+  if (slots_.empty()) {
+    for (size_t i = 0; i < names.size(); ++i) found[i] = Find(names[i], tensors);
+    return found;
+  }
+  const size_t mask = slots_.size() - 1;
+  uint64_t hashes[kBatch];
   for (size_t first = 0; first < names.size(); first += kBatch) {
-    const size_t last = std::min(first + kBatch, names.size());
-    if (!slots_.empty()) {
-      const Slot* slots[kBatch];
-      for (size_t i = first; i < last; ++i) {
-        slots[i - first] = &slots_[Hash(names[i]) & (slots_.size() - 1)];
-        __builtin_prefetch(slots[i - first]);
-      }
-      for (size_t i = first; i < last; ++i) {
-        const uint32_t index = slots[i - first]->index;
-        if (index == kNone) continue;
-        __builtin_prefetch(&tensors[index]);
-      }
+    const size_t count = std::min(kBatch, names.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      hashes[i] = Hash(names[first + i]);
+      __builtin_prefetch(&slots_[hashes[i] & mask]);
     }
-    for (size_t i = first; i < last; ++i) found[i] = Find(names[i], tensors);
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t likely = slots_[hashes[i] & mask].index;
+      if (likely != kNone) __builtin_prefetch(&tensors[likely]);
+    }
+    for (size_t i = 0; i < count; ++i)
+      found[first + i] = Probe(hashes[i], names[first + i], tensors);
   }
   return found;
 }

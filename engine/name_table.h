@@ -35,10 +35,11 @@ class NameTable {
     uint32_t fingerprint = 0;
     uint32_t index = kNone;
   };
+  uint32_t Probe(uint64_t hash, std::string_view name, std::span<const Tensor> tensors) const;
   std::vector<Duplicate> Sort(std::span<const Tensor> tensors);
 
   std::vector<Slot> slots_;
-  std::vector<uint32_t> sorted_;  // used instead of slots_ when not empty
+  std::vector<uint32_t> sorted_;  // used when slots_ is empty
 };
 
 }  // namespace ferrule

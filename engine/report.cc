@@ -41,7 +41,7 @@ std::string PerRank(const ModuleView& view) {
 
 std::string Why(const ModuleView& view) {
   if (!view.same.empty()) return "reads " + view.same;
-  std::string out(view.reason);
+  std::string out = view.reason;
   if (!view.via.empty()) out = "listed as its fused module";
   if (view.match == "regex-match") out += " (pattern)";
   if (view.kind == "fused" && view.together == "agree") out += "; parts agree";
@@ -212,7 +212,7 @@ std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions&
                              view.via.empty() ? "" : ", names " + view.via),
          fmt::format("{}[{}]", view.list, view.entry_index));
   else
-    line("list", std::string(view.reason), view.dialect.empty() ? "" : "dialect " + std::string(view.dialect));
+    line("list", view.reason, view.dialect.empty() ? "" : "dialect " + std::string(view.dialect));
   line("claim", view.claim.empty() ? "its parts differ" : view.claim, "");
   if (!plan.decisions.has_headers)
     line("stored", "unknown: there are no headers", "");

@@ -54,6 +54,8 @@ std::string_view DTypeName(DType dtype);                    // "F8_E4M3"
 uint32_t DTypeBits(DType dtype);                            // 8
 std::optional<DType> DTypeFromName(std::string_view name);  // exact
 
+std::string ShapeText(std::span<const int64_t> shape);  // "[384, 256]"
+
 // One entry of a header. Made for 2,000,000 of them; its shape is in the table that holds it.
 struct Tensor {
   std::string_view name;  // in the table's arena

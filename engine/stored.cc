@@ -334,10 +334,6 @@ class StoredReader {
 
 }  // namespace
 
-std::string ShapeText(std::span<const int64_t> shape) {
-  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
-}
-
 std::string TensorText(const Checkpoint& checkpoint, int32_t tensor) {
   const Tensor& t = checkpoint.tensors()[static_cast<size_t>(tensor)];
   return fmt::format("{} {} {} in {}", Printable(t.name), DTypeName(t.dtype),

@@ -102,6 +102,7 @@ struct Where {  // the place in the tree that is being evaluated
   int32_t count = 1;
   int32_t container = -1;
   Quantize quantize = Quantize::kDefault;
+  bool assumed = false;
 };
 
 class Walker {
@@ -290,6 +291,7 @@ class Walker {
     unit.count = where.count;
     unit.container = where.container;
     unit.quantize = where.quantize;
+    unit.assumed = where.assumed;
     unit.first = units_.modules;
     if (units_.modules + int64_t{unit.count} > kMaxModules) {
       Fail(Code::kTooLarge, fmt::format("the model has more than {} modules", kMaxModules),
@@ -402,7 +404,12 @@ class Walker {
     if (open.empty())
       return Fail(Code::kEitherNone,
                   fmt::format("no condition of `either` holds at `{}`", path), node.either[0].place);
-    if (options_.stored == nullptr || open.size() == 1) return Node(*open[0], where);
+    if (open.size() == 1) return Node(*open[0], where);
+    if (options_.stored == nullptr) {
+      Where first = where;
+      first.assumed = true;
+      return Node(*open[0], std::move(first));
+    }
     std::vector<const RuleNode*> stored;
     for (const RuleNode* way : open)
       if (Stored(*way, where)) stored.push_back(way);

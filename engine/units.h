@@ -49,6 +49,7 @@ struct Unit {
   int64_t groups = 0;  // stored row groups, 0: none
   std::vector<Slice> slices;
   bool bias = false, optional = false, same = false;
+  bool assumed = false;  // below an `either` that was decided without headers
 
   std::vector<int64_t> shape;  // of weight: and param:
 

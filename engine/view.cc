@@ -90,6 +90,7 @@ ModuleView ViewOf(const Plan& plan, int32_t id, const Group* group) {
   view.rule_line = rule.line;
   if (d.quant.dialect) view.dialect = d.quant.dialect->name;
   view.reason = ReasonName(why->reason);
+  if (unit.assumed) view.reason += "; first alternative of `either` assumed, there are no headers";
   if (why->entry >= 0) {
     const ListEntry& entry = d.quant.list.entry(static_cast<size_t>(why->entry));
     view.list = d.quant.list_key;

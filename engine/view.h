@@ -28,7 +28,8 @@ struct ModuleView {
   std::string rule_file;
   int rule_line = 0;
   std::string_view dialect;
-  std::string_view reason, match;
+  std::string reason;
+  std::string_view match;
   std::string_view list;  // modules_to_not_convert
   std::string entry;
   int entry_index = -1;

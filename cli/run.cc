@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// ferrule run DIR [--tp N [--rank R]] [--input X [--output Y] [--expect Z]] [--check]
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "cli/activations.h"
+#include "cli/command.h"
+#include "engine/json_writer.h"
+#include "engine/plan.h"
+#include "engine/tensor_writer.h"
+#include "kernels/loader.h"
+
+namespace ferrule::cli {
+namespace {
+
+constexpr double kBound = 1e-5;  // relative Frobenius error of the fast path
+
+struct Tally {  // of one scheme
+  int64_t runs = 0;
+  double worst = 0;      // relative error
+  std::string where;     // of the worst
+  double bytes = 0, seconds = 0;
+};
+
+class Runner {
+ public:
+  Runner(const Common& common, const RunOptions& options) : common_(common), options_(options) {}
+
+  int Run() {
+    if (!Open() || !(options_.input.empty() ? RunRandom() : RunInput())) {
+      findings_.Append(planned_);
+      return Finish(common_, "run", findings_);
+    }
+    if (options_.check)
+      for (const auto& [name, tally] : tallies_)
+        if (!(tally.worst <= kBound))
+          findings_.Add(Code::kCheckFailed,
+                        fmt::format("{} differs from the reference by {:.2e} at `{}`; the bound is {:.0e}",
+                                    name, tally.worst, tally.where, kBound));
+    Report();
+    return findings_.ExitCode();
+  }
+
+ private:
+  bool Open() {
+    const auto checkpoint = ReadCheckpoint(options_.checkpoint, &findings_);
+    if (!checkpoint) return false;
+    if (!checkpoint->has_weights) {
+      findings_.Add(Code::kMissingFile, "the directory holds no weights to run",
+                    {nullptr, options_.checkpoint, 0, 0, 0, ""})
+          .Help("`ferrule plan` works without weights");
+      return false;
+    }
+    const auto book = ReadBook(common_, std::string(checkpoint->config.Find("model_type").Text()), {}, &findings_);
+    if (!book) return false;
+    plan_ = ferrule::MakePlan(*book, checkpoint, {options_.tp}, &planned_);
+    if (!plan_ || planned_.has_errors()) return false;  // a plan with errors is never run
+    const int threads = options_.threads > 0
+                            ? options_.threads
+                            : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    pool_ = LinearPool::Create(threads);
+    return true;
+  }
+
+  std::vector<int> Ranks() const {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < options_.tp; ++rank)
+      if (options_.rank < 0 || options_.rank == rank) ranks.push_back(rank);
+    return ranks;
+  }
+
+  std::string OutputName(int32_t module, int rank) const {
+    const std::string name = plan_->decisions.PathOf(module);
+    return options_.tp == 1 ? name + ".y" : fmt::format("{}.y_tp{}.rank{}", name, options_.tp, rank);
+  }
+
+  // Rows of one rank's output.
+  int64_t Rows(int32_t module, int rank) const {
+    return plan_->CutOf(plan_->decisions.UnitOf(module))->ranks[static_cast<size_t>(rank)].row_count();
+  }
+
+  bool RunInput() {
+    auto input = InputFile::Open(options_.input, *plan_, &findings_);
+    if (!input) return false;
+    std::optional<ExpectedFile> expected;
+    if (!options_.expect.empty()) {
+      expected = ExpectedFile::Open(options_.expect, &findings_);
+      if (!expected) return false;
+    }
+    TensorWriter writer;
+    if (!options_.output.empty()) {
+      std::vector<TensorWriter::Entry> entries;
+      for (size_t i = 0; i < input->modules().size(); ++i)
+        for (const int rank : Ranks())
+          entries.push_back({OutputName(input->modules()[i], rank), input->Tokens(i),
+                             Rows(input->modules()[i], rank)});
+      if (!writer.Open(options_.output, entries, &findings_)) return false;
+    }
+    for (size_t i = 0; i < input->modules().size(); ++i) {
+      const auto x = input->Read(i, &findings_);
+      if (!x) return false;
+      for (const int rank : Ranks()) {
+        std::vector<float> y;
+        if (!Module(input->modules()[i], rank, *x, &y)) return false;
+        if (!options_.output.empty() && !writer.Write(y.data(), y.size(), &findings_)) return false;
+        if (expected && !expected->Compare(OutputName(input->modules()[i], rank), x->tokens, y, &findings_))
+          return false;
+      }
+      Progress(i + 1, input->modules().size());
+    }
+    if (expected && !expected->Judge(kBound, &findings_)) return false;
+    if (expected) expected_ = expected->Summary();
+    return options_.output.empty() || writer.Finish(&findings_);
+  }
+
+  // Every linear that can be run: fused modules as one, their parts not again.
+  bool RunRandom() {
+    const Decisions& d = plan_->decisions;
+    std::vector<bool> inside(d.modules.size(), false);
+    std::vector<int32_t> modules;
+    for (const Unit& unit : d.units.units)
+      for (int32_t i = 0; unit.kind == NodeKind::kFused && i < unit.count; ++i) {
+        const ferrule::Module& fused = d.modules[static_cast<size_t>(unit.first + i)];
+        if (fused.absent || fused.scheme < 0) continue;
+        modules.push_back(unit.first + i);
+        for (const int32_t part : unit.parts)
+          inside[static_cast<size_t>(d.units.units[static_cast<size_t>(part)].first + i)] = true;
+      }
+    for (const Unit& unit : d.units.units)
+      for (int32_t i = 0; IsLinear(unit.kind) && i < unit.count; ++i)
+        if (!inside[static_cast<size_t>(unit.first + i)]) modules.push_back(unit.first + i);
+    std::sort(modules.begin(), modules.end());
+    for (size_t n = 0; n < modules.size(); ++n) {
+      const Unit& unit = d.UnitOf(modules[n]);
+      const ferrule::Module& module = d.modules[static_cast<size_t>(modules[n])];
+      const bool same = module.absent && module.reason == Reason::kSame;
+      const Scheme* scheme =
+          module.scheme >= 0 ? &d.quant.schemes[static_cast<size_t>(module.scheme)] : nullptr;
+      if (!same && (scheme == nullptr || !scheme->executed() || unit.stack > 0)) {
+        skipped_ += module.absent ? 0 : 1;
+        continue;
+      }
+      const Unit& sized = unit.kind == NodeKind::kFused
+                              ? d.units.units[static_cast<size_t>(unit.parts[0])]
+                              : unit;
+      const Activation x =
+          RandomActivation(options_.seed, d.PathOf(modules[n]), options_.tokens, sized.in);
+      for (const int rank : Ranks()) {
+        std::vector<float> y;
+        if (!Module(modules[n], rank, x, &y)) return false;
+      }
+      Progress(n + 1, modules.size());
+    }
+    return true;
+  }
+
+  bool Module(int32_t module, int rank, const Activation& x, std::vector<float>* y) {
+    const auto linear = LoadModule(*plan_, module, rank, &findings_);
+    if (!linear) return false;
+    y->assign(static_cast<size_t>(x.tokens * linear->rows), 0.0f);
+    const uint16_t* from = x.values.data() + linear->first_column;
+    const auto begin = std::chrono::steady_clock::now();
+    const LinearStatus status = linear->Run(from, x.tokens, x.columns, y->data(), linear->rows, pool_.get());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (!status) {
+      findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear->name, status.message));
+      return false;
+    }
+    const int8_t scheme = plan_->decisions.modules[static_cast<size_t>(module)].scheme;
+    Tally& tally = At(scheme < 0 ? "mixed" : plan_->SchemeName(scheme));
+    ++tally.runs;
+    tally.bytes += static_cast<double>(linear->bytes);
+    tally.seconds += seconds;
+    return !options_.check || Compare(*linear, from, x, *y, &tally);
+  }
+
+  Tally& At(const std::string& name) {
+    for (auto& [known, tally] : tallies_)
+      if (known == name) return tally;
+    tallies_.emplace_back(name, Tally());
+    return tallies_.back().second;
+  }
+
+  bool Compare(const LoadedLinear& linear, const uint16_t* from, const Activation& x,
+               const std::vector<float>& y, Tally* tally) {
+    std::vector<float> exact(y.size(), 0.0f);
+    const std::vector<LinearSegment> bound = linear.Bind(exact.data(), linear.rows);
+    LinearGroup group;
+    group.x = from;
+    group.tokens = x.tokens;
+    group.in = linear.in;
+    group.x_stride = x.columns;
+    group.segments = bound.data();
+    group.segment_count = static_cast<int32_t>(bound.size());
+    const LinearStatus status = LinearReference(group);
+    if (!status) {
+      findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear.name, status.message));
+      return false;
+    }
+    const double error = RelativeError(y, exact);
+    if (error > tally->worst || !(error == error)) {
+      tally->worst = error;
+      tally->where = linear.name;
+    }
+    return true;
+  }
+
+  void Progress(size_t done, size_t all) const {
+    if (isatty(STDERR_FILENO) == 0 || common_.format != Format::kHuman) return;
+    fmt::print(stderr, "\rran {} of {} modules{}", done, all, done == all ? "\n" : "");
+  }
+
+  void Report() {
+    if (common_.format == Format::kJson) {
+      JsonWriter out;
+      out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("command").Text("run");
+      out.Key("model").Text(options_.checkpoint).Key("tp").Int(options_.tp);
+      out.Key("plan_sha").Text(plan_->plan_sha).Key("not_run").Int(skipped_);
+      out.Key("schemes").BeginObject();
+      for (const auto& [name, tally] : tallies_) {
+        out.Key(name).BeginObject().Key("runs").Int(tally.runs);
+        out.Key("largest_error");
+        if (options_.check)
+          out.Text(fmt::format("{:.3e}", tally.worst));
+        else
+          out.Null();
+        out.EndObject();
+      }
+      out.EndObject().Key("exit_code").Int(findings_.ExitCode()).EndObject();
+      Print(out.Take() + "\n");
+      return;
+    }
+    std::string text;
+    int64_t runs = 0;
+    for (const auto& [name, tally] : tallies_) {
+      runs += tally.runs;
+      text += fmt::format("{:<12} {:>7} linears  {:>9.1f} MB", name, tally.runs, tally.bytes / 1e6);
+      if (options_.check)
+        text += fmt::format("  largest error {:.2e}{}", tally.worst,
+                            tally.worst > 0 ? " (" + tally.where + ")" : "");
+      text += '\n';
+    }
+    if (skipped_ > 0) text += fmt::format("not run: {} modules in schemes that are only reported\n", skipped_);
+    if (!expected_.empty()) text += expected_ + "\n";
+    text += ToHuman(findings_, common_.color);
+    text += options_.check
+                ? fmt::format("{}: {} linears compared with the reference, bound {:.0e}\n",
+                              findings_.has_errors() ? "failed" : "ok", runs, kBound)
+                : fmt::format("ok: {} linears run\n", runs);
+    Print(text);
+  }
+
+  const Common& common_;
+  const RunOptions& options_;
+  Diagnostics findings_, planned_;
+  std::optional<Plan> plan_;
+  std::unique_ptr<LinearPool> pool_;
+  std::vector<std::pair<std::string, Tally>> tallies_;
+  int64_t skipped_ = 0;
+  std::string expected_;
+};
+
+}  // namespace
+
+int Run(const Common& common, const RunOptions& options) { return Runner(common, options).Run(); }
+
+}  // namespace ferrule::cli

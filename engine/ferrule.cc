@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public interface over book, plan and report.
+#include "engine/ferrule.h"
+
+#include "engine/book.h"
+#include "engine/plan.h"
+#include "engine/report.h"
+#include "engine/view.h"
+
+namespace ferrule {
+
+struct ModelPlan::State {
+  struct Plan plan;
+  Diagnostics diagnostics;
+  std::string directory;
+  std::vector<PlanFinding> findings;
+  std::vector<std::pair<std::string, int64_t>> counts;
+  std::string summary;
+};
+
+namespace {
+
+ReportOptions OptionsOf(const ModelPlan::State& state, Format format) {
+  ReportOptions options;
+  options.format = format;
+  options.model = state.directory;
+  return options;
+}
+
+std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics, std::string directory) {
+  auto state = std::make_shared<ModelPlan::State>();
+  state->plan = std::move(plan);
+  state->diagnostics = std::move(diagnostics);
+  state->directory = std::move(directory);
+  for (const Finding& finding : state->diagnostics.findings())
+    state->findings.push_back({CodeName(finding.code), Info(finding.code).slug,
+                               std::string(LevelName(finding.level)), finding.message,
+                               finding.at.ToString()});
+  state->counts = CountSchemes(state->plan);
+  state->summary = SummaryLine(state->plan, state->diagnostics);
+  return state;
+}
+
+}  // namespace
+
+std::string_view ModelPlan::SchemeOf(std::string_view module) const {
+  const struct Plan& plan = state_->plan;
+  const int32_t id = plan.Find(module);
+  if (id < 0) return plan.SchemeName(plan.decisions.ContainerScheme(module));
+  if (plan.CutOf(plan.decisions.UnitOf(id)) == nullptr) return {};
+  return plan.SchemeName(plan.decisions.modules[static_cast<size_t>(id)].scheme);
+}
+
+std::optional<Decision> ModelPlan::At(std::string_view module) const {
+  const struct Plan& plan = state_->plan;
+  const int32_t id = plan.Find(module);
+  if (id < 0 || plan.CutOf(plan.decisions.UnitOf(id)) == nullptr) return std::nullopt;
+  ModuleView view = ViewOf(plan, id, nullptr);
+  Decision out;
+  out.module = std::move(view.name);
+  out.kind = view.kind;
+  out.parts = std::move(view.parts);
+  out.scheme = std::move(view.scheme);
+  out.claim = std::move(view.claim);
+  out.stored = std::move(view.stored);
+  out.dtype = std::move(view.dtype);
+  out.block_rows = view.block_n;
+  out.block_columns = view.block_k;
+  out.shape = std::move(view.shape);
+  for (const Shard& shard : view.cut->ranks) {
+    RankRows rank;
+    for (const Range& range : shard.rows) rank.rows.emplace_back(range.begin, range.end);
+    rank.first_column = shard.cols.begin;
+    rank.end_column = shard.cols.end;
+    out.ranks.push_back(std::move(rank));
+  }
+  out.reason = std::move(view.reason);
+  out.entry = std::move(view.entry);
+  out.entry_index = view.entry_index;
+  out.rule_file = std::move(view.rule_file);
+  out.rule_line = view.rule_line;
+  out.tensor = std::move(view.tensor);
+  return out;
+}
+
+bool ModelPlan::has_errors() const { return state_->diagnostics.has_errors(); }
+const std::vector<PlanFinding>& ModelPlan::findings() const { return state_->findings; }
+const std::vector<std::pair<std::string, int64_t>>& ModelPlan::counts() const {
+  return state_->counts;
+}
+const std::string& ModelPlan::Summary() const { return state_->summary; }
+std::string ModelPlan::Report() const {
+  return PlanReport(&state_->plan, state_->diagnostics, OptionsOf(*state_, Format::kHuman));
+}
+std::string ModelPlan::Json(bool expand) const {
+  ReportOptions options = OptionsOf(*state_, Format::kJson);
+  options.expand = expand;
+  return PlanReport(&state_->plan, state_->diagnostics, options);
+}
+const std::string& ModelPlan::sha() const { return state_->plan.plan_sha; }
+int ModelPlan::tp() const { return state_->plan.tp; }
+const Plan& ModelPlan::internal() const { return state_->plan; }
+
+Result<RuleBook> RuleBook::Load(const std::vector<std::string>& overlays) {
+  BookOptions options;
+  const std::string standard = DefaultRules();
+  if (standard.empty())
+    return Error{Blame::kCommand, "the default rules are neither installed nor in the source tree"};
+  options.directories.push_back(standard);
+  options.directories.insert(options.directories.end(), overlays.begin(), overlays.end());
+  Diagnostics diagnostics;
+  std::optional<Book> book = LoadBook(options, &diagnostics);
+  if (!book || diagnostics.has_errors()) return ToError(diagnostics);
+  return RuleBook(std::make_shared<const Book>(std::move(*book)));
+}
+
+Result<ModelPlan> RuleBook::Plan(const std::string& directory, const PlanRequest& request) const {
+  Diagnostics diagnostics;
+  std::optional<Checkpoint> checkpoint = OpenCheckpoint(directory, &diagnostics);
+  if (!checkpoint) return ToError(diagnostics);
+  auto plan = MakePlan(*book_, std::make_shared<const Checkpoint>(std::move(*checkpoint)),
+                       PlanOptions{request.tp}, &diagnostics);
+  if (!plan || (diagnostics.has_errors() && !request.allow_errors)) return ToError(diagnostics);
+  return ModelPlan(Describe(std::move(*plan), std::move(diagnostics), directory));
+}
+
+std::vector<std::string> RuleBook::model_types() const {
+  std::vector<std::string> types;
+  for (const auto& [type, file] : book_->by_model_type) types.push_back(type);
+  return types;
+}
+
+Result<std::unique_ptr<RuleStore>> RuleStore::Open(std::vector<std::string> overlays) {
+  Result<RuleBook> book = RuleBook::Load(overlays);
+  if (!book) return book.error();
+  return std::unique_ptr<RuleStore>(new RuleStore(std::move(overlays), std::move(*book)));
+}
+
+std::string RuleStore::Reload() {
+  Result<RuleBook> book = RuleBook::Load(overlays_);
+  if (!book) return book.error().message;
+  book_.store(std::make_shared<const RuleBook>(std::move(*book)));
+  return {};
+}
+
+}  // namespace ferrule

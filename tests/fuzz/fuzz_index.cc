@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Input: the text of an index. What is accepted must be JSON that says the same.
+#include <cstdint>
+#include <cstdlib>
+#include <set>
+
+#include "engine/index_file.h"
+#include "engine/json.h"
+
+using namespace ferrule;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  Diagnostics diagnostics;
+  const auto index = ParseIndex("i", text, &diagnostics);
+  if (index.has_value() == diagnostics.has_errors()) abort();
+  ToHuman(diagnostics, false);
+  if (!index) return 0;
+  // The index leaves duplicates to the look-up; numbers out of range it passes over.
+  const std::set<std::string_view> unique(index->names.begin(), index->names.end());
+  Diagnostics slow;
+  const auto top = ParseJson("i", text, {kMaxIndexBytes, 1000}, &slow);
+  if (!top) {
+    const Code code = slow.findings()[0].code;
+    const bool number = slow.findings()[0].message.find("too large") != std::string::npos;
+    if (number || (code == Code::kJsonDuplicate && unique.size() < index->names.size())) return 0;
+    abort();
+  }
+  const JsonValue map = top->Find("weight_map");
+  if (map.size() != index->names.size()) abort();
+  for (size_t i = 0; i < map.size(); ++i) {
+    if (map[i].name() != index->names[i]) abort();
+    const std::string& file = index->files.at(index->file_of[i]);
+    if (map[i].AsString() != file || !FileNameProblem(file).empty()) abort();
+  }
+  if (index->total_size && top->Find("metadata").Find("total_size").AsUint() != index->total_size)
+    abort();
+  return 0;
+}
