@@ -38,10 +38,9 @@ std::optional<InputFile> InputFile::Open(const std::string& path, const Plan& pl
       fail(Code::kBadInput, fmt::format("{} is no linear", Quoted(tensor.name)));
       continue;
     }
-    const Unit& sized =
-        unit.kind == NodeKind::kFused && !unit.parts.empty()
-            ? plan.decisions.units.units[static_cast<size_t>(unit.parts[0])]
-            : unit;
+    const Unit& sized = unit.kind == NodeKind::kFused && !unit.parts.empty()
+                            ? plan.decisions.units.units[static_cast<size_t>(unit.parts[0])]
+                            : unit;
     const std::span<const int64_t> shape = table.shape(tensor);
     if (tensor.dtype != DType::kBF16 && tensor.dtype != DType::kF32) {
       fail(Code::kBadInput, fmt::format("the input of {} is {}; BF16 and F32 are read",
@@ -71,7 +70,8 @@ std::optional<Activation> InputFile::Read(size_t i, Diagnostics* out) const {
   const size_t count = static_cast<size_t>(x.tokens * x.columns);
   x.values.resize(count);
   if (tensor.dtype == DType::kBF16) {
-    if (!ReadAt(file_->open, path_, x.values.data(), count * 2, tensor.begin, out)) return std::nullopt;
+    if (!ReadAt(file_->open, path_, x.values.data(), count * 2, tensor.begin, out))
+      return std::nullopt;
   } else {
     std::vector<float> wide(count);
     if (!ReadAt(file_->open, path_, wide.data(), count * 4, tensor.begin, out)) return std::nullopt;
@@ -88,7 +88,8 @@ std::optional<Activation> InputFile::Read(size_t i, Diagnostics* out) const {
   return x;
 }
 
-Activation RandomActivation(uint64_t seed, const std::string& name, int64_t tokens, int64_t columns) {
+Activation RandomActivation(uint64_t seed, const std::string& name, int64_t tokens,
+                            int64_t columns) {
   Activation x{tokens, columns, {}};
   x.values.resize(static_cast<size_t>(tokens * columns));
   std::mt19937_64 random(seed ^ HashBytes(name));
@@ -96,9 +97,11 @@ Activation RandomActivation(uint64_t seed, const std::string& name, int64_t toke
   const auto uniform = [&] { return (static_cast<double>(random() >> 11) + 0.5) * 0x1p-53; };
   for (int64_t m = 0; m < tokens; ++m)
     for (int64_t k = 0; k < columns; ++k) {
-      const double normal = std::sqrt(-2 * std::log(uniform())) * std::cos(6.283185307179586 * uniform());
+      const double normal =
+          std::sqrt(-2 * std::log(uniform())) * std::cos(6.283185307179586 * uniform());
       const double magnitude = 1.0 + static_cast<double>((k / 128 + m) % 3);
-      x.values[static_cast<size_t>(m * columns + k)] = FloatToBf16(static_cast<float>(normal * magnitude));
+      x.values[static_cast<size_t>(m * columns + k)] =
+          FloatToBf16(static_cast<float>(normal * magnitude));
     }
   return x;
 }
@@ -130,7 +133,8 @@ bool ExpectedFile::Compare(const std::string& name, int64_t tokens, const std::v
   const Tensor& tensor = file_->table.tensors[at->second];
   const int64_t columns = tokens > 0 ? static_cast<int64_t>(y.size()) / tokens : 0;
   const std::span<const int64_t> shape = file_->table.shape(tensor);
-  if (tensor.dtype != DType::kF32 || shape.size() != 2 || shape[0] != tokens || shape[1] != columns) {
+  if (tensor.dtype != DType::kF32 || shape.size() != 2 || shape[0] != tokens ||
+      shape[1] != columns) {
     out->Add(Code::kBadInput,
              fmt::format("{} is {} {}; F32 [{}, {}] is compared with", Quoted(name),
                          DTypeName(tensor.dtype), ShapeText(shape), tokens, columns),
@@ -138,7 +142,8 @@ bool ExpectedFile::Compare(const std::string& name, int64_t tokens, const std::v
     return false;
   }
   std::vector<float> values(y.size());
-  if (!ReadAt(file_->open, path_, values.data(), values.size() * 4, tensor.begin, out)) return false;
+  if (!ReadAt(file_->open, path_, values.data(), values.size() * 4, tensor.begin, out))
+    return false;
   ++compared_;
   const double error = RelativeError(y, values);
   if (error > worst_ || error != error) {
@@ -156,14 +161,15 @@ bool ExpectedFile::Judge(double bound, Diagnostics* out) const {
   }
   if (!(worst_ <= bound))
     out->Add(Code::kCheckFailed,
-             fmt::format("`{}` differs from the expected output by {:.2e}; the bound is {:.0e}", where_,
-                         worst_, bound),
+             fmt::format("`{}` differs from the expected output by {:.2e}; the bound is {:.0e}",
+                         where_, worst_, bound),
              at);
   return true;
 }
 
 std::string ExpectedFile::Summary() const {
-  return fmt::format("expected     {:>7} outputs equal those of {} to {:.2e}", compared_, path_, worst_);
+  return fmt::format("expected     {:>7} outputs equal those of {} to {:.2e}", compared_, path_,
+                     worst_);
 }
 
 }  // namespace ferrule::cli

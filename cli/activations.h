@@ -43,7 +43,8 @@ class ExpectedFile {
   static std::optional<ExpectedFile> Open(const std::string& path, Diagnostics* out);
 
   // Compares when the file has `name`; false when it cannot be read or has another shape.
-  bool Compare(const std::string& name, int64_t tokens, const std::vector<float>& y, Diagnostics* out);
+  bool Compare(const std::string& name, int64_t tokens, const std::vector<float>& y,
+               Diagnostics* out);
   // False when nothing was compared. An error above `bound` is a finding.
   bool Judge(double bound, Diagnostics* out) const;
   std::string Summary() const;
@@ -62,6 +63,7 @@ double RelativeError(const std::vector<float>& a, const std::vector<float>& b);
 
 // Random activations with differing magnitudes from one block of columns to the next; equal for
 // equal seed, name and sizes.
-Activation RandomActivation(uint64_t seed, const std::string& name, int64_t tokens, int64_t columns);
+Activation RandomActivation(uint64_t seed, const std::string& name, int64_t tokens,
+                            int64_t columns);
 
 }  // namespace ferrule::cli

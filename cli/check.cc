@@ -71,7 +71,8 @@ class Checker {
 
   void Rules(const std::vector<std::string>& rules) {
     for (const auto& file : book_->files) {
-      if (!rules.empty() && std::find(rules.begin(), rules.end(), file->path) == rules.end()) continue;
+      if (!rules.empty() && std::find(rules.begin(), rules.end(), file->path) == rules.end())
+        continue;
       if (rules.empty() && !options_.files.empty()) continue;
       if (rules.empty()) ++files_;
       CheckDiffers(*book_, *file, &findings_);
@@ -86,8 +87,10 @@ class Checker {
     if (!config) return;
     const JsonValue section =
         file.config_section.empty() ? JsonValue() : config->Find(file.config_section);
-    const UnitsOptions units{file.model_types[0], ConfigScope(*config, section),
-                             {nullptr, file.path, 0, 0, 0, ""}, nullptr};
+    const UnitsOptions units{file.model_types[0],
+                             ConfigScope(*config, section),
+                             {nullptr, file.path, 0, 0, 0, ""},
+                             nullptr};
     EvaluateUnits(file, units, &findings_);
   }
 
@@ -100,9 +103,10 @@ class Checker {
         at != book_->by_model_type.end() &&
         (rules.empty() || std::find(rules.begin(), rules.end(), at->second->path) != rules.end());
     if (!named && at != book_->by_model_type.end()) {
-      findings_.Add(Code::kNoRules,
-                    fmt::format("none of the files describes the checkpoint's model_type {}", Quoted(type)),
-                    checkpoint->config.Find("model_type").location());
+      findings_.Add(
+          Code::kNoRules,
+          fmt::format("none of the files describes the checkpoint's model_type {}", Quoted(type)),
+          checkpoint->config.Find("model_type").location());
       return;
     }
     plan_ = at == book_->by_model_type.end()
@@ -120,9 +124,9 @@ class Checker {
       else if (findings_.findings().empty())
         text += fmt::format("ok: {}, {}\n", subject, SummaryLine(*plan_, findings_));
       else
-        text += fmt::format("checked {} in {:.2f} s: {} errors, {} warnings, {} notes\n", subject, seconds,
-                            findings_.count(Level::kError), findings_.count(Level::kWarning),
-                            findings_.count(Level::kNote));
+        text += fmt::format("checked {} in {:.2f} s: {} errors, {} warnings, {} notes\n", subject,
+                            seconds, findings_.count(Level::kError),
+                            findings_.count(Level::kWarning), findings_.count(Level::kNote));
       if (findings_.has_errors() && !findings_.findings().empty())
         text += fmt::format("more: ferrule explain {}\n", CodeName(findings_.findings()[0].code));
     }
@@ -139,6 +143,8 @@ class Checker {
 
 }  // namespace
 
-int Check(const Common& common, const CheckOptions& options) { return Checker(common, options).Run(); }
+int Check(const Common& common, const CheckOptions& options) {
+  return Checker(common, options).Run();
+}
 
 }  // namespace ferrule::cli

@@ -48,8 +48,8 @@ struct RunOptions {
   int threads = 0;  // 0: one for each core
 };
 
-// Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or a
-// named path that does not exist, 3 I/O, memory or a bug.
+// Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or
+// a named path that does not exist, 3 I/O, memory or a bug.
 int Check(const Common& common, const CheckOptions& options);
 int MakePlan(const Common& common, const PlanCommand& options);
 int Explain(const Common& common, const ExplainOptions& options);

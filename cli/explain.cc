@@ -32,8 +32,8 @@ bool ExplainCode(const Common& common, const std::string& what) {
       out.Key("text").Text(info.text).EndObject();
       Print(out.Take() + "\n");
     } else {
-      Print(fmt::format("{} {} ({})\n{}\n\n{}", CodeName(info.code), info.slug, LevelName(info.level),
-                        info.title, Wrap(info.text, 96)));
+      Print(fmt::format("{} {} ({})\n{}\n\n{}", CodeName(info.code), info.slug,
+                        LevelName(info.level), info.title, Wrap(info.text, 96)));
     }
     return true;
   }
@@ -50,19 +50,22 @@ int Explain(const Common& common, const ExplainOptions& options) {
     for (const CodeInfo& info : AllCodes()) slugs.emplace_back(info.slug);
     const std::string nearest = NearestName(options.what, slugs);
     Finding& finding = findings.Add(
-        Code::kUsage, fmt::format("{} is no code, and a module needs --checkpoint", Quoted(options.what)));
+        Code::kUsage,
+        fmt::format("{} is no code, and a module needs --checkpoint", Quoted(options.what)));
     if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
     return Finish(common, "explain", findings);
   }
   const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings);
   if (!checkpoint) return Finish(common, "explain", findings);
-  const auto book = ReadBook(common, std::string(checkpoint->config.Find("model_type").Text()), {}, &findings);
+  const auto book =
+      ReadBook(common, std::string(checkpoint->config.Find("model_type").Text()), {}, &findings);
   std::optional<Plan> plan;
   if (book) plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &findings);
   if (!plan) return Finish(common, "explain", findings);
   const int32_t module = plan->Find(options.what);
-  const bool linear = module >= 0 && plan->cut_of[static_cast<size_t>(
-                                         plan->decisions.unit_of[static_cast<size_t>(module)])] >= 0;
+  const bool linear =
+      module >= 0 &&
+      plan->cut_of[static_cast<size_t>(plan->decisions.unit_of[static_cast<size_t>(module)])] >= 0;
   if (!linear) {
     Diagnostics unknown;
     Finding& finding =
@@ -76,8 +79,9 @@ int Explain(const Common& common, const ExplainOptions& options) {
   Print(ExplainModule(*plan, module, Options(common, "explain", options.checkpoint)));
   // Findings of the whole model are `plan`'s; here only whether there are errors counts.
   if (findings.has_errors() && common.format == Format::kHuman)
-    Print(fmt::format("\nthe plan has {} error{}: see `ferrule plan {}`\n", findings.count(Level::kError),
-                      findings.count(Level::kError) == 1 ? "" : "s", options.checkpoint));
+    Print(fmt::format("\nthe plan has {} error{}: see `ferrule plan {}`\n",
+                      findings.count(Level::kError), findings.count(Level::kError) == 1 ? "" : "s",
+                      options.checkpoint));
   return findings.ExitCode();
 }
 

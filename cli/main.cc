@@ -36,8 +36,9 @@ std::string NearestCommand(int argc, char** argv) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"Which linears of a quantized checkpoint run in FP8 or BF16, why, and whether the "
-               "stored tensors agree."};
+  CLI::App app{
+      "Which linears of a quantized checkpoint run in FP8 or BF16, why, and whether the "
+      "stored tensors agree."};
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.fallthrough();
@@ -46,30 +47,38 @@ int Main(int argc, char** argv) {
   std::string format = "human", color = "auto";
   app.add_option("-f,--format", format, "human, short or json")
       ->check(CLI::IsMember({"human", "short", "json"}));
-  app.add_option("--rules", common.rules, "directory with rule files that win over the default ones")
+  app.add_option("--rules", common.rules,
+                 "directory with rule files that win over the default ones")
       ->type_size(1)
       ->allow_extra_args(false);
   app.add_option("--color", color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
 
   CheckOptions check;
-  CLI::App* check_app = app.add_subcommand("check", "rule and dialect files, alone or against a checkpoint");
-  check_app->add_option("FILES", check.files, "rule files, dialect files or directories; default: all rules");
-  check_app->add_option("--checkpoint", check.checkpoint, "directory of a checkpoint or header fixture");
+  CLI::App* check_app =
+      app.add_subcommand("check", "rule and dialect files, alone or against a checkpoint");
+  check_app->add_option("FILES", check.files,
+                        "rule files, dialect files or directories; default: all rules");
+  check_app->add_option("--checkpoint", check.checkpoint,
+                        "directory of a checkpoint or header fixture");
   check_app->add_option("--tp", check.tp, "tensor-parallel size");
 
   int expert_parallel = 0;
   PlanCommand plan;
-  CLI::App* plan_app = app.add_subcommand("plan", "what every linear of a checkpoint is and what each rank holds");
-  plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")->required();
+  CLI::App* plan_app =
+      app.add_subcommand("plan", "what every linear of a checkpoint is and what each rank holds");
+  plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")
+      ->required();
   plan_app->add_option("--tp", plan.tp, "tensor-parallel size");
   CLI::Option* expert_option = plan_app->add_option("--ep", expert_parallel, "reserved");
   plan_app->add_flag("--expand", plan.expand, "one entry for every concrete module");
 
   ExplainOptions explain;
   CLI::App* explain_app = app.add_subcommand("explain", "one module or one code");
-  explain_app->add_option("WHAT", explain.what, "FRnnn, its slug, or the path of a module")->required();
-  explain_app->add_option("--checkpoint,DIR", explain.checkpoint, "directory of a checkpoint or header fixture");
+  explain_app->add_option("WHAT", explain.what, "FRnnn, its slug, or the path of a module")
+      ->required();
+  explain_app->add_option("--checkpoint,DIR", explain.checkpoint,
+                          "directory of a checkpoint or header fixture");
   explain_app->add_option("--tp", explain.tp, "tensor-parallel size");
 
   TestOptions test;
@@ -78,7 +87,8 @@ int Main(int argc, char** argv) {
   test_app->add_option("--filter", test.filter, "only tests whose sentence contains this text");
 
   RunOptions run;
-  CLI::App* run_app = app.add_subcommand("run", "load and execute the linears of a checkpoint as planned");
+  CLI::App* run_app =
+      app.add_subcommand("run", "load and execute the linears of a checkpoint as planned");
   run_app->add_option("DIR", run.checkpoint, "directory of a checkpoint with weights")->required();
   run_app->add_option("--tp", run.tp, "tensor-parallel size");
   run_app->add_option("--rank", run.rank, "only this rank")->check(CLI::NonNegativeNumber);
@@ -86,7 +96,8 @@ int Main(int argc, char** argv) {
   run_app->add_option("--output", run.output, "safetensors to write");
   run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with");
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
-  run_app->add_option("--tokens", run.tokens, "tokens of random activations")->check(CLI::Range(1, 65536));
+  run_app->add_option("--tokens", run.tokens, "tokens of random activations")
+      ->check(CLI::Range(1, 65536));
   run_app->add_option("--seed", run.seed, "seed of random activations");
   run_app->add_option("--threads", run.threads, "0: one for each core")->check(CLI::Range(0, 256));
 
@@ -100,16 +111,20 @@ int Main(int argc, char** argv) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
     const std::string nearest = app.get_subcommands().empty() ? NearestCommand(argc, argv) : "";
-    return Usage(e.what(), nearest.empty() ? "see `ferrule --help`" : "did you mean `" + nearest + "`?");
+    return Usage(e.what(),
+                 nearest.empty() ? "see `ferrule --help`" : "did you mean `" + nearest + "`?");
   }
-  common.format = format == "json" ? Format::kJson : format == "short" ? Format::kShort : Format::kHuman;
+  common.format = format == "json"    ? Format::kJson
+                  : format == "short" ? Format::kShort
+                                      : Format::kHuman;
   common.color = WantsColor(color);
   if (expert_option->count() > 0)
     return Usage("--ep is reserved: expert parallelism is not planned yet", "plan without it");
   if (run.rank >= 0 && run.rank >= run.tp)
     return Usage("--rank must be smaller than --tp", "ranks count from 0");
   if ((!run.output.empty() || !run.expect.empty()) && run.input.empty())
-    return Usage("--output and --expect need --input", "name the activations whose results are to be written");
+    return Usage("--output and --expect need --input",
+                 "name the activations whose results are to be written");
 
   if (check_app->parsed()) return Check(common, check);
   if (plan_app->parsed()) return MakePlan(common, plan);
@@ -127,7 +142,8 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::cerr << "error[FR902]: out of memory\n";
   } catch (const std::exception& e) {
-    std::cerr << "error[FR903]: " << e.what() << "\nplease report this with the command and the files\n";
+    std::cerr << "error[FR903]: " << e.what()
+              << "\nplease report this with the command and the files\n";
   }
   return 3;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule plan DIR [--tp N] [--expand]
-#include "cli/command.h"
 #include "engine/plan.h"
+#include "cli/command.h"
 
 namespace ferrule::cli {
 

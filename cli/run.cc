@@ -21,8 +21,8 @@ constexpr double kBound = 1e-5;  // relative Frobenius error of the fast path
 
 struct Tally {  // of one scheme
   int64_t runs = 0;
-  double worst = 0;      // relative error
-  std::string where;     // of the worst
+  double worst = 0;   // relative error
+  std::string where;  // of the worst
   double bytes = 0, seconds = 0;
 };
 
@@ -38,9 +38,10 @@ class Runner {
     if (options_.check)
       for (const auto& [name, tally] : tallies_)
         if (!(tally.worst <= kBound))
-          findings_.Add(Code::kCheckFailed,
-                        fmt::format("{} differs from the reference by {:.2e} at `{}`; the bound is {:.0e}",
-                                    name, tally.worst, tally.where, kBound));
+          findings_.Add(
+              Code::kCheckFailed,
+              fmt::format("{} differs from the reference by {:.2e} at `{}`; the bound is {:.0e}",
+                          name, tally.worst, tally.where, kBound));
     Report();
     return findings_.ExitCode();
   }
@@ -50,12 +51,14 @@ class Runner {
     const auto checkpoint = ReadCheckpoint(options_.checkpoint, &findings_);
     if (!checkpoint) return false;
     if (!checkpoint->has_weights) {
-      findings_.Add(Code::kMissingFile, "the directory holds no weights to run",
-                    {nullptr, options_.checkpoint, 0, 0, 0, ""})
+      findings_
+          .Add(Code::kMissingFile, "the directory holds no weights to run",
+               {nullptr, options_.checkpoint, 0, 0, 0, ""})
           .Help("`ferrule plan` works without weights");
       return false;
     }
-    const auto book = ReadBook(common_, std::string(checkpoint->config.Find("model_type").Text()), {}, &findings_);
+    const auto book = ReadBook(common_, std::string(checkpoint->config.Find("model_type").Text()),
+                               {}, &findings_);
     if (!book) return false;
     plan_ = ferrule::MakePlan(*book, checkpoint, {options_.tp}, &planned_);
     if (!plan_ || planned_.has_errors()) return false;  // a plan with errors is never run
@@ -75,12 +78,15 @@ class Runner {
 
   std::string OutputName(int32_t module, int rank) const {
     const std::string name = plan_->decisions.PathOf(module);
-    return options_.tp == 1 ? name + ".y" : fmt::format("{}.y_tp{}.rank{}", name, options_.tp, rank);
+    return options_.tp == 1 ? name + ".y"
+                            : fmt::format("{}.y_tp{}.rank{}", name, options_.tp, rank);
   }
 
   // Rows of one rank's output.
   int64_t Rows(int32_t module, int rank) const {
-    return plan_->CutOf(plan_->decisions.UnitOf(module))->ranks[static_cast<size_t>(rank)].row_count();
+    return plan_->CutOf(plan_->decisions.UnitOf(module))
+        ->ranks[static_cast<size_t>(rank)]
+        .row_count();
   }
 
   bool RunInput() {
@@ -107,7 +113,8 @@ class Runner {
         std::vector<float> y;
         if (!Module(input->modules()[i], rank, *x, &y)) return false;
         if (!options_.output.empty() && !writer.Write(y.data(), y.size(), &findings_)) return false;
-        if (expected && !expected->Compare(OutputName(input->modules()[i], rank), x->tokens, y, &findings_))
+        if (expected &&
+            !expected->Compare(OutputName(input->modules()[i], rank), x->tokens, y, &findings_))
           return false;
       }
       Progress(i + 1, input->modules().size());
@@ -144,9 +151,8 @@ class Runner {
         skipped_ += module.absent ? 0 : 1;
         continue;
       }
-      const Unit& sized = unit.kind == NodeKind::kFused
-                              ? d.units.units[static_cast<size_t>(unit.parts[0])]
-                              : unit;
+      const Unit& sized =
+          unit.kind == NodeKind::kFused ? d.units.units[static_cast<size_t>(unit.parts[0])] : unit;
       const Activation x =
           RandomActivation(options_.seed, d.PathOf(modules[n]), options_.tokens, sized.in);
       for (const int rank : Ranks()) {
@@ -164,8 +170,10 @@ class Runner {
     y->assign(static_cast<size_t>(x.tokens * linear->rows), 0.0f);
     const uint16_t* from = x.values.data() + linear->first_column;
     const auto begin = std::chrono::steady_clock::now();
-    const LinearStatus status = linear->Run(from, x.tokens, x.columns, y->data(), linear->rows, pool_.get());
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const LinearStatus status =
+        linear->Run(from, x.tokens, x.columns, y->data(), linear->rows, pool_.get());
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!status) {
       findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear->name, status.message));
       return false;
@@ -244,7 +252,8 @@ class Runner {
                             tally.worst > 0 ? " (" + tally.where + ")" : "");
       text += '\n';
     }
-    if (skipped_ > 0) text += fmt::format("not run: {} modules in schemes that are only reported\n", skipped_);
+    if (skipped_ > 0)
+      text += fmt::format("not run: {} modules in schemes that are only reported\n", skipped_);
     if (!expected_.empty()) text += expected_ + "\n";
     text += ToHuman(findings_, common_.color);
     text += options_.check

@@ -42,8 +42,16 @@ void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findin
       out.Key("it").Text(outcome.it).Key("passed").Bool(outcome.passed());
       out.Key("differences").BeginArray();
       for (const TestDifference& difference : outcome.differences)
-        out.BeginObject().Key("path").TextOrNull(difference.path).Key("field").Text(difference.field)
-            .Key("expected").Text(difference.expected).Key("got").Text(difference.got).EndObject();
+        out.BeginObject()
+            .Key("path")
+            .TextOrNull(difference.path)
+            .Key("field")
+            .Text(difference.field)
+            .Key("expected")
+            .Text(difference.expected)
+            .Key("got")
+            .Text(difference.got)
+            .EndObject();
       out.EndArray().EndObject();
     }
   }
@@ -52,7 +60,9 @@ void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findin
     for (const std::string& path : report.untouched) out.Text(path);
   out.EndArray().Key("passed").Int(static_cast<int64_t>(passed));
   out.Key("failed").Int(static_cast<int64_t>(failed));
-  out.Key("exit_code").Int(failed > 0 ? std::max(1, findings.ExitCode()) : findings.ExitCode()).EndObject();
+  out.Key("exit_code")
+      .Int(failed > 0 ? std::max(1, findings.ExitCode()) : findings.ExitCode())
+      .EndObject();
   Print(out.Take() + "\n");
 }
 
@@ -65,7 +75,8 @@ int Test(const Common& common, const TestOptions& options) {
   if (!book) return Finish(common, "test", findings);
   std::vector<TestReport> reports;
   for (const auto& file : book->files) {
-    if (!files.empty() && std::find(files.begin(), files.end(), file->path) == files.end()) continue;
+    if (!files.empty() && std::find(files.begin(), files.end(), file->path) == files.end())
+      continue;
     reports.push_back(RunRuleTests(*book, file, {options.filter}, &findings));
   }
   size_t passed = 0, failed = 0;
@@ -81,9 +92,10 @@ int Test(const Common& common, const TestOptions& options) {
                           fmt::join(report.untouched, ", "));
   }
   if (passed + failed == 0)
-    findings.Add(Code::kNoTests, options.filter.empty()
-                                     ? "no test ran"
-                                     : fmt::format("no test's sentence contains {}", Quoted(options.filter)));
+    findings.Add(Code::kNoTests,
+                 options.filter.empty()
+                     ? "no test ran"
+                     : fmt::format("no test's sentence contains {}", Quoted(options.filter)));
   if (common.format == Format::kJson) {
     WriteJson(reports, findings);
   } else {

@@ -140,9 +140,9 @@ std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
       if (dialect && Unclaimed(here, *dialect, out)) here.push_back(std::move(dialect));
     }
     for (std::shared_ptr<const Dialect>& dialect : here) {
-      const auto same = std::find_if(book.dialects.begin(), book.dialects.end(), [&](const auto& other) {
-        return other->name == dialect->name;
-      });
+      const auto same =
+          std::find_if(book.dialects.begin(), book.dialects.end(),
+                       [&](const auto& other) { return other->name == dialect->name; });
       if (same != book.dialects.end())
         *same = std::move(dialect);
       else
@@ -181,8 +181,9 @@ void CheckDiffers(const Book& book, const RuleFile& file, Diagnostics* out) {
     if (other->second.get() == &file) continue;
     std::map<std::string, YamlPlace> answers;
     collect(*other->second, &answers);
-    const bool answered = std::any_of(file.model_types.begin(), file.model_types.end(),
-                                      [&](const std::string& type) { return answers.count(type) > 0; });
+    const bool answered =
+        std::any_of(file.model_types.begin(), file.model_types.end(),
+                    [&](const std::string& type) { return answers.count(type) > 0; });
     if (!answered)
       out->Add(Code::kDiffersUnanswered,
                fmt::format("`differs` names {}, but {} does not name {}", Quoted(sibling),
@@ -195,7 +196,8 @@ void CheckDiffers(const Book& book, const RuleFile& file, Diagnostics* out) {
 std::string DefaultRules() {
   Dl_info info;
   std::error_code error;
-  if (dladdr(reinterpret_cast<const void*>(&DefaultRules), &info) != 0 && info.dli_fname != nullptr) {
+  if (dladdr(reinterpret_cast<const void*>(&DefaultRules), &info) != 0 &&
+      info.dli_fname != nullptr) {
     // <prefix>/lib[/<triplet>]/libferrule.so or <prefix>/bin/ferrule
     const fs::path here = fs::weakly_canonical(info.dli_fname, error).parent_path();
     for (const fs::path& prefix : {here.parent_path(), here.parent_path().parent_path()}) {

@@ -60,7 +60,10 @@ bool Below(std::string_view path, std::string_view root) {
 class Claimer {
  public:
   Claimer(Decisions* decisions, Diagnostics* out)
-      : d_(*decisions), list_(d_.quant.list), out_(out), used_(list_.size(), false),
+      : d_(*decisions),
+        list_(d_.quant.list),
+        out_(out),
+        used_(list_.size(), false),
         roots_(list_.size()) {}
 
   void Run() {
@@ -171,8 +174,7 @@ class Claimer {
         module->reason = Reason::kTarget;
         return;
       }
-      if (by_class == kNoScheme && Linear(d_.quant.schemes[s]))
-        by_class = static_cast<int8_t>(s);
+      if (by_class == kNoScheme && Linear(d_.quant.schemes[s])) by_class = static_cast<int8_t>(s);
     }
     if (unit.quantize == Quantize::kNamed) {
       module->reason = Reason::kNamed;
@@ -244,8 +246,8 @@ class Claimer {
           templates.emplace(key, static_cast<int64_t>(templates.size())).first->second;
       grouped.Add(Code::kDeadEntry, nullptr, group, [&] {
         Finding finding(Code::kDeadEntry,
-                        fmt::format("{} in `{}` matches no module",
-                                    Quoted(list_.entry(entry).text), d_.quant.list_key),
+                        fmt::format("{} in `{}` matches no module", Quoted(list_.entry(entry).text),
+                                    d_.quant.list_key),
                         list_.entry(entry).at);
         finding.Fact("entries", "{n} of this form");
         if (list_.is_pattern(entry)) {

@@ -54,7 +54,8 @@ class Decider {
         module.scheme = kNoScheme;
         continue;
       }
-      module.scheme = d_.has_headers ? (module.stored >= 0 ? module.stored : kNoScheme) : module.claim;
+      module.scheme =
+          d_.has_headers ? (module.stored >= 0 ? module.stored : kNoScheme) : module.claim;
       if (d_.has_headers && module.stored >= 0 && module.stored != module.claim)
         Differs(unit, i, module);
     }
@@ -93,11 +94,12 @@ class Decider {
                       RuleAt(d_, unit));
       finding.Fact("found", "{n} modules, e.g. " + TensorText(checkpoint_, module.weight));
       finding.Fact("claim", Because(unit, module));
-      finding.Fact("effect", module.stored == 0
-                                 ? "an engine that goes by config.json looks for scales that do not "
-                                   "exist, or quantizes what should stay BF16"
-                                 : "an engine that goes by config.json reads FP8 bytes as numbers "
-                                   "without their scales");
+      finding.Fact("effect",
+                   module.stored == 0
+                       ? "an engine that goes by config.json looks for scales that do not "
+                         "exist, or quantizes what should stay BF16"
+                       : "an engine that goes by config.json reads FP8 bytes as numbers "
+                         "without their scales");
       return finding;
     });
   }
@@ -231,10 +233,10 @@ class Decider {
       const Container& container = d_.units.containers[static_cast<size_t>(unit.container)];
       const Module& a = At(*first.first, first.second);
       const Module& b = At(unit, i);
-      Finding finding(Code::kExpertsDisagree,
-                      fmt::format("the experts of `{}` disagree",
-                                  Concrete(container.path, container.numbers)),
-                      RuleAt(d_, unit));
+      Finding finding(
+          Code::kExpertsDisagree,
+          fmt::format("the experts of `{}` disagree", Concrete(container.path, container.numbers)),
+          RuleAt(d_, unit));
       finding.Fact(SchemeAt(a.scheme).name, fmt::format("{}: {}", first.first->PathOf(first.second),
                                                         Because(*first.first, a)));
       finding.Fact(SchemeAt(b.scheme).name,

@@ -35,8 +35,8 @@ enum class Reason : uint8_t {
 };
 std::string_view ReasonName(Reason reason);
 
-inline constexpr int8_t kNoScheme = -1;   // absent, or not decided because of an error
-inline constexpr int8_t kForeign = -2;    // stored in a way that no scheme of the config describes
+inline constexpr int8_t kNoScheme = -1;  // absent, or not decided because of an error
+inline constexpr int8_t kForeign = -2;   // stored in a way that no scheme of the config describes
 
 // How the parts of a fused module stand to each other.
 enum class Together : uint8_t {
@@ -57,15 +57,15 @@ struct KnownFused {
 // One module or tensor of the model; index: unit.first + i.
 struct Module {
   int32_t weight = -1, scale = -1, input = -1, bias = -1;  // tensors of the checkpoint
-  int32_t entry = -1;  // of the skip list
-  int32_t via = -1;    // kFusedEntry: the fused unit
+  int32_t entry = -1;                                      // of the skip list
+  int32_t via = -1;                                        // kFusedEntry: the fused unit
   Reason reason = Reason::kNotQuantized;
   Primitive how = Primitive::kExact;
-  int8_t claim = 0;            // index in QuantConfig::schemes
+  int8_t claim = 0;  // index in QuantConfig::schemes
   int8_t stored = kNoScheme;
   int8_t scheme = 0;
   Together together = Together::kAgree;  // of a fused module
-  bool absent = false;         // optional and not stored, or `same:`
+  bool absent = false;                   // optional and not stored, or `same:`
   bool has_dtype = false;
   DType dtype = DType::kBF16;  // of the weight, when there are headers
 };
@@ -75,12 +75,12 @@ struct Decisions {
   Units units;
   QuantConfig quant;
   std::vector<Module> modules;
-  PathTable paths;                // of all modules, fused names included; value: module id
-  std::vector<int32_t> unit_of;   // module id → unit
+  PathTable paths;               // of all modules, fused names included; value: module id
+  std::vector<int32_t> unit_of;  // module id → unit
   bool has_headers = false;
-  PathTable containers;                    // of experts; value: index in container_scheme
-  std::vector<int8_t> container_scheme;    // what all linears below run as; kNoScheme: they differ
-  std::vector<int32_t> dead;      // entries of the skip list that match nothing
+  PathTable containers;                  // of experts; value: index in container_scheme
+  std::vector<int8_t> container_scheme;  // what all linears below run as; kNoScheme: they differ
+  std::vector<int32_t> dead;             // entries of the skip list that match nothing
 
   // kNoScheme when there is no such container.
   int8_t ContainerScheme(std::string_view path) const {

@@ -51,7 +51,8 @@ std::string Snippet(const Location& at, const std::vector<const Label*>& labels,
   std::vector<std::string_view> texts;
   for (const Label* label : labels) {
     marks.push_back(MarkOf(label->at, width, '-'));
-    if (std::find(texts.begin(), texts.end(), label->text) == texts.end()) texts.push_back(label->text);
+    if (std::find(texts.begin(), texts.end(), label->text) == texts.end())
+      texts.push_back(label->text);
   }
   std::string under;
   for (const Mark& mark : marks) {
@@ -60,7 +61,8 @@ std::string Snippet(const Location& at, const std::vector<const Label*>& labels,
               under.begin() + static_cast<std::ptrdiff_t>(mark.end), mark.sign);
   }
   if (!text.empty()) texts.push_back(text);
-  std::string out = fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
+  std::string out =
+      fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
   out += fmt::format("{}{:>{}} |{} {}{}", colors.gutter, "", gutter, colors.off, paint, under);
   if (!texts.empty()) out += fmt::format(" {}", fmt::join(texts, ", "));
   return out + colors.off + "\n";
@@ -151,7 +153,8 @@ std::string ToHuman(const Finding& finding, bool color) {
       out += fmt::format("{}{:>{}} |{}\n", colors.gutter, "", gutter, colors.off);
     std::vector<const Label*> here;
     for (const Label& label : finding.labels)
-      if (label.at.path == finding.at.path && label.at.line == finding.at.line) here.push_back(&label);
+      if (label.at.path == finding.at.path && label.at.line == finding.at.line)
+        here.push_back(&label);
     out += Snippet(finding.at, here, '^', "", gutter, colors, Paint(colors, finding.level));
   }
   for (const Label& label : finding.labels) {

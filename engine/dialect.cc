@@ -51,8 +51,8 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
   const std::string_view what = "a scheme";
   if (!reader.IsMap(node, what)) return false;
   out->place = node.place;
-  bool good = reader.KnownKeys(node, what, {"when", "scheme", "block", "activation",
-                                            "power_of_two", "storage"});
+  bool good = reader.KnownKeys(
+      node, what, {"when", "scheme", "block", "activation", "power_of_two", "storage"});
   const YamlNode* scheme = reader.Require(node, what, "scheme");
   good = scheme != nullptr && reader.AsText(*scheme, "`scheme`", &out->scheme) && good;
   if (const YamlNode* when = node.Find("when")) {
@@ -75,10 +75,12 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
   if (!reader.IsMap(*storage, "`storage`")) return false;
   good = reader.KnownKeys(*storage, "`storage`", {"weight", "scale", "input"}) && good;
   for (const YamlEntry& entry : storage->entries) {
-    std::optional<StorageRule>& rule =
-        entry.key == "weight" ? out->weight : entry.key == "scale" ? out->scale : out->input;
+    std::optional<StorageRule>& rule = entry.key == "weight"  ? out->weight
+                                       : entry.key == "scale" ? out->scale
+                                                              : out->input;
     rule.emplace();
-    good = ParseStorage(reader, entry.value, fmt::format("`storage.{}`", entry.key), &*rule) && good;
+    good =
+        ParseStorage(reader, entry.value, fmt::format("`storage.{}`", entry.key), &*rule) && good;
   }
   return good;
 }
@@ -139,7 +141,8 @@ bool ParseBody(const YamlReader& reader, const YamlNode& root, Dialect* out) {
     good = reader.IsMap(*accept, "`accept`") && good;
     for (const YamlEntry& entry : accept->entries) {
       AcceptRule rule{entry.key, {}, entry.key_place};
-      good = reader.AsTexts(entry.value, fmt::format("`accept.{}`", entry.key), &rule.values) && good;
+      good =
+          reader.AsTexts(entry.value, fmt::format("`accept.{}`", entry.key), &rule.values) && good;
       out->accept.push_back(std::move(rule));
     }
   }
@@ -156,14 +159,15 @@ bool ParseBody(const YamlReader& reader, const YamlNode& root, Dialect* out) {
   } else {
     good = false;
   }
-  const bool regex = std::find(out->match.begin(), out->match.end(), Primitive::kRegexMatch) !=
-                     out->match.end();
+  const bool regex =
+      std::find(out->match.begin(), out->match.end(), Primitive::kRegexMatch) != out->match.end();
   if (good && regex != !out->pattern_prefix.empty()) {
-    reader.out()->Add(Code::kConflictingKeys,
-                      regex ? "`match` has `regex-match`, and `list.patterns` does not say what marks "
-                              "a pattern"
-                            : "`list.patterns` marks patterns, and `match` has no `regex-match`",
-                      reader.At(root.KeyPlace(regex ? "match" : "list")));
+    reader.out()->Add(
+        Code::kConflictingKeys,
+        regex ? "`match` has `regex-match`, and `list.patterns` does not say what marks "
+                "a pattern"
+              : "`list.patterns` marks patterns, and `match` has no `regex-match`",
+        reader.At(root.KeyPlace(regex ? "match" : "list")));
     good = false;
   }
   return good;

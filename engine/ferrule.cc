@@ -27,7 +27,8 @@ ReportOptions OptionsOf(const ModelPlan::State& state, Format format) {
   return options;
 }
 
-std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics, std::string directory) {
+std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics,
+                                           std::string directory) {
   auto state = std::make_shared<ModelPlan::State>();
   state->plan = std::move(plan);
   state->diagnostics = std::move(diagnostics);

@@ -4,10 +4,10 @@
 //   #include <ferrule/ferrule.h>
 //
 //   ferrule::Result<ferrule::RuleBook> book = ferrule::RuleBook::Load();
-//   if (!book) return Refuse(book.error().message);            // rules with mistakes are never used
-//   ferrule::Result<ferrule::ModelPlan> plan = book->Plan("/models/Qwen3-Next-FP8", {.tp = 4});
-//   if (!plan) return Refuse(plan.error().message);            // rustc-like text, several lines
-//   log(plan->Summary());                                      // one line for the log
+//   if (!book) return Refuse(book.error().message);            // rules with mistakes are never
+//   used ferrule::Result<ferrule::ModelPlan> plan = book->Plan("/models/Qwen3-Next-FP8", {.tp =
+//   4}); if (!plan) return Refuse(plan.error().message);            // rustc-like text, several
+//   lines log(plan->Summary());                                      // one line for the log
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_ba");   // "bf16"
 //   plan->SchemeOf("model.layers.0.mlp.experts");              // "fp8_block": all experts agree
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_b");    // "": the model has no such module
@@ -22,8 +22,8 @@
 // Threads: RuleBook and ModelPlan are immutable handles; copies are cheap and share; every const
 // function may be called from any number of threads. RuleStore may be used from many threads too.
 //
-// Weak points: headers cannot prove the order of rows in a unified tensor (`layout` in the JSON says
-// `verified: false`); stacked experts are planned but have no single product to run.
+// Weak points: headers cannot prove the order of rows in a unified tensor (`layout` in the JSON
+// says `verified: false`); stacked experts are planned but have no single product to run.
 #pragma once
 
 #include <atomic>
@@ -50,22 +50,22 @@ struct RankRows {
 };
 
 struct Decision {
-  std::string module;                 // its path in the checkpoint, or the fused name
-  std::string kind;                   // rows | unified | fused
-  std::vector<std::string> parts;     // of a fused module, in order
-  std::string scheme;                 // bf16 | fp8_block | fp8_channel | fp8_tensor | another name
-  std::string claim;                  // by config.json and the rules
-  std::string stored;                 // by the headers; empty without headers
-  std::string dtype;                  // safetensors name of the weight's dtype, if known
+  std::string module;              // its path in the checkpoint, or the fused name
+  std::string kind;                // rows | unified | fused
+  std::vector<std::string> parts;  // of a fused module, in order
+  std::string scheme;              // bf16 | fp8_block | fp8_channel | fp8_tensor | another name
+  std::string claim;               // by config.json and the rules
+  std::string stored;              // by the headers; empty without headers
+  std::string dtype;               // safetensors name of the weight's dtype, if known
   int64_t block_rows = 0, block_columns = 0;  // of fp8_block
-  std::vector<int64_t> shape;         // [rows, in]; stacked experts: [experts, rows, in]
-  std::vector<RankRows> ranks;        // one for each rank
-  std::string reason;                 // "listed", "not listed", "never quantized" …
-  std::string entry;                  // of the skip list, empty when none matched
+  std::vector<int64_t> shape;                 // [rows, in]; stacked experts: [experts, rows, in]
+  std::vector<RankRows> ranks;                // one for each rank
+  std::string reason;                         // "listed", "not listed", "never quantized" …
+  std::string entry;                          // of the skip list, empty when none matched
   int entry_index = -1;
   std::string rule_file;
   int rule_line = 0;
-  std::string tensor;                 // the stored weight
+  std::string tensor;  // the stored weight
 };
 
 struct PlanFinding {
@@ -78,8 +78,8 @@ struct PlanFinding {
 
 struct PlanRequest {
   int tp = 1;  // tensor-parallel size, 1 to 1,024
-  // Gives a plan although there are errors among its findings: for tools that show them. Such a plan
-  // is never loaded or run.
+  // Gives a plan although there are errors among its findings: for tools that show them. Such a
+  // plan is never loaded or run.
   bool allow_errors = false;
 };
 
@@ -97,7 +97,7 @@ class ModelPlan {
   const std::vector<std::pair<std::string, int64_t>>& counts() const;
   // "model_type=… tp=4 modules=… bf16=… fp8_block=… errors=0 warnings=0 notes=0 rules=… plan=…"
   const std::string& Summary() const;
-  std::string Report() const;  // the table of `ferrule plan`
+  std::string Report() const;                   // the table of `ferrule plan`
   std::string Json(bool expand = false) const;  // as `ferrule plan -f json`
   // Equal on all ranks that made the same plan: compare before loading.
   const std::string& sha() const;
@@ -119,7 +119,8 @@ class RuleBook {
   static Result<RuleBook> Load(const std::vector<std::string>& overlays = {});
 
   // Reads config.json and headers of a checkpoint directory or header fixture and decides. An error
-  // when anything at error level was found, with the whole text; warnings and notes are in the plan.
+  // when anything at error level was found, with the whole text; warnings and notes are in the
+  // plan.
   Result<ModelPlan> Plan(const std::string& directory, const PlanRequest& request = {}) const;
 
   // Model types that the book describes, sorted.

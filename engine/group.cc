@@ -10,11 +10,12 @@ namespace ferrule {
 namespace {
 
 // What makes two modules of one rule different lines of a report.
-using Look = std::tuple<int8_t, int8_t, int8_t, Reason, bool, bool, DType, Together, bool, Primitive>;
+using Look =
+    std::tuple<int8_t, int8_t, int8_t, Reason, bool, bool, DType, Together, bool, Primitive>;
 
 Look LookOf(const Module& module) {
-  return {module.claim,     module.stored,    module.scheme, module.reason, module.absent,
-          module.has_dtype, module.dtype,     module.together, module.entry >= 0, module.how};
+  return {module.claim,     module.stored, module.scheme,   module.reason,     module.absent,
+          module.has_dtype, module.dtype,  module.together, module.entry >= 0, module.how};
 }
 
 }  // namespace
@@ -68,7 +69,8 @@ std::vector<Group> GroupModules(const Plan& plan) {
       group.count += static_cast<int64_t>(members.size());
       if (first < 0) continue;
       size_t position = 0;
-      for (size_t p = 0; p < static_cast<size_t>(first); ++p) position += unit.index[p].empty() ? 0 : 1;
+      for (size_t p = 0; p < static_cast<size_t>(first); ++p)
+        position += unit.index[p].empty() ? 0 : 1;
       group.indices[position].second.push_back(unit.numbers[static_cast<size_t>(first)]);
     }
   }

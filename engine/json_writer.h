@@ -9,8 +9,8 @@
 
 namespace ferrule {
 
-// Calls must nest: every Begin has its End, every value in an object follows a Key. Text that is not
-// UTF-8 is written with U+FFFD in the place of what is wrong.
+// Calls must nest: every Begin has its End, every value in an object follows a Key. Text that is
+// not UTF-8 is written with U+FFFD in the place of what is wrong.
 class JsonWriter {
  public:
   JsonWriter& BeginObject() { return Open('{'); }
@@ -39,7 +39,7 @@ class JsonWriter {
   void Escape(std::string_view text);
 
   std::string out_;
-  bool first_ = true;     // no value yet at this level
+  bool first_ = true;  // no value yet at this level
   bool after_key_ = false;
   bool line_ = false;  // a line break before the next value
 };

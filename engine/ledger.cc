@@ -59,15 +59,17 @@ class Closer {
         if (tensor >= 0 && !taken_[static_cast<size_t>(tensor)]) parts.push_back(tensor);
       }
       if (parts.size() != fused.parts.size()) continue;
-      for (const std::string& part : fused.parts) TakeBelow(ParentOf(unit) + part, unit.NumbersOf(i));
+      for (const std::string& part : fused.parts)
+        TakeBelow(ParentOf(unit) + part, unit.NumbersOf(i));
       grouped->Add(Code::kFusedDeclaredReal, unit.node, 0, [&] {
         Finding finding(Code::kFusedDeclaredReal,
                         fmt::format("`{}` is declared real, but the checkpoint stores `{}`", own,
                                     fmt::join(fused.parts, "`, `")),
                         RuleAt(d_, unit));
         finding.Fact("found", "{n} modules, e.g. " + TensorText(checkpoint_, parts[0]));
-        finding.Fact("effect",
-                     fmt::format("the list would be asked for `{}`, and no tensor would fill it", own));
+        finding.Fact(
+            "effect",
+            fmt::format("the list would be asked for `{}`, and no tensor would fill it", own));
         finding.Help(fmt::format("declare the parts and write {}: {{fused: [{}]}}, as {} does", own,
                                  fmt::join(fused.parts, ", "), fused.file));
         return finding;
@@ -174,18 +176,21 @@ class Closer {
                                       TensorText(checkpoint_, seed.example)));
     const std::string names = fmt::format("`{}`", fmt::join(parts, "`, `"));
     if (seed.wrong > 0) {
-      finding.Fact("effect",
-                   fmt::format("an engine that goes by this asks the list for {}, which it does not "
-                               "name: {} modules stored in BF16 would run in FP8",
-                               names, seed.wrong));
+      finding.Fact(
+          "effect",
+          fmt::format("an engine that goes by this asks the list for {}, which it does not "
+                      "name: {} modules stored in BF16 would run in FP8",
+                      names, seed.wrong));
       finding.Fact("then", RowsPerPart(seed));
     } else if (seed.lucky > 0) {
-      finding.Fact("effect",
-                   fmt::format("an engine that goes by this asks the list for {}; {} modules run in "
-                               "FP8 as they are stored, but only because no part is listed",
-                               names, seed.lucky));
+      finding.Fact(
+          "effect",
+          fmt::format("an engine that goes by this asks the list for {}; {} modules run in "
+                      "FP8 as they are stored, but only because no part is listed",
+                      names, seed.lucky));
     }
-    finding.Help(fmt::format("declare `{}` as unified, with its slices, and remove {}", own, names));
+    finding.Help(
+        fmt::format("declare `{}` as unified, with its slices, and remove {}", own, names));
     out_->Add(std::move(finding));
   }
 

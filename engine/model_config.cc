@@ -21,9 +21,10 @@ Answer ToAnswer(const JsonValue& value, std::string_view name) {
   if (const auto number = value.AsInt()) return Answer::Int(*number);
   if (const auto flag = value.AsBool()) return Answer::Bool(*flag);
   if (const auto text = value.AsString()) return Answer::Text(*text);
-  return Answer::Fail(fmt::format("`{}` is {} in config.json, not a whole number, true, false or a "
-                                  "text",
-                                  name, JsonKindName(value.kind())));
+  return Answer::Fail(
+      fmt::format("`{}` is {} in config.json, not a whole number, true, false or a "
+                  "text",
+                  name, JsonKindName(value.kind())));
 }
 
 }  // namespace

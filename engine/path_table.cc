@@ -178,8 +178,7 @@ std::vector<PathTable::Duplicate> PathTable::Seal() {
       const std::span<const int32_t> numbers(entry.numbers.data() + i * dims, dims);
       const size_t at = static_cast<size_t>(Probe(entry, numbers));
       if (entry.cells[at] >= 0)
-        duplicates.push_back(
-            {entry.values[static_cast<size_t>(entry.cells[at])], entry.values[i]});
+        duplicates.push_back({entry.values[static_cast<size_t>(entry.cells[at])], entry.values[i]});
       else
         entry.cells[at] = static_cast<int32_t>(i);
     }
@@ -201,8 +200,7 @@ int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers) c
   const size_t mask = entry.cells.size() - 1;
   size_t at = HashNumbers(numbers) & mask;
   for (; entry.cells[at] >= 0; at = (at + 1) & mask) {
-    const int32_t* other =
-        entry.numbers.data() + static_cast<size_t>(entry.cells[at]) * entry.dims;
+    const int32_t* other = entry.numbers.data() + static_cast<size_t>(entry.cells[at]) * entry.dims;
     if (std::equal(numbers.begin(), numbers.end(), other)) break;
   }
   return static_cast<int32_t>(at);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names with numbers taken out: however large a model, it has fewer than a few hundred templates.
 //
-//   "model.layers.3.mlp.experts.17.gate_proj"  →  "model.layers.#.mlp.experts.#.gate_proj" + {3, 17}
+//   "model.layers.3.mlp.experts.17.gate_proj"  →  "model.layers.#.mlp.experts.#.gate_proj" + {3,
+//   17}
 //
 // A segment is a number when it is 0, or a digit 1-9 and at most eight more digits; `007` and
 // `4294967296` stay text, so that two names never fall together.

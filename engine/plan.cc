@@ -71,13 +71,15 @@ class Cutter {
 
   void Uncuttable(const Unit& unit, const std::string& why) {
     auto& item = grouped_.Add(Code::kUncuttable, unit.node, 0, [&] {
-      Finding finding(Code::kUncuttable,
-                      fmt::format("`{}` cannot be cut for tp {}: {}", unit.Display(), plan_.tp, why),
-                      RuleAt(d_, unit));
+      Finding finding(
+          Code::kUncuttable,
+          fmt::format("`{}` cannot be cut for tp {}: {}", unit.Display(), plan_.tp, why),
+          RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
       std::string good;
       for (int tp = 1; tp <= 64 && tp <= kMaxTp; ++tp)
-        if (!Partition(unit, tp).ranks.empty()) good += fmt::format("{}{}", good.empty() ? "" : ", ", tp);
+        if (!Partition(unit, tp).ranks.empty())
+          good += fmt::format("{}{}", good.empty() ? "" : ", ", tp);
       finding.Help(fmt::format("it can be cut for tp {}", good));
       return finding;
     });
@@ -98,7 +100,8 @@ class Cutter {
                         scheme.block_n);
       for (const int64_t edge : {shard.cols.begin, shard.cols.end})
         if (edge % scheme.block_k != 0 && edge != unit.in)
-          return Note(unit, fmt::format("{} columns a rank, cut at column {}", shard.cols.size(), edge),
+          return Note(unit,
+                      fmt::format("{} columns a rank, cut at column {}", shard.cols.size(), edge),
                       scheme.block_k);
     }
   }
@@ -106,8 +109,8 @@ class Cutter {
   void Note(const Unit& unit, const std::string& what, int64_t block) {
     auto& item = grouped_.Add(Code::kSubBlockShard, unit.node, 0, [&] {
       Finding finding(Code::kSubBlockShard,
-                      fmt::format("`{}` at tp {}: {}, inside a block of {}", unit.Display(), plan_.tp,
-                                  what, block),
+                      fmt::format("`{}` at tp {}: {}, inside a block of {}", unit.Display(),
+                                  plan_.tp, what, block),
                       RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
       finding.Fact("effect", "runs here; SGLang and vLLM refuse such a shard");
@@ -153,8 +156,8 @@ std::string PlanSha(const Plan& plan) {
   for (const Group& group : plan.groups) {
     const Unit& unit = plan.decisions.units.units[static_cast<size_t>(group.unit)];
     const Module& module = plan.decisions.modules[static_cast<size_t>(group.module)];
-    text += fmt::format("{} {} {} {} {} {}", unit.Display(), KindName(unit.kind), unit.rows, unit.in,
-                        plan.SchemeName(module.scheme), group.count);
+    text += fmt::format("{} {} {} {} {} {}", unit.Display(), KindName(unit.kind), unit.rows,
+                        unit.in, plan.SchemeName(module.scheme), group.count);
     for (const auto& [name, values] : group.indices)
       text += fmt::format(" {}={}", name, fmt::join(values, ","));
     if (const Cut* cut = plan.CutOf(unit))
@@ -223,8 +226,9 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   const JsonValue method =
       c.quantization_config ? c.quantization_config : section.Find("quantization_config");
   if (!method && c.hf_quant_config) {
-    out->Add(Code::kUnknownMethod, "hf_quant_config.json describes the quantization, and no dialect "
-                                   "claims it",
+    out->Add(Code::kUnknownMethod,
+             "hf_quant_config.json describes the quantization, and no dialect "
+             "claims it",
              c.hf_quant_config.location())
         .Help("without its dialect it is not treated as BF16");
     return std::nullopt;
@@ -256,15 +260,17 @@ std::optional<Plan> MakePlan(const Book& book, std::shared_ptr<const Checkpoint>
     std::vector<std::string> known;
     for (const auto& [name, file] : book.by_model_type) known.push_back(name);
     Finding& finding =
-        out->Add(Code::kNoRules, fmt::format("no rule file describes the model_type {}", Quoted(type.Text())),
+        out->Add(Code::kNoRules,
+                 fmt::format("no rule file describes the model_type {}", Quoted(type.Text())),
                  type.location());
     finding.Fact("known", fmt::format("{}", fmt::join(known, ", ")));
     const std::string nearest = NearestName(type.Text(), known);
-    finding.Help(nearest.empty()
-                     ? "copy the nearest file of rules/ and go through the tensor names"
-                     : fmt::format("if the model stores what `{}` stores, add its model_type to that "
-                                   "file; never assume it",
-                                   nearest));
+    finding.Help(
+        nearest.empty()
+            ? "copy the nearest file of rules/ and go through the tensor names"
+            : fmt::format("if the model stores what `{}` stores, add its model_type to that "
+                          "file; never assume it",
+                          nearest));
     return std::nullopt;
   }
   if (!rules->second->sound) {

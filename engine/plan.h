@@ -33,8 +33,8 @@ struct Plan {
   std::string model_type;
   int tp = 1;
   Decisions decisions;
-  std::vector<Cut> cuts;         // distinct ones
-  std::vector<int32_t> cut_of;   // unit → index in cuts, -1: no linear or fused
+  std::vector<Cut> cuts;        // distinct ones
+  std::vector<int32_t> cut_of;  // unit → index in cuts, -1: no linear or fused
   std::vector<Group> groups;
   std::string rules_sha, plan_sha;
 

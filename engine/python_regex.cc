@@ -36,8 +36,8 @@ Verdict Scan(std::string_view p) {
     if (verdict.why.empty()) verdict = {code, std::move(why), verdict.wildcards};
   };
   std::vector<std::string_view> names;  // of groups
-  bool dot = false;     // the token before is an unescaped `.`
-  bool anchor = false;  // or an anchor
+  bool dot = false;                     // the token before is an unescaped `.`
+  bool anchor = false;                  // or an anchor
   for (size_t i = 0; i < p.size(); ++i) {
     const bool is_dot = p[i] == '.';
     bool is_anchor = p[i] == '^' || p[i] == '$';
@@ -140,9 +140,8 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
                               verdict.wildcards, max_wildcards));
   auto regex = std::make_unique<RE2>(pattern, PythonRegexOptions());
   if (!regex->ok())
-    return refuse(Code::kBadPattern,
-                  fmt::format("{} is no regular expression: {}", Quoted(pattern),
-                              Printable(regex->error())));
+    return refuse(Code::kBadPattern, fmt::format("{} is no regular expression: {}", Quoted(pattern),
+                                                 Printable(regex->error())));
   if (regex->ProgramSize() > max_program)
     return refuse(Code::kPatternCost,
                   fmt::format("{} compiles to {} steps; at most {} are read", Quoted(pattern),

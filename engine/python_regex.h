@@ -3,8 +3,8 @@
 //
 // What RE2 cannot express (look-around, back-references, atomic groups, possessive quantifiers,
 // conditionals, \Z) is refused by name; what it would read otherwise than Python as well. RE2's own
-// log is off: it would write to the server's stderr. Names of modules are ASCII without line breaks,
-// so that `\d`, `\w` and `$`, which differ beyond, mean the same.
+// log is off: it would write to the server's stderr. Names of modules are ASCII without line
+// breaks, so that `\d`, `\w` and `$`, which differ beyond, mean the same.
 #pragma once
 
 #include <re2/re2.h>

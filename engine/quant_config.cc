@@ -41,16 +41,17 @@ class Reader {
   bool Texts(const JsonValue& list, std::string_view key, std::vector<ListEntry>* texts) {
     if (!list || list.is_null()) return true;
     if (!list.is_array())
-      return Fail(Code::kBadQuantConfig,
-                  fmt::format("`{}` must be a list of texts, not {}", key, JsonKindName(list.kind())),
-                  list);
+      return Fail(
+          Code::kBadQuantConfig,
+          fmt::format("`{}` must be a list of texts, not {}", key, JsonKindName(list.kind())),
+          list);
     for (const JsonValue item : list) {
       const auto text = item.AsString();
       if (!text)
-        return Fail(Code::kBadQuantConfig,
-                    fmt::format("an item of `{}` must be a text, not {}", key,
-                                JsonKindName(item.kind())),
-                    item);
+        return Fail(
+            Code::kBadQuantConfig,
+            fmt::format("an item of `{}` must be a text, not {}", key, JsonKindName(item.kind())),
+            item);
       texts->push_back({std::string(*text), item.location()});
     }
     return true;
@@ -91,10 +92,11 @@ class Reader {
     const bool good = block.is_array() && block.size() == 2 && side(0) > 0 && side(1) > 0 &&
                       side(0) <= 65536 && side(1) <= 65536;
     if (!good)
-      return Fail(Code::kBadQuantConfig,
-                  fmt::format("`{}` must be two positive integers up to 65536, [rows, columns], not {}",
-                              rule.block_key, block ? Quoted(block.ToString(), 60) : "absent"),
-                  block ? block : group);
+      return Fail(
+          Code::kBadQuantConfig,
+          fmt::format("`{}` must be two positive integers up to 65536, [rows, columns], not {}",
+                      rule.block_key, block ? Quoted(block.ToString(), 60) : "absent"),
+          block ? block : group);
     scheme->block_n = side(0);
     scheme->block_k = side(1);
     return true;
@@ -128,9 +130,10 @@ class Reader {
     }
     const JsonValue groups = config_.Find(dialect_.groups_key);
     if (!groups.is_object() || groups.size() == 0)
-      return Fail(Code::kBadQuantConfig,
-                  fmt::format("`{}` must be an object with at least one group", dialect_.groups_key),
-                  groups ? groups : config_);
+      return Fail(
+          Code::kBadQuantConfig,
+          fmt::format("`{}` must be an object with at least one group", dialect_.groups_key),
+          groups ? groups : config_);
     for (const JsonValue group : groups) {
       if (!group.is_object())
         return Fail(Code::kBadQuantConfig,
@@ -145,7 +148,8 @@ class Reader {
         return Fail(Code::kBadQuantConfig,
                     fmt::format("a group without `{}` applies to nothing", dialect_.targets_key),
                     group);
-      auto compiled = SkipList::Compile(dialect_, std::move(targets), {}, out_, SkipList::Use::kTargets);
+      auto compiled =
+          SkipList::Compile(dialect_, std::move(targets), {}, out_, SkipList::Use::kTargets);
       if (!compiled) return false;
       schemes->back().targets = std::move(*compiled);
     }
@@ -178,9 +182,10 @@ std::optional<QuantConfig> ReadQuantConfig(const JsonValue& config, const Dialec
   if (!config || config.is_null()) return quant;
   quant.at = config.location();
   if (!config.is_object()) {
-    out->Add(Code::kBadQuantConfig,
-             fmt::format("quantization_config must be an object, not {}", JsonKindName(config.kind())),
-             config.location());
+    out->Add(
+        Code::kBadQuantConfig,
+        fmt::format("quantization_config must be an object, not {}", JsonKindName(config.kind())),
+        config.location());
     return std::nullopt;
   }
   const JsonValue method = config.Find("quant_method");

@@ -20,8 +20,8 @@ struct Scheme {
   const SchemeRule* rule = nullptr;  // null: BF16
   int64_t block_n = 0, block_k = 0;  // of fp8_block
   bool power_of_two = false;
-  std::optional<SkipList> targets;   // of a group: what it applies to
-  Location at;                       // of the group or the method
+  std::optional<SkipList> targets;  // of a group: what it applies to
+  Location at;                      // of the group or the method
 
   bool executed() const;  // by ferrule's own linears
 };

@@ -32,9 +32,10 @@ std::string RunsAs(const ModuleView& view) {
 std::string PerRank(const ModuleView& view) {
   if (view.cut == nullptr || view.cut->ranks.empty()) return "-";
   const Shard& first = view.cut->ranks[0];
-  const bool even = std::all_of(view.cut->ranks.begin(), view.cut->ranks.end(), [&](const Shard& s) {
-    return s.row_count() == first.row_count() && s.cols.size() == first.cols.size();
-  });
+  const bool even =
+      std::all_of(view.cut->ranks.begin(), view.cut->ranks.end(), [&](const Shard& s) {
+        return s.row_count() == first.row_count() && s.cols.size() == first.cols.size();
+      });
   const std::string stack = view.shape.size() == 3 ? std::to_string(view.shape[0]) + ", " : "";
   return fmt::format("[{}{}, {}]{}", stack, first.row_count(), first.cols.size(), even ? "" : " …");
 }
@@ -65,8 +66,8 @@ std::string Table(const std::vector<Row>& rows) {
   }
   std::string out;
   for (const Row& row : rows)
-    out += fmt::format("{:<{}}  {:<{}}  {:>{}}  {:<{}}  {:<{}}  {}\n", row.name, name, row.kind, kind,
-                       row.count, count, row.runs, runs, row.shape, shape, row.why);
+    out += fmt::format("{:<{}}  {:<{}}  {:>{}}  {:<{}}  {:<{}}  {}\n", row.name, name, row.kind,
+                       kind, row.count, count, row.runs, runs, row.shape, shape, row.why);
   return out;
 }
 
@@ -75,8 +76,9 @@ std::string PlanText(const Plan& plan, const Diagnostics& findings, const Report
   const Checkpoint& c = *plan.checkpoint;
   std::string out = fmt::format("model   {}  ({}; ", Printable(options.model), plan.model_type);
   if (c.has_headers)
-    out += fmt::format("{} tensors in {} file{}, {})\n", Thousands(static_cast<int64_t>(c.tensors().size())),
-                       c.files.size(), c.files.size() == 1 ? "" : "s",
+    out += fmt::format("{} tensors in {} file{}, {})\n",
+                       Thousands(static_cast<int64_t>(c.tensors().size())), c.files.size(),
+                       c.files.size() == 1 ? "" : "s",
                        c.has_weights ? "headers only" : "a header fixture");
   else
     out += "config.json alone: nothing is verified)\n";
@@ -85,9 +87,9 @@ std::string PlanText(const Plan& plan, const Diagnostics& findings, const Report
     out += "method  none: no quantization_config\n";
   else
     out += fmt::format("method  {}{}\n", d.quant.dialect->name,
-                       d.quant.list_key.empty()
-                           ? "; no skip list"
-                           : fmt::format("; {}: {} entries", d.quant.list_key, d.quant.list.size()));
+                       d.quant.list_key.empty() ? "; no skip list"
+                                                : fmt::format("; {}: {} entries", d.quant.list_key,
+                                                              d.quant.list.size()));
   out += fmt::format("tp      {}\n\n", plan.tp);
 
   std::vector<Row> rows{{"module", "kind", "count", "runs as", "per rank [N, K]", "why"}};
@@ -116,11 +118,11 @@ std::string PlanText(const Plan& plan, const Diagnostics& findings, const Report
     total += count;
     schemes += fmt::format("{}{} {}", schemes.empty() ? "" : ", ", Thousands(count), name);
   }
-  out += fmt::format("{} modules: {}.  {} error{}, {} warning{}, {} note{}.  plan {}\n", Thousands(total),
-                     schemes, findings.count(Level::kError), findings.count(Level::kError) == 1 ? "" : "s",
-                     findings.count(Level::kWarning), findings.count(Level::kWarning) == 1 ? "" : "s",
-                     findings.count(Level::kNote), findings.count(Level::kNote) == 1 ? "" : "s",
-                     plan.plan_sha.substr(0, 12));
+  out += fmt::format("{} modules: {}.  {} error{}, {} warning{}, {} note{}.  plan {}\n",
+                     Thousands(total), schemes, findings.count(Level::kError),
+                     findings.count(Level::kError) == 1 ? "" : "s", findings.count(Level::kWarning),
+                     findings.count(Level::kWarning) == 1 ? "" : "s", findings.count(Level::kNote),
+                     findings.count(Level::kNote) == 1 ? "" : "s", plan.plan_sha.substr(0, 12));
   return out;
 }
 
@@ -170,13 +172,15 @@ std::string SummaryLine(const Plan& plan, const Diagnostics& findings) {
     total += count;
     schemes += fmt::format(" {}={}", name, count);
   }
-  return fmt::format("model_type={} tp={} modules={}{} errors={} warnings={} notes={} rules={} plan={}",
-                     plan.model_type, plan.tp, total, schemes, findings.count(Level::kError),
-                     findings.count(Level::kWarning), findings.count(Level::kNote),
-                     plan.rules_sha.substr(0, 12), plan.plan_sha.substr(0, 12));
+  return fmt::format(
+      "model_type={} tp={} modules={}{} errors={} warnings={} notes={} rules={} plan={}",
+      plan.model_type, plan.tp, total, schemes, findings.count(Level::kError),
+      findings.count(Level::kWarning), findings.count(Level::kNote), plan.rules_sha.substr(0, 12),
+      plan.plan_sha.substr(0, 12));
 }
 
-std::string PlanReport(const Plan* plan, const Diagnostics& findings, const ReportOptions& options) {
+std::string PlanReport(const Plan* plan, const Diagnostics& findings,
+                       const ReportOptions& options) {
   if (options.format == Format::kJson) return PlanJson(plan, findings, options);
   if (plan == nullptr || options.format == Format::kShort) return FindingsReport(findings, options);
   return PlanText(*plan, findings, options);
@@ -198,18 +202,21 @@ std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions&
   std::string out = fmt::format("{}  ->  {}\n", Printable(view.name), RunsAs(view));
   int step = 0;
   const auto line = [&](std::string_view what, const std::string& text, const std::string& where) {
-    out += fmt::format(" {} {:<10}  {}{}{}\n", ++step, what, text, where.empty() ? "" : "    ", where);
+    out +=
+        fmt::format(" {} {:<10}  {}{}{}\n", ++step, what, text, where.empty() ? "" : "    ", where);
   };
   if (unit.kind == NodeKind::kFused)
     line("rules", fmt::format("fused of {}", fmt::join(view.parts, ", ")),
          fmt::format("{}:{}", view.rule_file, view.rule_line));
   else
-    line("rules", fmt::format("{} {}{}", view.kind, ShapeText(view.shape),
-                              LayoutOf(unit).empty() ? "" : fmt::format(", {}", LayoutOf(unit))),
+    line("rules",
+         fmt::format("{} {}{}", view.kind, ShapeText(view.shape),
+                     LayoutOf(unit).empty() ? "" : fmt::format(", {}", LayoutOf(unit))),
          fmt::format("{}:{}", view.rule_file, view.rule_line));
   if (!view.entry.empty())
-    line("list", fmt::format("{} ({}{})", Quoted(view.entry), view.match,
-                             view.via.empty() ? "" : ", names " + view.via),
+    line("list",
+         fmt::format("{} ({}{})", Quoted(view.entry), view.match,
+                     view.via.empty() ? "" : ", names " + view.via),
          fmt::format("{}[{}]", view.list, view.entry_index));
   else
     line("list", view.reason, view.dialect.empty() ? "" : "dialect " + std::string(view.dialect));
@@ -219,8 +226,9 @@ std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions&
   else if (!view.same.empty())
     line("stored", "nothing of its own; it reads " + view.same, "");
   else
-    line("stored", fmt::format("{}{}", view.stored.empty() ? "its parts differ" : view.stored,
-                               view.tensor.empty() ? "" : "  " + Printable(view.tensor) + " " + view.dtype),
+    line("stored",
+         fmt::format("{}{}", view.stored.empty() ? "its parts differ" : view.stored,
+                     view.tensor.empty() ? "" : "  " + Printable(view.tensor) + " " + view.dtype),
          Printable(view.file));
   line("decision", RunsAs(view), "");
   if (view.cut != nullptr && view.cut->ranks.empty())

@@ -19,7 +19,7 @@ struct ReportOptions {
   bool color = false;
   bool expand = false;  // one entry for every concrete module
   std::string command = "plan";
-  std::string model;    // as named on the command line
+  std::string model;  // as named on the command line
 };
 
 // {"schema_version": 1, "model": …, "tp": …, "modules": […], "findings": […]} or a table.

@@ -110,9 +110,10 @@ void WriteModule(const Plan& plan, int32_t module, const Group* group, JsonWrite
   else
     out->Null();
   out->Key("shape").Ints(view.shape);
-  out->Key("split").Text(SplitName(plan.decisions.UnitOf(module).kind == NodeKind::kFused && !unit.parts.empty()
-                                       ? plan.decisions.units.units[static_cast<size_t>(unit.parts[0])].node->split
-                                       : unit.node->split));
+  out->Key("split").Text(
+      SplitName(plan.decisions.UnitOf(module).kind == NodeKind::kFused && !unit.parts.empty()
+                    ? plan.decisions.units.units[static_cast<size_t>(unit.parts[0])].node->split
+                    : unit.node->split));
   out->Key("per_rank").BeginArray();
   if (view.cut != nullptr)
     for (const Shard& shard : view.cut->ranks) WriteShard(shard, unit.stack, out);
@@ -146,7 +147,13 @@ void WriteFindings(const Diagnostics& findings, JsonWriter* out) {
 
 void WriteHead(const ReportOptions& options, JsonWriter* out) {
   out->BeginObject().Key("schema_version").Int(kSchemaVersion);
-  out->Key("tool").BeginObject().Key("name").Text("ferrule").Key("version").Text(kVersion).EndObject();
+  out->Key("tool")
+      .BeginObject()
+      .Key("name")
+      .Text("ferrule")
+      .Key("version")
+      .Text(kVersion)
+      .EndObject();
   out->Key("command").Text(options.command);
 }
 

@@ -18,9 +18,9 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-constexpr int kMaxUse = 24;         // shapes within shapes
+constexpr int kMaxUse = 24;  // shapes within shapes
 constexpr int64_t kMaxSteps = 500'000;
-constexpr size_t kMaxName = 1024;   // of a dotted name of the example
+constexpr size_t kMaxName = 1024;  // of a dotted name of the example
 
 class Checker {
  public:
@@ -68,8 +68,8 @@ class Checker {
 
   void Example(const YamlNode& map, const std::string& prefix) {
     for (const YamlEntry& entry : map.entries) {
-      if (entry.value.kind == YamlNode::Kind::kNull || prefix.size() + entry.key.size() > kMaxName ||
-          entry.key.find('.') != std::string::npos)
+      if (entry.value.kind == YamlNode::Kind::kNull ||
+          prefix.size() + entry.key.size() > kMaxName || entry.key.find('.') != std::string::npos)
         continue;
       example_.insert(prefix + entry.key);
       if (entry.value.is_map()) Example(entry.value, prefix + entry.key + ".");
@@ -116,9 +116,9 @@ class Checker {
       const std::vector<ExprName>& names = NamesOf(expr);
       if (!Step(1 + static_cast<int64_t>(names.size()), dim.place)) return;
       for (const ExprName& name : names) {
-        const bool known =
-            name.guarded || std::find(local.begin(), local.end(), name.name) != local.end() ||
-            dim_names_.count(name.name) > 0 || InExample(name.name);
+        const bool known = name.guarded ||
+                           std::find(local.begin(), local.end(), name.name) != local.end() ||
+                           dim_names_.count(name.name) > 0 || InExample(name.name);
         if (!known) lacks = &name.name;
       }
       if (lacks == nullptr) return MarkAll(dim);
@@ -198,8 +198,8 @@ class Checker {
       const bool below = std::any_of(local.begin(), local.end(), [&](const std::string& name) {
         return index_names_.count(name) > 0;
       });
-      const bool known = std::find(file_.model_types.begin(), file_.model_types.end(), rename.name) !=
-                         file_.model_types.end();
+      const bool known = std::find(file_.model_types.begin(), file_.model_types.end(),
+                                   rename.name) != file_.model_types.end();
       if ((known && !below) || !reported_.emplace(rename.place.line, rename.place.column).second)
         continue;
       if (!known)

@@ -72,10 +72,10 @@ bool ParseHeader(const YamlReader& reader, const YamlNode& root, RuleFile* file)
         .Help("update ferrule");
     return false;
   }
-  bool good = reader.KnownKeys(root, "the rule file",
-                               {"ferrule", "model_type", "about", "config", "verified",
-                                "unverified", "dims", "index", "conditions", "modules",
-                                "leftovers", "shapes", "example", "tests"});
+  bool good = reader.KnownKeys(
+      root, "the rule file",
+      {"ferrule", "model_type", "about", "config", "verified", "unverified", "dims", "index",
+       "conditions", "modules", "leftovers", "shapes", "example", "tests"});
   const YamlNode* types = reader.Require(root, "the rule file", "model_type");
   good = types != nullptr && reader.AsTexts(*types, "`model_type`", &file->model_types) && good;
   std::set<std::string> names;
@@ -150,7 +150,8 @@ void AppendJson(const YamlNode& node, std::string* out) {
       const bool number = !node.text.empty() && node.text.size() < 19 &&
                           node.text.find_first_not_of("0123456789") == std::string::npos &&
                           (node.text.size() == 1 || node.text[0] != '0');
-      if (node.plain && (number || node.text == "true" || node.text == "false" || node.text == "null"))
+      if (node.plain &&
+          (number || node.text == "true" || node.text == "false" || node.text == "null"))
         *out += node.text;
       else
         AppendJsonText(node.text, out);
@@ -261,8 +262,8 @@ std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text
     good = reader.IsMap(*node, "`shapes`") && good;
     for (const YamlEntry& entry : node->entries) {
       RuleNode shape;
-      good = ParseRuleNode(reader, entry.value, fmt::format("`shapes.{}`", entry.key), &shape) &&
-             good;
+      good =
+          ParseRuleNode(reader, entry.value, fmt::format("`shapes.{}`", entry.key), &shape) && good;
       shape.place = entry.key_place;
       file->shapes.emplace_back(entry.key, std::move(shape));
     }

@@ -41,7 +41,9 @@ enum class NodeKind : uint8_t { kTree, kUse, kRows, kUnified, kFused, kWeight, k
 enum class Split : uint8_t { kNone, kColumn, kRow };
 enum class Quantize : uint8_t { kDefault, kNever, kNamed };
 
-inline bool IsLinear(NodeKind kind) { return kind == NodeKind::kRows || kind == NodeKind::kUnified; }
+inline bool IsLinear(NodeKind kind) {
+  return kind == NodeKind::kRows || kind == NodeKind::kUnified;
+}
 std::string_view SplitName(Split split);
 std::string_view KindName(NodeKind kind);
 

@@ -16,9 +16,10 @@ constexpr size_t kMaxParts = 64;  // slices of a tensor, parts of a fused module
 constexpr std::string_view kKinds[] = {"rows", "unified", "fused", "weight", "param"};
 
 bool IsWord(std::string_view text) {
-  return !text.empty() && text.size() <= kMaxWord && std::all_of(text.begin(), text.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
-  });
+  return !text.empty() && text.size() <= kMaxWord &&
+         std::all_of(text.begin(), text.end(), [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
+         });
 }
 
 bool ParseWhen(const YamlReader& reader, const YamlNode& node, std::string_view what, When* when) {
@@ -95,7 +96,8 @@ bool ParseRenames(const YamlReader& reader, const YamlNode& map, std::vector<Nam
     const YamlPlace& place = map.Find("renames")->entries[i].value.place;
     std::vector<Segment> segments;
     good = ParsePath(reader, place, (*out)[i].text, &segments) && good;
-    if (std::none_of(segments.begin(), segments.end(), [](const Segment& s) { return s.placeholder; }))
+    if (std::none_of(segments.begin(), segments.end(),
+                     [](const Segment& s) { return s.placeholder; }))
       continue;
     reader.out()->Add(Code::kBadValue, "a renamed root has no placeholder", reader.At(place));
     good = false;
@@ -221,7 +223,8 @@ bool ParseFused(const YamlReader& reader, const YamlNode& map, std::string_view 
     good = reader.AsText(item, "a part of `fused`", &part.name) && good;
     for (const NamedText& other : out->parts)
       if (other.name == part.name) {
-        reader.out()->Add(Code::kBadFused, fmt::format("the part {} stands twice", Quoted(part.name)),
+        reader.out()->Add(Code::kBadFused,
+                          fmt::format("the part {} stands twice", Quoted(part.name)),
                           reader.At(item));
         good = false;
       }
@@ -259,7 +262,8 @@ bool ParseStored(const YamlReader& reader, const YamlNode& map, std::string_view
   }
   for (const YamlNode& item : list.items) {
     out->dims.emplace_back();
-    good = ParseDim(reader, item, fmt::format("a dimension of `{}`", key), &out->dims.back()) && good;
+    good =
+        ParseDim(reader, item, fmt::format("a dimension of `{}`", key), &out->dims.back()) && good;
   }
   return good;
 }
@@ -306,8 +310,8 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
     }
     if (!entry.value.is_map()) {  // a module is a mapping, so this is a key that is spelt wrong
       const std::string nearest = NearestName(
-          entry.key, {"rows", "unified", "fused", "weight", "param", "use", "with", "when", "either",
-                      "quantize", "differs", "renames", "in", "split", "per"});
+          entry.key, {"rows", "unified", "fused", "weight", "param", "use", "with", "when",
+                      "either", "quantize", "differs", "renames", "in", "split", "per"});
       Finding& finding = reader.out()->Add(
           Code::kUnknownKey,
           fmt::format("unknown key {} in {}: its value is {}, and a module is a mapping",
@@ -347,7 +351,8 @@ bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view w
     YamlPlace place = scalar.place;
     place.column += column + (scalar.plain ? 0 : 1);
     place.end_column = place.column + 1;
-    reader.out()->Add(Code::kBadExpression, fmt::format("in {}: {}", what, error), reader.At(place));
+    reader.out()->Add(Code::kBadExpression, fmt::format("in {}: {}", what, error),
+                      reader.At(place));
     return false;
   };
   if (!node.is_list()) return add(node);
@@ -360,10 +365,10 @@ bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view w
 
 bool ParseWordKey(const YamlReader& reader, const YamlEntry& entry, std::string_view what) {
   if (IsWord(entry.key)) return true;
-  reader.out()->Add(Code::kBadValue,
-                    fmt::format("{} {} is no word of letters, digits, `_` and `-`", what,
-                                Quoted(entry.key)),
-                    reader.At(entry.key_place));
+  reader.out()->Add(
+      Code::kBadValue,
+      fmt::format("{} {} is no word of letters, digits, `_` and `-`", what, Quoted(entry.key)),
+      reader.At(entry.key_place));
   return false;
 }
 

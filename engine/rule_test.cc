@@ -91,7 +91,8 @@ class CaseRunner {
       if (unit.container == container && IsLinear(unit.kind))
         for (int32_t i = 0; i < unit.count; ++i) {
           const auto& module = plan_->decisions.modules[static_cast<size_t>(unit.first + i)];
-          if (!module.absent && module.scheme >= 0) schemes.insert(plan_->SchemeName(module.scheme));
+          if (!module.absent && module.scheme >= 0)
+            schemes.insert(plan_->SchemeName(module.scheme));
         }
     return schemes;
   }
@@ -118,7 +119,8 @@ class CaseRunner {
         if (inside(range.begin % height, height, s.block_n) ||
             (range.end % height != 0 && inside(range.end % height, height, s.block_n)))
           return true;
-      if (inside(shard.cols.begin, unit.in, s.block_k) || inside(shard.cols.end, unit.in, s.block_k))
+      if (inside(shard.cols.begin, unit.in, s.block_k) ||
+          inside(shard.cols.end, unit.in, s.block_k))
         return true;
     }
     return false;
@@ -195,7 +197,8 @@ class CaseRunner {
   void Slug(const ExpectedModule& expected, const std::optional<Code>& code, const Place& place,
             bool errors) {
     if (!code || Concerns(*code, place, expected.path)) return;
-    Differ(expected, errors ? "error" : "note", Info(*code).slug, Slugs(place, expected.path, errors));
+    Differ(expected, errors ? "error" : "note", Info(*code).slug,
+           Slugs(place, expected.path, errors));
   }
 
   void Module(const ExpectedModule& expected) {
@@ -219,7 +222,8 @@ class CaseRunner {
     if (!here) {
       const std::string nearest = NearestPath(d, expected.path);
       Differ(expected, "module", "present",
-             nearest.empty() || place ? "absent" : fmt::format("absent; the nearest is `{}`", nearest));
+             nearest.empty() || place ? "absent"
+                                      : fmt::format("absent; the nearest is `{}`", nearest));
       return;
     }
     Slug(expected, expected.error, place, true);
@@ -258,12 +262,16 @@ class CaseRunner {
             fmt::format("[{}]", fmt::join(parts, ", ")));
     if (expected.scheme)
       field("scheme", *expected.scheme,
-            !linear ? "none, it is no linear" : view.scheme.empty() ? Undecided(view) : view.scheme);
-    if (expected.shape) field("shape", Text(*expected.shape), Text(linear ? view.shape : unit.shape));
+            !linear               ? "none, it is no linear"
+            : view.scheme.empty() ? Undecided(view)
+                                  : view.scheme);
+    if (expected.shape)
+      field("shape", Text(*expected.shape), Text(linear ? view.shape : unit.shape));
     if (expected.per_rank.empty()) return;
     std::vector<Sizes> got;
     if (view.cut != nullptr)
-      for (const Shard& shard : view.cut->ranks) got.push_back({shard.row_count(), shard.cols.size()});
+      for (const Shard& shard : view.cut->ranks)
+        got.push_back({shard.row_count(), shard.cols.size()});
     field("per_rank", Text(expected.per_rank),
           got.empty() && view.cut != nullptr ? "none: " + view.cut->why : Text(got));
   }
@@ -308,17 +316,17 @@ class CaseRunner {
   void UnexpectedErrors() {
     for (const Finding& finding : found_.findings()) {
       if (finding.level != Level::kError) continue;
-      const bool expected = std::any_of(
-          test_.expect.begin(), test_.expect.end(), [&](const ExpectedModule& module) {
+      const bool expected =
+          std::any_of(test_.expect.begin(), test_.expect.end(), [&](const ExpectedModule& module) {
             if (module.error != finding.code) return false;
             return !plan_ || finding.code == Code::kUncuttable ||
                    About(finding, Find(module.path), module.path);
           });
       if (expected) continue;
-      outcome_->differences.push_back(
-          {"", "error", "none",
-           fmt::format("{}[{}]: {}", Info(finding.code).slug, CodeName(finding.code), finding.message),
-           finding.at.ToString()});
+      outcome_->differences.push_back({"", "error", "none",
+                                       fmt::format("{}[{}]: {}", Info(finding.code).slug,
+                                                   CodeName(finding.code), finding.message),
+                                       finding.at.ToString()});
     }
   }
 
@@ -340,7 +348,8 @@ TestReport RunRuleTests(const Book& book, std::shared_ptr<const RuleFile> file,
   TestReport report;
   report.file = file->path;
   if (!file->sound) {
-    out->Add(Code::kUnsoundRules, fmt::format("{} has mistakes, so its tests are not run", file->path),
+    out->Add(Code::kUnsoundRules,
+             fmt::format("{} has mistakes, so its tests are not run", file->path),
              {nullptr, file->path, 0, 0, 0, ""})
         .Help(fmt::format("see `ferrule check {}`", file->path));
     return report;

@@ -4,13 +4,15 @@
 //   - it: keeps in_proj_ba in BF16 when the list names it   # a sentence; required
 //     skip: [model.layers.0.linear_attn.in_proj_ba]         # entries of the skip list
 //     tp: 4                                                 # 1 unless said otherwise
-//     config: {num_hidden_layers: 2}                        # keys of `example:` replaced; null removes
-//     model_type: qwen3_next                                # the file's first unless said otherwise
-//     quantization_config: {quant_method: fp8}              # E4M3 in 128x128 blocks unless said
+//     config: {num_hidden_layers: 2}                        # keys of `example:` replaced; null
+//     removes model_type: qwen3_next                                # the file's first unless said
+//     otherwise quantization_config: {quant_method: fp8}              # E4M3 in 128x128 blocks
+//     unless said
 //                                                           # otherwise; null: not quantized
 //     expect:                                               # module path → what it is
 //       model.layers.0.linear_attn.in_proj_ba: {scheme: bf16, kind: unified, shape: [64, 2048]}
-//     dead: {model.layers.0.mlp.gat: model.layers.0.mlp.gate}  # entries that match nothing, and the
+//     dead: {model.layers.0.mlp.gat: model.layers.0.mlp.gate}  # entries that match nothing, and
+//     the
 //                                                           # nearest path that is offered, or null
 //
 // Of a module may be said: scheme, kind, shape, per_rank ([n, k] or one [n, k] for each rank),

@@ -40,9 +40,9 @@ class CaseReader {
   bool Run(const YamlNode& node, RuleTest* test) {
     test->place = node.place;
     if (!reader_.IsMap(node, "a test")) return false;
-    bool good = reader_.KnownKeys(node, "a test",
-                                  {"it", "skip", "tp", "config", "model_type", "quantization_config",
-                                   "expect", "dead"});
+    bool good = reader_.KnownKeys(
+        node, "a test",
+        {"it", "skip", "tp", "config", "model_type", "quantization_config", "expect", "dead"});
     const YamlNode* it = reader_.Require(node, "a test", "it");
     good = it != nullptr && reader_.AsText(*it, "`it`", &test->it) && good;
     if (node.Find("expect") == nullptr && node.Find("dead") == nullptr)
@@ -239,9 +239,10 @@ class CaseReader {
     for (const YamlNode& item : node.items)
       good = SizeList(item, "a rank of `per_rank`", &module->per_rank.emplace_back()) && good;
     if (good && module->per_rank.size() != static_cast<size_t>(test.tp))
-      return Fail(Code::kBadValue,
-                  fmt::format("`per_rank` lists {} ranks, and `tp` is {}", node.items.size(), test.tp),
-                  node.place);
+      return Fail(
+          Code::kBadValue,
+          fmt::format("`per_rank` lists {} ranks, and `tp` is {}", node.items.size(), test.tp),
+          node.place);
     return good;
   }
 
@@ -268,8 +269,9 @@ class CaseReader {
     for (const YamlEntry& entry : dead->entries) {
       ExpectedDead expected{entry.key, ""};
       if (entry.value.kind != YamlNode::Kind::kNull)
-        good = reader_.AsText(entry.value, fmt::format("`dead.{}`", entry.key), &expected.nearest) &&
-               good;
+        good =
+            reader_.AsText(entry.value, fmt::format("`dead.{}`", entry.key), &expected.nearest) &&
+            good;
       test->dead.push_back(std::move(expected));
     }
     return good;

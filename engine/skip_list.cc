@@ -195,8 +195,7 @@ std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<Li
       state.pattern[i] = true;
       state.names[i] = name;
       if (regexes.size() == kMaxPatterns) {
-        out->Add(Code::kPatternCost,
-                 fmt::format("more than {} patterns in one list", kMaxPatterns),
+        out->Add(Code::kPatternCost, fmt::format("more than {} patterns in one list", kMaxPatterns),
                  state.entries[i].at);
         good = false;
         break;

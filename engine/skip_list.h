@@ -51,7 +51,8 @@ class SkipList {
   };
 
   // Entries are stripped as the dialect says and renamed. Findings for patterns that RE2 cannot
-  // express, that Python reads otherwise, that cost too much, or that a plain dialect does not have.
+  // express, that Python reads otherwise, that cost too much, or that a plain dialect does not
+  // have.
   static std::optional<SkipList> Compile(const Dialect& dialect, std::vector<ListEntry> entries,
                                          const Renames& renames, Diagnostics* out,
                                          Use use = Use::kSkip);

@@ -68,11 +68,11 @@ class StoredReader {
 
   void WrongShape(const Unit& unit, int32_t tensor, std::span<const int64_t> expected) {
     grouped_.Add(Code::kShapeMismatch, unit.node, 0, [&] {
-      Finding finding(Code::kShapeMismatch,
-                      fmt::format("the rule gives `{}` the shape {}, the checkpoint stores {}",
-                                  unit.Display(), ShapeText(expected),
-                                  ShapeText(checkpoint_.shape(TensorAt(tensor)))),
-                      RuleAt(d_, unit));
+      Finding finding(
+          Code::kShapeMismatch,
+          fmt::format("the rule gives `{}` the shape {}, the checkpoint stores {}", unit.Display(),
+                      ShapeText(expected), ShapeText(checkpoint_.shape(TensorAt(tensor)))),
+          RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, tensor));
       return finding;
     });
@@ -136,7 +136,8 @@ class StoredReader {
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
       int32_t weight = TensorOf(unit, plain, i);
-      for (size_t s = 1; s < ids.size() && weight < 0; ++s) weight = TensorOf(unit, ids[s].weight, i);
+      for (size_t s = 1; s < ids.size() && weight < 0; ++s)
+        weight = TensorOf(unit, ids[s].weight, i);
       module.weight = weight;
       if (weight < 0) {
         if (Opaque(unit, i, &module)) continue;
@@ -285,11 +286,11 @@ class StoredReader {
     grouped_.Add(Code::kScaleType, unit.node, 0, [&] {
       std::vector<std::string_view> names;
       for (const DType known : rule.dtypes) names.push_back(DTypeName(known));
-      Finding finding(Code::kScaleType,
-                      fmt::format("the scale of `{}` is stored as {}; dialect `{}` knows {}",
-                                  unit.Display(), DTypeName(dtype), d_.quant.dialect->name,
-                                  fmt::join(names, ", ")),
-                      RuleAt(d_, unit));
+      Finding finding(
+          Code::kScaleType,
+          fmt::format("the scale of `{}` is stored as {}; dialect `{}` knows {}", unit.Display(),
+                      DTypeName(dtype), d_.quant.dialect->name, fmt::join(names, ", ")),
+          RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
       return finding;
     });

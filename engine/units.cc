@@ -11,7 +11,8 @@
 namespace ferrule {
 namespace {
 
-// Limits of what one rule file and config.json may unfold to; a real model has a few thousand units.
+// Limits of what one rule file and config.json may unfold to; a real model has a few thousand
+// units.
 constexpr int64_t kMaxSteps = 1'000'000;
 constexpr size_t kMaxUnits = 250'000;
 constexpr size_t kMaxPath = 1024;
@@ -136,10 +137,10 @@ class Walker {
     }
     if (answer.outcome == Answer::Outcome::kUnanswerable)
       Fail(Code::kConfigLacks,
-           fmt::format("`{}` is {}, and {} {}", what, Quoted(dim.Text()),
-                       indices_.count(answer.why) > 0 ? "the path here has no index"
-                                                      : "config.json has no",
-                       Quoted(answer.why)),
+           fmt::format(
+               "`{}` is {}, and {} {}", what, Quoted(dim.Text()),
+               indices_.count(answer.why) > 0 ? "the path here has no index" : "config.json has no",
+               Quoted(answer.why)),
            dim.place);
     else
       Fail(Code::kBadExpression, fmt::format("`{}`: {}", what, answer.why), dim.place);
@@ -150,8 +151,8 @@ class Walker {
     ExprValue value;
     if (!Value(dim, what, &value)) return false;
     if (value.kind != ExprValue::Kind::kInt) {
-      Fail(Code::kBadExpression, fmt::format("`{}` is {}, which is no integer", what, Quoted(dim.Text())),
-           dim.place);
+      Fail(Code::kBadExpression,
+           fmt::format("`{}` is {}, which is no integer", what, Quoted(dim.Text())), dim.place);
       return false;
     }
     *size = value.number;
@@ -227,7 +228,8 @@ class Walker {
   void Child(const RuleNode& parent, const RuleNode& child, Where where, size_t at = 0) {
     if (failed_ || !Step(1 + where.path.size() / 128, child.place)) return;
     if (where.path.size() > kMaxPath)
-      return Fail(Code::kTooLarge, fmt::format("a path of more than {} bytes", kMaxPath), child.place);
+      return Fail(Code::kTooLarge, fmt::format("a path of more than {} bytes", kMaxPath),
+                  child.place);
     if (at == child.segments.size()) {
       if (child.kind == NodeKind::kFused) return Fused(parent, child, where);
       return Node(child, std::move(where));
@@ -250,8 +252,9 @@ class Walker {
     if (index->second->from && !Size(*index->second->from, segment.text, &from, 0)) return;
     if (!Size(index->second->count, segment.text, &count, 0)) return;
     if (from + count > 999'999'999 || units_.modules + count > kMaxModules)
-      return Fail(Code::kTooLarge, fmt::format("`<{}>` has {} values; a model has at most {} modules",
-                                               segment.text, count, kMaxModules),
+      return Fail(Code::kTooLarge,
+                  fmt::format("`<{}>` has {} values; a model has at most {} modules", segment.text,
+                              count, kMaxModules),
                   index->second->place);
     if (count == 0) return;
     if (segment.text == "expert") {
@@ -354,8 +357,10 @@ class Walker {
       return;
     }
     unit->same = !node.same_as.empty() && Holds(node.same_when);
-    if (!OptionalSize(node.per, "per", &unit->per) || !OptionalSize(node.stack, "stack", &unit->stack) ||
-        !OptionalSize(node.groups, "groups", &unit->groups) || !OptionalSize(node.in, "in", &unit->in))
+    if (!OptionalSize(node.per, "per", &unit->per) ||
+        !OptionalSize(node.stack, "stack", &unit->stack) ||
+        !OptionalSize(node.groups, "groups", &unit->groups) ||
+        !OptionalSize(node.in, "in", &unit->in))
       return;
     const int64_t times = std::max<int64_t>({1, unit->per, unit->groups});
     if (node.kind == NodeKind::kRows) {
@@ -441,8 +446,8 @@ class Walker {
     if (failed_) return;
     const std::string path = Concrete(where.path, where.numbers);
     if (open.empty())
-      return Fail(Code::kEitherNone,
-                  fmt::format("no condition of `either` holds at `{}`", path), node.either[0].place);
+      return Fail(Code::kEitherNone, fmt::format("no condition of `either` holds at `{}`", path),
+                  node.either[0].place);
     if (open.size() == 1) return Node(*open[0], where);
     if (options_.stored == nullptr) {
       Where first = where;
@@ -493,11 +498,12 @@ class Walker {
       if (!fused.parts.empty()) {
         const Unit& first = units->units[static_cast<size_t>(fused.parts[0])];
         if (first.in != part.in)
-          Fail(Code::kBadFused,
-               fmt::format("the parts of `{}` read inputs of different widths: `{}` has in {}, `{}` {}",
-                           own, PathText(first.node->segments), first.in,
-                           PathText(part.node->segments), part.in),
-               pending.named->place);
+          Fail(
+              Code::kBadFused,
+              fmt::format(
+                  "the parts of `{}` read inputs of different widths: `{}` has in {}, `{}` {}", own,
+                  PathText(first.node->segments), first.in, PathText(part.node->segments), part.in),
+              pending.named->place);
       }
       fused.parts.push_back(at->second);
     }

@@ -38,7 +38,7 @@ struct Unit {
   std::vector<std::string> index;  // names of the placeholders, one for each '#'; "" for a literal
   int range = -1;                  // position in `numbers` of the range, -1: a single module
   int32_t count = 1;
-  int32_t first = 0;  // module id
+  int32_t first = 0;       // module id
   int32_t container = -1;  // of <expert>
   Quantize quantize = Quantize::kDefault;
 
@@ -100,7 +100,7 @@ struct Units {
 struct UnitsOptions {
   std::string model_type;
   ConfigScope config;
-  Location config_at;          // for findings
+  Location config_at;                   // for findings
   const StoredNames* stored = nullptr;  // null: without headers
 };
 

@@ -13,16 +13,16 @@
 namespace ferrule {
 
 struct ModuleView {
-  std::string name;         // concrete path, or with placeholders for a group
-  std::string_view kind;    // rows | unified | fused
-  std::vector<std::string> parts;  // of a fused module, in order
+  std::string name;                   // concrete path, or with placeholders for a group
+  std::string_view kind;              // rows | unified | fused
+  std::vector<std::string> parts;     // of a fused module, in order
   std::string claim, stored, scheme;  // scheme names; empty: none
-  std::string dtype;        // safetensors name of the weight's dtype; empty: unknown
+  std::string dtype;                  // safetensors name of the weight's dtype; empty: unknown
   int64_t block_n = 0, block_k = 0;
   std::vector<int64_t> shape;  // [rows, in], stacked: [experts, rows, in]
   const Cut* cut = nullptr;
-  std::string_view together;   // of a fused module: agree | apart | narrower | disagree
-  std::string same;            // reads this other tensor
+  std::string_view together;  // of a fused module: agree | apart | narrower | disagree
+  std::string same;           // reads this other tensor
 
   // Why.
   std::string rule_file;
@@ -40,7 +40,8 @@ struct ModuleView {
 // `group` not null: the name has placeholders.
 ModuleView ViewOf(const Plan& plan, int32_t module, const Group* group);
 
-// How the rows of a unified tensor are ordered: interleaved, grouped, concatenated; empty for others.
+// How the rows of a unified tensor are ordered: interleaved, grouped, concatenated; empty for
+// others.
 std::string_view LayoutOf(const Unit& unit);
 
 }  // namespace ferrule

@@ -43,7 +43,8 @@ class Builder : public YAML::EventHandler {
     // The mark of a value that is not written stands before whatever comes next: show its key.
     const size_t at = source_->Offset(mark.line + 1, mark.column);
     const std::string_view rest = std::string_view(source_->text()).substr(at, 4);
-    const bool written = rest.substr(0, 1) == "~" || rest == "null" || rest == "Null" || rest == "NULL";
+    const bool written =
+        rest.substr(0, 1) == "~" || rest == "null" || rest == "Null" || rest == "NULL";
     if (!written && !stack_.empty() && stack_.back().has_key)
       node.place = stack_.back().entry.key_place;
     Put(mark, std::move(node));

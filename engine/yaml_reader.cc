@@ -77,7 +77,8 @@ bool YamlReader::AsWord(const YamlNode& node, std::string_view what,
   Finding& finding = out_->Add(
       Code::kBadValue, fmt::format("{} is {}; it must be {}", what, Quoted(text), known), At(node));
   const std::string nearest = NearestName(text, {words.begin(), words.end()});
-  if (!nearest.empty() && words.size() > 1) finding.Help(fmt::format("did you mean `{}`?", nearest));
+  if (!nearest.empty() && words.size() > 1)
+    finding.Help(fmt::format("did you mean `{}`?", nearest));
   return false;
 }
 

@@ -20,7 +20,8 @@ std::unique_ptr<LoadedLinear> LoadLinear(const ModelPlan& plan, std::string_view
   } else if (rank < 0 || rank >= inside.tp) {
     out.Add(Code::kBadTp, fmt::format("rank {} of {}", rank, inside.tp));
   } else if (!inside.checkpoint->has_weights) {
-    out.Add(Code::kMissingFile, fmt::format("{} holds no weights", Quoted(inside.checkpoint->directory)));
+    out.Add(Code::kMissingFile,
+            fmt::format("{} holds no weights", Quoted(inside.checkpoint->directory)));
   } else if (module < 0 || inside.CutOf(inside.decisions.UnitOf(module)) == nullptr) {
     Finding& finding =
         out.Add(Code::kUnknownModule, fmt::format("the model has no linear {}", Quoted(name)));

@@ -25,8 +25,8 @@ class ModelPlan;  // ferrule.h
 // What one rank holds of a module. Owns its memory; movable; may be run from many threads at once.
 struct LoadedLinear {
   std::string name;
-  int64_t rows = 0;         // output rows of this rank, all segments
-  int64_t in = 0;           // columns of x that this rank needs
+  int64_t rows = 0;          // output rows of this rank, all segments
+  int64_t in = 0;            // columns of x that this rank needs
   int64_t first_column = 0;  // of the whole x: 0 unless the module is row-split
   // In the order of the output, without y: Bind sets it. Weights point into `memory`.
   std::vector<LinearSegment> segments;
@@ -42,8 +42,8 @@ struct LoadedLinear {
 };
 
 // Loads the module `name` (a real or a fused one) for `rank` of the plan's tensor-parallel size.
-// Null with a message in `error` (if not null) when there is no such module, the plan has errors, or
-// a file cannot be read or holds scales that cannot be. Thread-safe.
+// Null with a message in `error` (if not null) when there is no such module, the plan has errors,
+// or a file cannot be read or holds scales that cannot be. Thread-safe.
 std::unique_ptr<LoadedLinear> LoadLinear(const ModelPlan& plan, std::string_view name, int rank,
                                          std::string* error);
 

@@ -71,10 +71,11 @@ class Loader {
     const Scheme& scheme = d.quant.schemes[static_cast<size_t>(std::max<int8_t>(id, 0))];
     if (!scheme.executed() || unit.stack > 0) {
       Fail(Code::kCannotRun,
-           unit.stack > 0 ? fmt::format("`{}` is a stack of {} experts, which has no single product", name,
-                                        unit.stack)
-                          : fmt::format("`{}` is {}, which ferrule reports but does not run", name,
-                                        scheme.name));
+           unit.stack > 0
+               ? fmt::format("`{}` is a stack of {} experts, which has no single product", name,
+                             unit.stack)
+               : fmt::format("`{}` is {}, which ferrule reports but does not run", name,
+                             scheme.name));
       return false;
     }
     const Cut* cut = plan_.CutOf(unit);
@@ -131,8 +132,8 @@ class Loader {
     segment.weight = memory;
     segment.rows = rows.size();
     segment.weight_stride = cols.size();
-    segment.weight_type = weight.dtype == DType::kF32   ? LinearWeight::kF32
-                          : weight.dtype == DType::kF16 ? LinearWeight::kF16
+    segment.weight_type = weight.dtype == DType::kF32    ? LinearWeight::kF32
+                          : weight.dtype == DType::kF16  ? LinearWeight::kF16
                           : weight.dtype == DType::kBF16 ? LinearWeight::kBf16
                                                          : LinearWeight::kE4m3;
     if (scheme.rule != nullptr) Quantized(scheme, rows, cols, height, &segment);
@@ -146,8 +147,8 @@ class Loader {
     std::vector<std::byte> buffer(static_cast<size_t>(std::min(batch, rows.size()) * stride));
     for (int64_t row = rows.begin; row < rows.end; row += batch) {
       const int64_t count = std::min(batch, rows.end - row);
-      if (!c_.ReadBytes(weight, static_cast<uint64_t>(row * stride), static_cast<size_t>(count * stride),
-                        buffer.data(), out_))
+      if (!c_.ReadBytes(weight, static_cast<uint64_t>(row * stride),
+                        static_cast<size_t>(count * stride), buffer.data(), out_))
         return false;
       for (int64_t r = 0; r < count; ++r)
         std::memcpy(memory + (row - rows.begin + r) * width, buffer.data() + r * stride + first,
@@ -193,12 +194,14 @@ class Loader {
           value = E8m0ToFloat(bytes[k]);
           break;
         default:
-          Fail(Code::kScaleType, fmt::format("{} is no scale", Quoted(tensor.name)), c_.FileOf(tensor));
+          Fail(Code::kScaleType, fmt::format("{} is no scale", Quoted(tensor.name)),
+               c_.FileOf(tensor));
           return false;
       }
       if (std::isfinite(value) && value > 0) continue;
       Fail(Code::kBadScaleValue,
-           fmt::format("{}[{}] is {}; a scale is positive and finite", Quoted(tensor.name), k, value),
+           fmt::format("{}[{}] is {}; a scale is positive and finite", Quoted(tensor.name), k,
+                       value),
            c_.FileOf(tensor));
       return false;
     }
@@ -211,7 +214,8 @@ class Loader {
     scale_ = reinterpret_cast<float*>(Allocate(values.size() * sizeof(float)));
     if (scale_ == nullptr) return false;
     std::memcpy(scale_, values.data(), values.size() * sizeof(float));
-    const std::span<const int64_t> shape = c_.shape(c_.tensors()[static_cast<size_t>(module.scale)]);
+    const std::span<const int64_t> shape =
+        c_.shape(c_.tensors()[static_cast<size_t>(module.scale)]);
     scale_stride_ = shape.size() == 2 ? shape[1] : 1;
     input_ = nullptr;
     if (scheme.rule->activation != Activation::kStatic) return true;
@@ -222,7 +226,8 @@ class Loader {
     return true;
   }
 
-  void Quantized(const Scheme& scheme, Range rows, Range cols, int64_t height, LinearSegment* segment) {
+  void Quantized(const Scheme& scheme, Range rows, Range cols, int64_t height,
+                 LinearSegment* segment) {
     segment->ue8m0 = scheme.power_of_two;
     segment->input_scale = input_;
     if (scheme.name == "fp8_tensor") {

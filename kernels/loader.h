@@ -2,9 +2,9 @@
 // A module of a plan → what one rank holds of it in memory, as segments that kernels/linear.h runs.
 //
 // Only the rank's rows and columns are read (pread). Weights stay in the layout and dtype of the
-// checkpoint; scales are widened to float32, exactly. A fused module is its parts side by side, each
-// with its own scale grid. A shard that begins inside a scale block carries the phase of its first
-// row and column.
+// checkpoint; scales are widened to float32, exactly. A fused module is its parts side by side,
+// each with its own scale grid. A shard that begins inside a scale block carries the phase of its
+// first row and column.
 #pragma once
 
 #include <cstdint>

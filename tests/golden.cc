@@ -128,8 +128,8 @@ int main(int argc, char** argv) {
         paths.push_back(entry.path().string());
     std::sort(paths.begin(), paths.end());
     for (const std::string& path : paths) {
-      const fs::path beside =
-          folder.directories ? fs::path(path + ".expected") : fs::path(path).replace_extension(".expected");
+      const fs::path beside = folder.directories ? fs::path(path + ".expected")
+                                                 : fs::path(path).replace_extension(".expected");
       const std::string got = folder.say(*shipped, path);
       if (accept) {
         std::ofstream(beside, std::ios::binary) << got;

@@ -74,7 +74,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s: %s\n", argv[3], status.message);
     return 1;
   }
-  std::printf("rank 0 of %d: [%lld, %lld], y[0] = %g\n", plan->tp(), static_cast<long long>(linear->rows),
-              static_cast<long long>(linear->in), static_cast<double>(y[0]));
+  std::printf("rank 0 of %d: [%lld, %lld], y[0] = %g\n", plan->tp(),
+              static_cast<long long>(linear->rows), static_cast<long long>(linear->in),
+              static_cast<double>(y[0]));
   return 0;
 }

@@ -39,7 +39,9 @@ TEST_CASE("a book has every rule file and dialect of its directory") {
   const TempDir dir;
   std::filesystem::create_directory(dir / "dialects");
   std::filesystem::create_directory(dir / "folder.yaml");
-  dir.Write("a.yaml", Rules("a", 1)).Write("b.yaml", Rules("[b, c]", 2)).Write("README.md", "no rules");
+  dir.Write("a.yaml", Rules("a", 1))
+      .Write("b.yaml", Rules("[b, c]", 2))
+      .Write("README.md", "no rules");
   dir.Write("dialects/d.yaml", DialectText("d", "m"));
   Diagnostics out;
   const auto book = LoadBook({{dir.path()}, "", {}}, &out);
@@ -59,7 +61,8 @@ TEST_CASE("later directories win by model_type and by name of the dialect, singl
   std::filesystem::create_directory(base / "dialects");
   std::filesystem::create_directory(overlay / "dialects");
   base.Write("a.yaml", Rules("[a, b]", 1)).Write("c.yaml", Rules("c", 1));
-  base.Write("dialects/d.yaml", DialectText("d", "old")).Write("dialects/e.yaml", DialectText("e", "e"));
+  base.Write("dialects/d.yaml", DialectText("d", "old"))
+      .Write("dialects/e.yaml", DialectText("e", "e"));
   overlay.Write("x.yaml", Rules("b", 2)).Write("dialects/any.yaml", DialectText("d", "new"));
   single.Write("y.yaml", Rules("c", 3));
   Diagnostics out;

@@ -71,8 +71,7 @@ TEST_CASE("a test passes when everything is as expected") {
       {"skip", "{it: is, skip: [layers.0.qk], expect: {layers.0.q: {scheme: bf16}}}"},
       {"absent", "{it: is, expect: {layers.12.q: {absent: true}}}"},
       {"an override", "{it: is, config: {num_layers: 13}, expect: {layers.12.q: {kind: rows}}}"},
-      {"a container",
-       "{it: is, expect: {layers.0.experts: {scheme: fp8_block}}}"},
+      {"a container", "{it: is, expect: {layers.0.experts: {scheme: fp8_block}}}"},
       {"not quantized",
        "{it: is, quantization_config: null, expect: {layers.0.q: {scheme: bf16}}}"},
       {"an own quantization_config",
@@ -84,17 +83,24 @@ TEST_CASE("a test passes when everything is as expected") {
        "float, strategy: tensor}, input_activations: {dynamic: true}}}}, expect: {layers.0.k: "
        "{scheme: bf16}}}"},
       {"another model_type", "{it: is, model_type: tiny_text, expect: {head: {scheme: bf16}}}"},
-      {"dead entries", "{it: is, skip: [layers.0.qq, other], dead: {layers.0.qq: layers.0.q, other: null}}"},
-      {"an expected error", "{it: is, skip: [layers.0.q], expect: {layers.0.qk: {error: parts-disagree}}}"},
+      {"dead entries",
+       "{it: is, skip: [layers.0.qq, other], dead: {layers.0.qq: layers.0.q, other: null}}"},
+      {"an expected error",
+       "{it: is, skip: [layers.0.q], expect: {layers.0.qk: {error: parts-disagree}}}"},
       {"an error of a container",
-       "{it: is, skip: [layers.0.experts.2], expect: {layers.0.experts: {error: experts-disagree}}}"},
+       "{it: is, skip: [layers.0.experts.2], expect: {layers.0.experts: {error: "
+       "experts-disagree}}}"},
       {"one `uncuttable` stands for all of that tp",
        "{it: is, tp: 3, expect: {layers.0.q: {error: uncuttable}}}"},
       {"a fused module with an uncuttable part",
-       "{it: is, tp: 4, expect: {layers.0.qk: {error: uncuttable}, layers.0.q: {scheme: fp8_block}}}"},
-      {"a note", "{it: is, config: {inter: 128}, tp: 2, expect: {layers.1.mlp.gate_proj: {note: sub-block-shard}}}"},
+       "{it: is, tp: 4, expect: {layers.0.qk: {error: uncuttable}, layers.0.q: {scheme: "
+       "fp8_block}}}"},
+      {"a note",
+       "{it: is, config: {inter: 128}, tp: 2, expect: {layers.1.mlp.gate_proj: {note: "
+       "sub-block-shard}}}"},
       {"errors that leave no plan concern every module",
-       "{it: is, quantization_config: {quant_method: fp9}, expect: {layers.0.q: {error: unknown-method}}}"},
+       "{it: is, quantization_config: {quant_method: fp9}, expect: {layers.0.q: {error: "
+       "unknown-method}}}"},
       // Names end at segments: reliability 48, 49 and 50.
       {"mlp.gate is not mlp.gate_proj",
        "{it: is, skip: [mlp.gate], expect: {layers.0.mlp.gate: {scheme: bf16}, "
@@ -146,11 +152,13 @@ TEST_CASE("a test says what differs, field by field") {
       {"ranks of what cannot be cut",
        "tp: 4, expect: {layers.0.k: {per_rank: [32, 256], error: uncuttable}}",
        "layers.0.k per_rank - [32, 256] + none: 2 head groups are fewer than 4 ranks\n"},
-      {"a dead entry that nobody declared", "skip: [layers.0.qq], expect: {layers.0.q: {kind: rows}}",
+      {"a dead entry that nobody declared",
+       "skip: [layers.0.qq], expect: {layers.0.q: {kind: rows}}",
        "layers.0.qq entry - matches a module + dead; the nearest is `layers.0.q`\n"},
       {"a declared one that lives", "skip: [layers.0.qk], dead: {layers.0.qk: null}",
        "layers.0.qk entry - dead + matches a module\n"},
-      {"a declared one that is not listed", "dead: {x: null}", "x entry - dead + not in the list\n"},
+      {"a declared one that is not listed", "dead: {x: null}",
+       "x entry - dead + not in the list\n"},
       {"another nearest path", "skip: [layers.0.qq], dead: {layers.0.qq: layers.0.k}",
        "layers.0.qq nearest - layers.0.k + layers.0.q\n"},
       {"no plan", "config: {inter: 0}, expect: {layers.0.q: {scheme: bf16}}",
@@ -161,7 +169,8 @@ TEST_CASE("a test says what differs, field by field") {
   };
   for (const Row& row : rows) {
     INFO(row.what);
-    CHECK(Run(fmt::format("  - {{it: is, {}}}\n", row.test)) == std::string("FAIL is\n") + row.says);
+    CHECK(Run(fmt::format("  - {{it: is, {}}}\n", row.test)) ==
+          std::string("FAIL is\n") + row.says);
   }
 }
 
@@ -173,7 +182,8 @@ TEST_CASE("a malformed test fails and does not stop the others") {
 }
 
 TEST_CASE("overrides replace keys and merge mappings") {
-  CHECK(Run("  - {it: is, config: {nested: {b: 3}}, expect: {head: {scheme: bf16}}}\n") == "ok is\n");
+  CHECK(Run("  - {it: is, config: {nested: {b: 3}}, expect: {head: {scheme: bf16}}}\n") ==
+        "ok is\n");
 }
 
 TEST_CASE("a filter takes the tests whose sentence contains it") {
@@ -189,7 +199,11 @@ TEST_CASE("modules that no test names are listed once, with placeholders") {
   Diagnostics out;
   Book book;
   book.dialects = ShippedDialects();
-  const auto file = ParseRuleFile("r.yaml", std::string(kRules) + "  - {it: is, expect: {layers.1.qk: {kind: fused}, layers.0.experts: {scheme: fp8_block}}}\n", &out);
+  const auto file = ParseRuleFile("r.yaml",
+                                  std::string(kRules) +
+                                      "  - {it: is, expect: {layers.1.qk: {kind: fused}, "
+                                      "layers.0.experts: {scheme: fp8_block}}}\n",
+                                  &out);
   REQUIRE(file);
   const TestReport report = RunRuleTests(book, file, {}, &out);
   CHECK(report.passed() == 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rule file is read as. Its mistakes are in tests/bad/rules, its meaning in tests/good/rules.
+// What a rule file is read as. Its mistakes are in tests/bad/rules, its meaning in
+// tests/good/rules.
 #include "engine/rule_file.h"
 
 #include <fmt/format.h>
@@ -112,10 +113,10 @@ std::string Failures(const std::string& text) {
   return failures + ToHuman(out, false);
 }
 
-const char* const kFiles[] = {
-    "good/rules/rows.yaml",     "good/rules/unified.yaml",   "good/rules/fused.yaml",
-    "good/rules/experts.yaml",  "../rules/qwen3_next.yaml",  "../rules/qwen3_5_moe.yaml",
-    "../rules/deepseek_v3.yaml"};
+const char* const kFiles[] = {"good/rules/rows.yaml",     "good/rules/unified.yaml",
+                              "good/rules/fused.yaml",    "good/rules/experts.yaml",
+                              "../rules/qwen3_next.yaml", "../rules/qwen3_5_moe.yaml",
+                              "../rules/deepseek_v3.yaml"};
 
 }  // namespace
 
