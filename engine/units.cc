@@ -8,6 +8,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "engine/tree_scope.h"
+
 namespace ferrule {
 namespace {
 
@@ -17,73 +19,6 @@ constexpr int64_t kMaxSteps = 1'000'000;
 constexpr size_t kMaxUnits = 250'000;
 constexpr size_t kMaxPath = 1024;
 constexpr size_t kMaxAliases = 64;
-
-// Names bound on the way down, then dims of the rule file, then config.json.
-class TreeScope : public Scope {
- public:
-  TreeScope(const RuleFile& file, const ConfigScope& config) : config_(config) {
-    for (const auto& [name, dim] : file.dims) dims_.emplace(name, &dim);
-  }
-
-  void Push(std::string_view name, int64_t value) {
-    local_.emplace_back(name, value);
-    local_values_.clear();
-  }
-  void Pop(size_t size) {
-    local_.resize(size);
-    local_values_.clear();
-  }
-  size_t size() const { return local_.size(); }
-
-  Answer Evaluate(const Dim& dim) const {
-    Answer first;
-    for (const Expr& expr : dim.alternatives) {
-      Answer answer = expr.Evaluate(*this);
-      if (answer.outcome != Answer::Outcome::kUnanswerable) return answer;
-      if (first.ok()) first = std::move(answer);
-    }
-    return first;
-  }
-
-  Answer Lookup(std::string_view name) const override {
-    for (size_t i = local_.size(); i-- > 0;)
-      if (local_[i].first == name) {
-        used_local_ = true;
-        return Answer::Int(local_[i].second);
-      }
-    const auto dim = dims_.find(name);
-    if (dim == dims_.end()) return config_.Lookup(name);
-    const auto known = values_.find(name);
-    if (known != values_.end()) return known->second;
-    const auto here = local_values_.find(name);
-    if (here != local_values_.end()) {
-      used_local_ = true;
-      return here->second;
-    }
-    if (depth_ >= 32) return Answer::Fail(fmt::format("the dim `{}` refers to itself", name));
-    const bool before = used_local_;
-    used_local_ = false;
-    ++depth_;
-    Answer answer = Evaluate(*dim->second);
-    --depth_;
-    // A dim that asks for no `with` has one value for the whole model.
-    (used_local_ ? local_values_ : values_).emplace(name, answer);
-    used_local_ = used_local_ || before;
-    return answer;
-  }
-  Answer Index(std::string_view name, int64_t index) const override {
-    return config_.Index(name, index);
-  }
-  bool Has(std::string_view name) const override { return config_.Has(name); }
-
- private:
-  const ConfigScope& config_;
-  std::unordered_map<std::string_view, const Dim*> dims_;
-  std::vector<std::pair<std::string_view, int64_t>> local_;
-  mutable std::unordered_map<std::string_view, Answer> values_, local_values_;
-  mutable int depth_ = 0;
-  mutable bool used_local_ = false;
-};
 
 struct Where {  // the place in the tree that is being evaluated
   std::string path;
@@ -528,51 +463,6 @@ class Walker {
 };
 
 }  // namespace
-
-std::vector<int32_t> Unit::NumbersOf(int32_t i) const {
-  std::vector<int32_t> out = numbers;
-  if (range >= 0) out[static_cast<size_t>(range)] += i;
-  return out;
-}
-
-std::string Unit::Display() const {
-  std::string out;
-  size_t next = 0;
-  for (const char c : path) {
-    if (c != '#' || next >= index.size()) {
-      out += c;
-    } else if (index[next].empty()) {
-      out += std::to_string(numbers[next++]);
-    } else {
-      out += "<" + index[next++] + ">";
-    }
-  }
-  return out;
-}
-
-StoredNames::StoredNames(const PathTable* table) : table_(table) {
-  if (table == nullptr) return;
-  for (int32_t id = 0; id < static_cast<int32_t>(table->templates()); ++id) {
-    const std::string_view text = table->Text(id);
-    const size_t dot = text.rfind('.');
-    if (dot == std::string_view::npos) continue;
-    below_[std::string(text.substr(0, dot))].emplace_back(text.substr(dot + 1), id);
-  }
-}
-
-const std::vector<std::pair<std::string_view, int32_t>>& StoredNames::Below(
-    std::string_view path) const {
-  static const std::vector<std::pair<std::string_view, int32_t>> kNone;
-  const auto at = below_.find(path);
-  return at == below_.end() ? kNone : at->second;
-}
-
-bool StoredNames::Has(std::string_view path, std::span<const int32_t> numbers) const {
-  if (table_->At(table_->Find(path), numbers) >= 0) return true;
-  for (const auto& [segment, id] : Below(path))
-    if (table_->At(id, numbers) >= 0) return true;
-  return false;
-}
 
 std::optional<Units> EvaluateUnits(const RuleFile& file, const UnitsOptions& options,
                                    Diagnostics* out) {
