@@ -39,6 +39,7 @@ class Closer {
       for (int32_t i = 0; i < unit.count; ++i) FusedModule(unit, i, &seeds);
     }
     std::vector<const Seed*> ordered;
+    ordered.reserve(seeds.size());
     for (const auto& [node, seed] : seeds) ordered.push_back(&seed);
     std::sort(ordered.begin(), ordered.end(),
               [](const Seed* a, const Seed* b) { return a->unit->first < b->unit->first; });

@@ -77,7 +77,7 @@ class Cutter {
           RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
       std::string good;
-      for (int tp = 1; tp <= 64 && tp <= kMaxTp; ++tp)
+      for (int tp = 1; tp <= 64; ++tp)
         if (!Partition(unit, tp).ranks.empty())
           good += fmt::format("{}{}", good.empty() ? "" : ", ", tp);
       finding.Help(fmt::format("it can be cut for tp {}", good));

@@ -72,6 +72,7 @@ class Reader {
       if (!Texts(list, name, &others)) return false;
       const auto sorted = [](const std::vector<ListEntry>& from) {
         std::vector<std::string> texts;
+        texts.reserve(from.size());
         for (const ListEntry& entry : from) texts.push_back(entry.text);
         std::sort(texts.begin(), texts.end());
         return texts;

@@ -54,7 +54,7 @@ class Checker {
   std::string Meant(const std::string& name, const Known& known, std::string otherwise = {}) const {
     if (out_->count(Level::kError) >= Diagnostics::kMaxKept) return {};
     const std::string nearest = NearestName(name, Names(known.begin(), known.end()));
-    return nearest.empty() ? otherwise : fmt::format("did you mean `{}`?", nearest);
+    return nearest.empty() ? std::move(otherwise) : fmt::format("did you mean `{}`?", nearest);
   }
 
   // True when the walk may go on.

@@ -343,6 +343,7 @@ size_t TestReport::failed() const {
                                            [](const TestOutcome& o) { return !o.passed(); }));
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): shared with the plans that are made
 TestReport RunRuleTests(const Book& book, std::shared_ptr<const RuleFile> file,
                         const TestOptions& options, Diagnostics* out) {
   TestReport report;

@@ -328,6 +328,7 @@ Location YamlFile::At(const YamlPlace& place) const {
   return {source, source->path(), place.line, place.column, place.end_column, ""};
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): callers have a temporary at hand
 std::optional<YamlFile> ParseYaml(std::string path, std::string text, Diagnostics* out) {
   const auto source = std::make_shared<const Source>(path, std::move(text));
   if (!GoodText(path, source->text(), source, out)) return std::nullopt;

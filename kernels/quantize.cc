@@ -38,8 +38,8 @@ void Widen(const uint16_t* x, int64_t n, float* values) {
 }  // namespace
 
 const QuantizeLoops& PlainQuantize() {
-  static constexpr QuantizeLoops loops{Amax, Encode, Decode, Widen};
-  return loops;
+  static constexpr QuantizeLoops kLoops{Amax, Encode, Decode, Widen};
+  return kLoops;
 }
 
 XRecipe RecipeOf(const LinearSegment& segment) {

@@ -113,8 +113,8 @@ FERRULE_AVX2 void Widen(const uint16_t* x, int64_t n, float* values) {
 }  // namespace
 
 const QuantizeLoops* Avx2Quantize() {
-  static constexpr QuantizeLoops loops{Amax, Encode, Decode, Widen};
-  return &loops;
+  static constexpr QuantizeLoops kLoops{Amax, Encode, Decode, Widen};
+  return &kLoops;
 }
 
 }  // namespace ferrule
