@@ -47,6 +47,10 @@ struct RunOptions {
   uint64_t seed = 1;
   int threads = 0;  // 0: one for each core
 };
+struct CaptureOptions {
+  std::string checkpoint, out;
+  std::string revision, model, note;
+};
 
 // Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or
 // a named path that does not exist, 3 I/O, memory or a bug.
@@ -55,6 +59,7 @@ int MakePlan(const Common& common, const PlanCommand& options);
 int Explain(const Common& common, const ExplainOptions& options);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
+int Capture(const Common& common, const CaptureOptions& options);
 
 // Default rules and overlays; `model_type` not empty: only what may describe it.
 std::optional<Book> ReadBook(const Common& common, const std::string& model_type,

@@ -30,7 +30,7 @@ std::string NearestCommand(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.empty() || word[0] == '-') continue;
-    return NearestName(word, {"check", "plan", "explain", "test", "run"});
+    return NearestName(word, {"check", "plan", "explain", "test", "run", "capture"});
   }
   return {};
 }
@@ -101,6 +101,17 @@ int Main(int argc, char** argv) {
   run_app->add_option("--seed", run.seed, "seed of random activations");
   run_app->add_option("--threads", run.threads, "0: one for each core")->check(CLI::Range(0, 256));
 
+  CaptureOptions capture;
+  CLI::App* capture_app = app.add_subcommand("capture", "a header fixture of a checkpoint");
+  capture_app
+      ->add_option("SOURCE", capture.checkpoint,
+                   "directory of a checkpoint, or org/name of a model in the Hugging Face cache")
+      ->required();
+  capture_app->add_option("OUT", capture.out, "directory to write, not there yet")->required();
+  capture_app->add_option("--revision", capture.revision, "branch, tag or commit; default: main");
+  capture_app->add_option("--model", capture.model, "name to write into the listing");
+  capture_app->add_option("--note", capture.note, "text to write into the listing");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -130,6 +141,7 @@ int Main(int argc, char** argv) {
   if (plan_app->parsed()) return MakePlan(common, plan);
   if (explain_app->parsed()) return Explain(common, explain);
   if (test_app->parsed()) return Test(common, test);
+  if (capture_app->parsed()) return Capture(common, capture);
   return Run(common, run);
 }
 

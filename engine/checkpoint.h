@@ -64,6 +64,9 @@ struct Checkpoint {
   std::vector<FileIdentity> identities;  // of files
 };
 
+// The files beside the tensors that OpenCheckpoint reads where they are: config.json first.
+const std::vector<std::string>& ConfigFiles();
+
 // All mistakes of all files are reported; nothing is returned when there was an error.
 std::optional<Checkpoint> OpenCheckpoint(const std::string& directory, Diagnostics* diagnostics);
 

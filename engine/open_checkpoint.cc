@@ -295,6 +295,11 @@ class CheckpointReader {
 
 }  // namespace
 
+const std::vector<std::string>& ConfigFiles() {
+  static const std::vector<std::string> names = {kConfig, kHfQuantConfig, kQuantizationConfig};
+  return names;
+}
+
 std::optional<Checkpoint> OpenCheckpoint(const std::string& directory, Diagnostics* diagnostics) {
   return CheckpointReader(directory, diagnostics).Read();
 }
