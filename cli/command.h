@@ -51,6 +51,12 @@ struct CaptureOptions {
   std::string checkpoint, out;
   std::string revision, model, note;
 };
+struct DiffOptions {
+  std::string before, after;
+  std::vector<std::string> checkpoints;
+  std::vector<int> tp{1};
+  std::string fail_on = "unsafe";
+};
 
 // Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or
 // a named path that does not exist, 3 I/O, memory or a bug.
@@ -59,6 +65,7 @@ int MakePlan(const Common& common, const PlanCommand& options);
 int Explain(const Common& common, const ExplainOptions& options);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
+int Diff(const Common& common, const DiffOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);
 
 // Default rules and overlays; `model_type` not empty: only what may describe it.

@@ -30,7 +30,7 @@ std::string NearestCommand(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.empty() || word[0] == '-') continue;
-    return NearestName(word, {"check", "plan", "explain", "test", "run", "capture"});
+    return NearestName(word, {"check", "plan", "explain", "test", "run", "capture", "diff"});
   }
   return {};
 }
@@ -112,6 +112,20 @@ int Main(int argc, char** argv) {
   capture_app->add_option("--model", capture.model, "name to write into the listing");
   capture_app->add_option("--note", capture.note, "text to write into the listing");
 
+  DiffOptions diff;
+  CLI::App* diff_app =
+      app.add_subcommand("diff", "what changes when rules change, and whether it can be right");
+  diff_app
+      ->add_option("OLD", diff.before,
+                   "default, a directory of rules, a saved plan, or a git commit (REF[:PATH])")
+      ->required();
+  diff_app->add_option("NEW", diff.after, "the same")->required();
+  diff_app->add_option("CHECKPOINTS", diff.checkpoints,
+                       "checkpoints, header fixtures, or directories of them");
+  diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")->delimiter(',');
+  diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
+      ->check(CLI::IsMember({"unsafe", "change", "never"}));
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -142,6 +156,7 @@ int Main(int argc, char** argv) {
   if (explain_app->parsed()) return Explain(common, explain);
   if (test_app->parsed()) return Test(common, test);
   if (capture_app->parsed()) return Capture(common, capture);
+  if (diff_app->parsed()) return Diff(common, diff);
   return Run(common, run);
 }
 

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/rule_tree.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "engine/file.h"
+
+extern char** environ;
+
+namespace ferrule::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxPlanBytes = uint64_t{1} << 30;
+
+// Runs a program without a shell, its output thrown away; true when it succeeded.
+bool RunQuietly(std::vector<std::string> words) {
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
+    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_WRONLY, 0);
+  pid_t pid = 0;
+  const int failed = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) return false;
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) return false;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// The tree PATH of a commit as files below `directory`.
+bool CheckOut(const std::string& ref, const std::string& path, const std::string& directory) {
+  const std::string archive = directory + "/tree.tar";
+  // A word that starts with `-` would be an option of git, never a commit.
+  if (ref.empty() || ref[0] == '-') return false;
+  return RunQuietly({"git", "archive", "--format=tar", "-o", archive, ref + ":" + path}) &&
+         fs::create_directory(directory + "/rules") &&
+         RunQuietly({"tar", "-xf", archive, "-C", directory + "/rules"});
+}
+
+}  // namespace
+
+RuleTree::~RuleTree() {
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+}
+
+RuleTree::RuleTree(RuleTree&& other) noexcept
+    : word_(std::move(other.word_)),
+      temporary_(std::exchange(other.temporary_, std::string())),
+      book_(std::move(other.book_)),
+      mistakes_(std::move(other.mistakes_)),
+      saved_(std::move(other.saved_)) {}
+
+std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& word,
+                                       Diagnostics* out) {
+  RuleTree tree;
+  tree.word_ = word;
+  std::error_code error;
+  BookOptions options;
+  if (word == "default") {
+    tree.book_ = ReadBook(common, "", {}, &tree.mistakes_);
+  } else if (fs::is_directory(word, error)) {
+    if (fs::is_directory(word + "/dialects", error)) {
+      options.directories = {word};
+      tree.book_ = LoadBook(options, &tree.mistakes_);
+    } else {
+      Common over = common;
+      over.rules.push_back(word);
+      tree.book_ = ReadBook(over, "", {}, &tree.mistakes_);
+    }
+  } else if (fs::is_regular_file(word, error)) {
+    const auto text = ReadFile(word, kMaxPlanBytes, Code::kNotFound, out);
+    JsonLimits limits;
+    limits.bytes = kMaxPlanBytes;
+    const auto json = text ? ParseJson(word, *text, limits, out) : std::nullopt;
+    if (json) tree.saved_ = ReadPlanState(*json, out);
+    if (!tree.saved_) return std::nullopt;
+    return tree;
+  } else {
+    const size_t colon = word.find(':');
+    std::string name = (fs::temp_directory_path() / "ferrule-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) {
+      out->Add(Code::kIo,
+               fmt::format("cannot make a directory in {}", fs::temp_directory_path().string()));
+      return std::nullopt;
+    }
+    tree.temporary_ = name;
+    if (!CheckOut(word.substr(0, colon),
+                  colon == std::string::npos ? "rules" : word.substr(colon + 1), name)) {
+      out->Add(Code::kNotFound,
+               fmt::format("`{}` is no directory, no saved plan, and no commit here that has rules",
+                           word))
+          .Help(
+              "name `default`, a directory, a plan saved as JSON, or REF[:PATH] of this git "
+              "repository");
+      return std::nullopt;
+    }
+    options.directories = {name + "/rules"};
+    tree.book_ = LoadBook(options, &tree.mistakes_);
+  }
+  if (tree.book_) return tree;
+  out->Append(tree.mistakes_);
+  return std::nullopt;
+}
+
+PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp) const {
+  if (saved_) return *saved_;
+  Diagnostics findings;
+  const std::string type(checkpoint->config.Find("model_type").Text());
+  const auto rules = book_->by_model_type.find(type);
+  std::optional<Plan> plan;
+  if (rules == book_->by_model_type.end()) {
+    // Left out because of its own mistakes, or not there at all.
+    plan = ferrule::MakePlan(*book_, checkpoint, {tp}, &findings);
+    for (const Finding& mistake : mistakes_.findings())
+      if (mistake.level == Level::kError) findings.Add(mistake);
+  } else {
+    // Also under rules with mistakes: what they would decide is the question.
+    plan = MakePlanUnder(rules->second, *book_, checkpoint, {tp}, &findings);
+    for (const Finding& mistake : mistakes_.findings())
+      if (mistake.at.path == rules->second->path) findings.Add(mistake);
+  }
+  return ferrule::StateOf(plan ? &*plan : nullptr, findings);
+}
+
+}  // namespace ferrule::cli

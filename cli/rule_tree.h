@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// One side of `ferrule diff`: a word of the command line → a book of rules, or a saved plan.
+//
+//   default             the rules that ferrule uses without options
+//   DIR                 a directory of rules; with a `dialects` folder in it by itself, else over
+//   the
+//                       default rules
+//   FILE.json           a plan saved with `ferrule plan -f json`
+//   REF[:PATH]          a git commit of the repository around the working directory; PATH (default
+//                       `rules`) from its top
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/command.h"
+#include "engine/plan_state.h"
+
+namespace ferrule::cli {
+
+class RuleTree {
+ public:
+  // Empty with findings when the word names nothing that can be read. Mistakes in rule files are
+  // not findings here: they belong to the plans made with them.
+  static std::optional<RuleTree> Open(const Common& common, const std::string& word,
+                                      Diagnostics* out);
+  ~RuleTree();
+  RuleTree(RuleTree&& other) noexcept;
+  RuleTree& operator=(RuleTree&&) = delete;
+
+  const std::string& word() const { return word_; }
+  // What this side says of a checkpoint. Of a saved plan: the plan, whatever the checkpoint.
+  PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp) const;
+  bool is_saved_plan() const { return saved_.has_value(); }
+
+ private:
+  RuleTree() = default;
+  std::string word_;
+  std::string temporary_;  // a directory to remove
+  std::optional<Book> book_;
+  Diagnostics mistakes_;  // of the book's files
+  std::optional<PlanState> saved_;
+};
+
+}  // namespace ferrule::cli
