@@ -21,9 +21,10 @@ bool IsWeight(const Tensor& tensor, std::span<const int64_t> shape) {
 }  // namespace
 
 TEST_CASE("the claim is what is stored, for every linear of every listing") {
-  for (const char* name : {"qwen3_next_80b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8",
-                           "qwen3_5_35b_a3b", "qwen3_8b_fp8", "qwen3_30b_a3b_fp8", "deepseek_v3",
-                           "glm_4_5_fp8", "tiny/qwen3_next_fp8", "tiny/qwen3_5_fp8"}) {
+  for (const char* name :
+       {"qwen3_next_80b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8", "qwen3_5_35b_a3b", "qwen3_8b_fp8",
+        "qwen3_30b_a3b_fp8", "deepseek_v3", "glm_4_5_fp8", "tiny/qwen3_next_fp8",
+        "tiny/qwen3_5_fp8", "deepseek_v3_2", "glm_5_1_fp8", "glm_5_2_fp8", "minimax_m2_7"}) {
     const Planned planned = PlanOfFixture(name);
     INFO(name << "\n" << ToHuman(planned.out, false));
     const Plan& plan = *planned.plan;
