@@ -57,6 +57,13 @@ bool Below(std::string_view path, std::string_view root) {
          path[root.size()] == '.';
 }
 
+// A name as a regular expression: only the dot means something in it.
+std::string Escaped(std::string_view name) {
+  std::string out;
+  for (const char c : name) out += c == '.' ? std::string("\\.") : std::string(1, c);
+  return out;
+}
+
 class Claimer {
  public:
   Claimer(Decisions* decisions, Diagnostics* out)
@@ -226,6 +233,18 @@ class Claimer {
     return false;
   }
 
+  // Whether modules lie below a path that names none itself.
+  bool Container(const NormalName& name) const {
+    const std::string begin = std::string(name.view()) + ".";
+    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
+      if (d_.paths.Text(id).substr(0, begin.size()) != begin) continue;
+      for (size_t i = 0; i < d_.paths.Count(id); ++i)
+        if (std::equal(name.numbers, name.numbers + name.count, d_.paths.Numbers(id, i).begin()))
+          return true;
+    }
+    return false;
+  }
+
   void ReportDead() {
     Grouped grouped;
     std::unordered_map<std::string, int64_t> seen;
@@ -254,7 +273,18 @@ class Claimer {
           finding.Fact("note", "patterns are matched from the start of the path");
           return finding;
         }
-        const std::string nearest = NearestPath(d_, name);
+        if (normal.size > 0 && Container(normal)) {
+          finding.Fact("note", fmt::format("it holds modules, but a name in a list of dialect `{}` "
+                                           "does not cover what is below it",
+                                           d_.quant.dialect->name));
+          const std::string& prefix = d_.quant.dialect->pattern_prefix;
+          if (!prefix.empty())
+            finding.Help(fmt::format("write `{}{}.*`", prefix, Escaped(name + ".")));
+          return finding;
+        }
+        std::string nearest = NearestPath(d_, name);
+        if (nearest.empty() && Normalise("model." + name, &normal) && Container(normal))
+          nearest = "model." + name;
         if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
         return finding;
       });
@@ -272,49 +302,6 @@ class Claimer {
 }  // namespace
 
 void ClaimModules(Decisions* decisions, Diagnostics* out) { Claimer(decisions, out).Run(); }
-
-std::string NearestPath(const Decisions& decisions, std::string_view name) {
-  const std::string text(name);
-  std::vector<std::string> variants;
-  const auto strip = [&](std::string_view end) {
-    if (text.size() > end.size() && name.substr(name.size() - end.size()) == end)
-      variants.push_back(text.substr(0, text.size() - end.size()));
-  };
-  for (const char* end : {".", ".weight", ".bias", ".linear"}) strip(end);
-  const auto swap = [&](std::string_view from, std::string_view to) {
-    if (name.substr(0, from.size()) == from)
-      variants.push_back(std::string(to) + text.substr(from.size()));
-  };
-  variants.push_back("model." + text);
-  swap("model.", "");
-  swap("model.", "model.language_model.");
-  swap("model.language_model.", "model.");
-  swap("language_model.model.", "model.language_model.");
-  swap("visual.", "model.visual.");
-  for (const auto& [root, alias] : decisions.units.aliases) {
-    swap(alias + ".", root + ".");
-    swap(root + ".", alias + ".");
-  }
-  for (const std::string& variant : variants)
-    if (decisions.paths.At(variant) >= 0) return variant;
-
-  NormalName normal;
-  if (!Normalise(name, &normal)) return {};
-  const std::span<const int32_t> numbers(normal.numbers, normal.count);
-  int best = 3;
-  std::string path;
-  for (int32_t id = 0; id < static_cast<int32_t>(decisions.paths.templates()); ++id) {
-    const std::string_view candidate = decisions.paths.Text(id);
-    const int distance = EditDistance(normal.view(), candidate, best - 1);
-    if (distance >= best || decisions.paths.Count(id) == 0) continue;
-    const std::span<const int32_t> first = decisions.paths.Numbers(id, 0);
-    if (first.size() != numbers.size()) continue;
-    best = distance;
-    path = Concrete(candidate, decisions.paths.At(id, numbers) >= 0 ? numbers : first);
-    if (distance == 0) break;  // the template is known, so a number is out of range
-  }
-  return path;
-}
 
 Location RuleAt(const Decisions& decisions, const Unit& unit) {
   return decisions.rules->At(unit.node->place);

@@ -137,6 +137,8 @@ class Decider {
       fused.has_dtype = first->has_dtype;
       fused.entry = first->entry;
       fused.how = first->how;
+      // Stored alike, but an engine that goes by config.json takes them apart.
+      if (!claims && !unit.node->mixed_apart && !ClaimsCovered(unit, i)) ClaimsDisagree(unit, i);
       return;
     }
     if (undecided) {
@@ -155,8 +157,15 @@ class Decider {
     Disagree(unit, i);
   }
 
-  // Whether narrower fused modules that agree hold every part.
+  // Whether narrower fused modules that agree hold every part: as decided, and as claimed.
   bool Covered(const Unit& unit, int32_t i) {
+    return CoveredBy(unit, i, [&](const Unit& other) { return At(other, i).scheme >= 0; });
+  }
+  bool ClaimsCovered(const Unit& unit, int32_t i) {
+    return CoveredBy(unit, i, [&](const Unit& other) { return At(other, i).claim >= 0; });
+  }
+  template <typename Agrees>
+  bool CoveredBy(const Unit& unit, int32_t i, const Agrees& agrees) {
     for (const int32_t part : unit.parts) {
       bool found = false;
       for (const Unit* other : covers_[part]) {
@@ -165,11 +174,36 @@ class Decider {
             std::all_of(other->parts.begin(), other->parts.end(), [&](int32_t p) {
               return std::find(unit.parts.begin(), unit.parts.end(), p) != unit.parts.end();
             });
-        found = found || (narrower && At(*other, i).scheme >= 0);
+        found = found || (narrower && agrees(*other));
       }
       if (!found && !At(d_.units.units[static_cast<size_t>(part)], i).absent) return false;
     }
     return true;
+  }
+
+  void ClaimsDisagree(const Unit& unit, int32_t i) {
+    grouped_.Add(Code::kPartsDisagree, unit.node, 1, [&] {
+      std::string schemes;
+      std::vector<std::pair<std::string, std::string>> facts;
+      for (const int32_t part : unit.parts) {
+        const Unit& p = d_.units.units[static_cast<size_t>(part)];
+        const Module& module = At(p, i);
+        if (module.absent) continue;
+        const std::string name = PathText(p.node->segments);
+        const std::string& scheme = SchemeAt(module.claim).name;
+        schemes += fmt::format("{}`{}` {}", schemes.empty() ? "" : ", ", name, scheme);
+        facts.emplace_back(name, fmt::format("{}: {}", scheme, Because(p, module)));
+      }
+      Finding finding(
+          Code::kPartsDisagree,
+          fmt::format("config.json takes the parts of `{}` apart: {}; all are stored as {}",
+                      unit.PathOf(i), schemes, SchemeAt(At(unit, i).scheme).name),
+          RuleAt(d_, unit));
+      for (auto& [name, text] : facts) finding.Fact(std::move(name), std::move(text));
+      finding.Fact("modules", "{n} of this form");
+      finding.Help("list all of its parts or none of them");
+      return finding;
+    });
   }
 
   void Disagree(const Unit& unit, int32_t i) {

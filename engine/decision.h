@@ -5,9 +5,9 @@
 //   stored    what dtype and scales the headers show; unknown without headers
 //   decision  stored if there are headers, else the claim; a difference is a finding
 //
-// claims.cc makes claims and reports entries that match nothing; stored.cc fills in tensors and
-// keeps the ledger (every tensor used exactly once, every module filled); decision.cc decides, puts
-// fused modules together and checks that experts agree.
+// claims.cc makes claims and reports entries that match nothing (nearest.cc guesses what was
+// meant); stored.cc fills in tensors and keeps the ledger (every tensor used exactly once, every
+// module filled); decision.cc decides, puts fused modules together and checks that experts agree.
 #pragma once
 
 #include <cstdint>

@@ -190,6 +190,10 @@ class Closer {
                       "FP8 as they are stored, but only because no part is listed",
                       names, seed.lucky));
     }
+    if (seed.wrong == 0 && seed.lucky == 0)
+      finding.Fact("effect", fmt::format("an engine that goes by this finds no tensor for {}, and "
+                                         "nowhere to put `{}`",
+                                         names, own));
     finding.Help(
         fmt::format("declare `{}` as unified, with its slices, and remove {}", own, names));
     out_->Add(std::move(finding));
@@ -245,6 +249,7 @@ void Ledger::Close(const Checkpoint& checkpoint, const StoredNames& stored,
       Finding finding(Code::kMissingTensor, fmt::format("the checkpoint lacks `{}`", path),
                       RuleAt(decisions, *gap.unit));
       finding.Fact("missing", "{n} of this form");
+      finding.Help("the checkpoint is incomplete, or stores it under a name that the rules lack");
       return finding;
     });
   }

@@ -76,11 +76,13 @@ class Cutter {
           fmt::format("`{}` cannot be cut for tp {}: {}", unit.Display(), plan_.tp, why),
           RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
-      std::string good;
-      for (int tp = 1; tp <= 64; ++tp)
-        if (!Partition(unit, tp).ranks.empty())
-          good += fmt::format("{}{}", good.empty() ? "" : ", ", tp);
-      finding.Help(fmt::format("it can be cut for tp {}", good));
+      std::vector<int> good;  // the first few; multiples of what replicates go on without end
+      for (int tp = 1; tp <= 64 && good.size() < 9; ++tp)
+        if (!Partition(unit, tp).ranks.empty()) good.push_back(tp);
+      const bool more = good.size() == 9;
+      if (more) good.pop_back();
+      finding.Help(
+          fmt::format("it can be cut for tp {}{}", fmt::join(good, ", "), more ? " …" : ""));
       return finding;
     });
     item.count += unit.count - 1;
@@ -252,7 +254,8 @@ std::optional<Plan> MakePlan(const Book& book, std::shared_ptr<const Checkpoint>
                              const PlanOptions& options, Diagnostics* out) {
   const JsonValue type = checkpoint->config.Find("model_type");
   if (!type.is_string()) {
-    out->Add(Code::kNoRules, "config.json names no model_type", checkpoint->config.location());
+    out->Add(Code::kNoRules, "config.json names no model_type", checkpoint->config.location())
+        .Help("its model_type says which rule file describes the checkpoint; it is never guessed");
     return std::nullopt;
   }
   const auto rules = book.by_model_type.find(type.Text());

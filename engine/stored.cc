@@ -74,6 +74,7 @@ class StoredReader {
                       ShapeText(expected), ShapeText(checkpoint_.shape(TensorAt(tensor)))),
           RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, tensor));
+      finding.Help("config.json belongs to another checkpoint, or the rule's dims are wrong");
       return finding;
     });
   }
@@ -185,13 +186,13 @@ class StoredReader {
         }
       }
       if (quality == 0) {
-        Foreign(unit, &module);
+        Foreign(unit, i, &module);
         continue;
       }
       module.stored = static_cast<int8_t>(best);
       module.scale = TensorOf(unit, ids[best].scale, i);
       module.input = TensorOf(unit, ids[best].input, i);
-      Scales(unit, d_.quant.schemes[best], &module);
+      Scales(unit, i, d_.quant.schemes[best], &module);
     }
   }
 
@@ -235,31 +236,43 @@ class StoredReader {
     return scheme.rule->scale->per == Per::kRow && stored.size() == 1 && stored[0] == unit.rows;
   }
 
-  void Scales(const Unit& unit, const Scheme& scheme, Module* module) {
+  void Scales(const Unit& unit, int32_t i, const Scheme& scheme, Module* module) {
     const SchemeRule& rule = *scheme.rule;
-    if (rule.scale && module->scale < 0) MissingScale(unit, rule.scale->name, module);
+    if (module->input >= 0) ledger_.Take(module->input);
+    if (rule.scale && module->scale < 0) MissingScale(unit, i, rule.scale->name, module);
     if (module->scale >= 0) {
       ledger_.Take(module->scale);
       if (!ScaleFits(unit, scheme, module->scale))
-        grouped_.Add(Code::kScaleShape, unit.node, 0, [&] {
-          Finding finding(
-              Code::kScaleShape,
-              fmt::format("the scale of `{}` must be {} ({} for weights {}), not {}",
-                          unit.Display(), ShapeText(ScaleShape(unit, scheme)), ScaleWords(scheme),
-                          ShapeText(checkpoint_.shape(TensorAt(module->weight))),
-                          ShapeText(checkpoint_.shape(TensorAt(module->scale)))),
-              RuleAt(d_, unit));
-          finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->scale));
-          return finding;
-        });
+        WrongScale(unit, "scale", ScaleShape(unit, scheme),
+                   fmt::format("{} for weights {}", ScaleWords(scheme),
+                               ShapeText(checkpoint_.shape(TensorAt(module->weight)))),
+                   module->scale);
       ScaleType(unit, *rule.scale, module->scale);
     }
     if (rule.input && module->input < 0 && !rule.input->optional)
-      MissingScale(unit, rule.input->name, module);
+      MissingScale(unit, i, rule.input->name, module);
     if (module->input >= 0) {
-      ledger_.Take(module->input);
       ScaleType(unit, *rule.input, module->input);
+      const std::span<const int64_t> shape = checkpoint_.shape(TensorAt(module->input));
+      if (!shape.empty() && (shape.size() != 1 || shape[0] != 1))
+        WrongScale(unit, "activation scale", {1}, "one for all of x", module->input);
     }
+  }
+
+  void WrongScale(const Unit& unit, const char* which, const std::vector<int64_t>& shape,
+                  const std::string& words, int32_t scale) {
+    grouped_.Add(Code::kScaleShape, unit.node, which[0], [&] {
+      Finding finding(
+          Code::kScaleShape,
+          fmt::format("the {} of `{}` must be {} ({}), not {}", which, unit.Display(),
+                      ShapeText(shape), words, ShapeText(checkpoint_.shape(TensorAt(scale)))),
+          RuleAt(d_, unit));
+      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
+      finding.Fact("effect", which[0] == 's'
+                                 ? "weights would be multiplied with the scales of others"
+                                 : "x would be quantized with one of them, and nobody says which");
+      return finding;
+    });
   }
 
   static std::string ScaleWords(const Scheme& scheme) {
@@ -268,14 +281,18 @@ class StoredReader {
     return scheme.rule->scale->per == Per::kRow ? "one for each row" : "one for the tensor";
   }
 
-  void MissingScale(const Unit& unit, const std::string& name, Module* module) {
+  void MissingScale(const Unit& unit, int32_t i, const std::string& name, Module* module) {
+    const std::string beside = TakeBelow(unit, i);
     grouped_.Add(Code::kMissingScale, unit.node, static_cast<int64_t>(name.size()), [&] {
       Finding finding(Code::kMissingScale,
                       fmt::format("`{}` is stored as {}, but its `{}` is missing", unit.Display(),
                                   DTypeName(module->dtype), name),
                       RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
+      if (!beside.empty()) finding.Fact("beside", beside);
       finding.Fact("effect", "an engine would multiply with whatever its memory holds");
+      if (!beside.empty())
+        finding.Help("if that is the scale, quantization_config describes another scheme");
       return finding;
     });
   }
@@ -305,12 +322,17 @@ class StoredReader {
                                   DTypeName(module->dtype)),
                       RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
+      finding.Fact("effect",
+                   "an engine drops the scale, or multiplies unquantized weights with it");
       return finding;
     });
   }
 
-  void Foreign(const Unit& unit, Module* module) {
+  // What is stored below the module besides its weight belongs to a scheme that is not known here,
+  // and is explained by the same finding.
+  void Foreign(const Unit& unit, int32_t i, Module* module) {
     module->stored = kForeign;
+    const std::string beside = TakeBelow(unit, i);
     grouped_.Add(Code::kUnexpectedType, unit.node, static_cast<int64_t>(module->dtype), [&] {
       Finding finding(
           Code::kUnexpectedType,
@@ -321,8 +343,30 @@ class StoredReader {
                             unit.Display(), DTypeName(module->dtype)),
           RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
+      if (!beside.empty()) finding.Fact("beside", beside);
+      finding.Fact("effect",
+                   d_.quant.dialect
+                       ? "an engine would stop, or read its bytes as another dtype's"
+                       : "an engine would take the model for BF16 and read these bytes as "
+                         "numbers");
+      if (!d_.quant.dialect)
+        finding.Help("config.json lacks its quantization_config, or belongs to another release");
       return finding;
     });
+  }
+
+  // Takes all tensors directly below a module that nothing took yet: "`weight_scale` F32 [1]".
+  std::string TakeBelow(const Unit& unit, int32_t i) {
+    std::string names;
+    for (const auto& [segment, id] : stored_.Below(unit.path)) {
+      const int32_t tensor = TensorOf(unit, id, i);
+      if (tensor < 0 || ledger_.taken(tensor)) continue;
+      ledger_.Take(tensor);
+      names += fmt::format("{}`{}` {} {}", names.empty() ? "" : ", ", Printable(segment),
+                           DTypeName(TensorAt(tensor).dtype),
+                           ShapeText(checkpoint_.shape(TensorAt(tensor))));
+    }
+    return names;
   }
 
   const Checkpoint& checkpoint_;

@@ -2,18 +2,24 @@
 // Files with expected text beside them: what ferrule says about a wrong file, word by word, and
 // which modules a right one describes.
 //
-//   golden SOURCE_ROOT
+//   golden SOURCE_ROOT FERRULE
 //
 //   tests/bad/rules/NAME.yaml      a rule file with one mistake; all that check and test report
 //   tests/bad/dialects/NAME.yaml   a dialect file with one mistake
 //   tests/bad/books/NAME/          rule files that are wrong together; NAME.expected
+//   tests/bad/checkpoints/NAME/    a checkpoint or its list with one mistake; all that the program
+//                                  says and its exit code. NAME begins with its number in the list
+//                                  of bad inputs; `command` in it, if there, is the command line
 //   tests/good/rules/NAME.yaml     a sound rule file; its modules with their sizes
 //
 // With FERRULE_ACCEPT=1 in the environment the expected files are rewritten and the program ends
 // with 77 (skipped), so that this can never pass for a test. Read what it wrote before committing.
 #include <fmt/format.h>
+#include <re2/re2.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +73,40 @@ std::string BadBook(const Book&, const std::string& path) {
   return ToHuman(out, false);
 }
 
+std::string ReplaceAll(std::string text, const std::string& from, const std::string& to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+std::string ferrule_program;
+
+// What `ferrule plan NAME`, or the command of the folder, prints and how it ends. Absolute paths
+// are shown from the root of the sources.
+std::string BadCheckpoint(const Book&, const std::string& path) {
+  std::string command = ReadAll(path + "/command");
+  if (command.empty()) command = "plan {} --rules tests/bad/models";
+  while (!command.empty() && command.back() == '\n') command.pop_back();
+  command = ReplaceAll(command, "{}", path);
+  FILE* const pipe = popen(fmt::format("'{}' {} 2>&1", ferrule_program, command).c_str(), "r");
+  if (pipe == nullptr) return "cannot run";
+  std::string text;
+  char buffer[4096];
+  for (size_t n = 0; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
+  const int status = pclose(pipe);
+  if (!WIFEXITED(status)) return fmt::format("ended by signal {}", WTERMSIG(status));
+  std::error_code error;
+  text = ReplaceAll(std::move(text), fs::current_path(error).string() + "/", "");
+  // What changes with every dialect, rule file or run; after an error, the table too.
+  for (const auto& [from, to] : {std::pair(" in [0-9.]+ s:", ":"),
+                                 {"(= known: ).*", "\\1…"},
+                                 {"  plan [0-9a-f]{12}\n", "\n"}})
+    RE2::GlobalReplace(&text, from, to);
+  if (WEXITSTATUS(status) != 0 && text.rfind("model ", 0) == 0)
+    text.erase(0, text.find("\n\n", text.find("\n\n") + 2) + 2);
+  return fmt::format("$ ferrule {}\n{}exit {}\n", command, text, WEXITSTATUS(status));
+}
+
 std::string GoodRules(const Book& shipped, const std::string& path) {
   Diagnostics out;
   const auto file = ParseRuleFile(path, ReadAll(path), &out);
@@ -104,7 +144,8 @@ struct Folder {
 
 int main(int argc, char** argv) {
   std::error_code error;
-  if (argc < 2) return 2;
+  if (argc < 3) return 2;
+  ferrule_program = fs::absolute(argv[2], error).string();
   fs::current_path(argv[1], error);  // so that paths in messages are the same everywhere
   if (error) return 2;
   const bool accept = std::getenv("FERRULE_ACCEPT") != nullptr;
@@ -119,6 +160,7 @@ int main(int argc, char** argv) {
   const Folder folders[] = {{"tests/bad/rules", false, BadRules},
                             {"tests/bad/dialects", false, BadDialect},
                             {"tests/bad/books", true, BadBook},
+                            {"tests/bad/checkpoints", true, BadCheckpoint},
                             {"tests/good/rules", false, GoodRules}};
   int passed = 0, failed = 0;
   for (const Folder& folder : folders) {
