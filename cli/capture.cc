@@ -87,10 +87,10 @@ class Capturer {
     fs::remove_all(part_, error);
     if (!fs::create_directory(part_, error)) return Fail(part_, error.message());
     for (const std::string& name : ConfigFiles()) {
-      const std::string from = source + "/" + name;
+      const std::string from = fmt::format("{}/{}", source, name);
       if (!PathExists(from)) continue;
       const auto text = ReadFile(from, JsonLimits().bytes, Code::kMissingFile, out_);
-      if (!text || !WriteText(part_ + "/" + name, *text)) return false;
+      if (!text || !WriteText(fmt::format("{}/{}", part_, name), *text)) return false;
     }
     return WriteText(part_ + "/tensors.json", listing);
   }

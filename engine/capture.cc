@@ -2,6 +2,8 @@
 // The inverse of fixture.cc: names are cut at their numbers, equal forms are joined.
 #include "engine/capture.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -68,7 +70,7 @@ class Writer {
  public:
   explicit Writer(JsonWriter* json) : json_(*json) {}
 
-  void Write(const Form& form, std::map<uint32_t, Layers> experts_of) {
+  void Write(const Form& form, std::map<uint32_t, Layers>&& experts_of) {
     if (form.numbers == 0) return Entry(form, std::string(form.head), {}, 0);
     const std::string head = std::string(form.head) + "{L}";
     if (form.numbers == 1) {
@@ -84,11 +86,10 @@ class Writer {
       else
         for (const uint32_t expert : experts) single[expert].push_back(layer);
     }
-    const std::string tail(form.tail);
     for (const auto& [count, layers] : whole)
-      Entry(form, head + std::string(form.middle) + "{E}" + tail, layers, count);
+      Entry(form, fmt::format("{}{}{{E}}{}", head, form.middle, form.tail), layers, count);
     for (const auto& [number, layers] : single)
-      Entry(form, head + std::string(form.middle) + std::to_string(number) + tail, layers, 0);
+      Entry(form, fmt::format("{}{}{}{}", head, form.middle, number, form.tail), layers, 0);
   }
 
   size_t entries() const { return entries_; }
