@@ -57,6 +57,9 @@ struct DiffOptions {
   std::vector<int> tp{1};
   std::string fail_on = "unsafe";
 };
+struct InferOptions {
+  std::string checkpoint, out;
+};
 
 // Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or
 // a named path that does not exist, 3 I/O, memory or a bug.
@@ -66,6 +69,7 @@ int Explain(const Common& common, const ExplainOptions& options);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
 int Diff(const Common& common, const DiffOptions& options);
+int Infer(const Common& common, const InferOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);
 
 // Default rules and overlays; `model_type` not empty: only what may describe it.

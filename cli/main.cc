@@ -30,7 +30,8 @@ std::string NearestCommand(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.empty() || word[0] == '-') continue;
-    return NearestName(word, {"check", "plan", "explain", "test", "run", "capture", "diff"});
+    return NearestName(word,
+                       {"check", "plan", "explain", "test", "run", "capture", "diff", "infer"});
   }
   return {};
 }
@@ -126,6 +127,13 @@ int Main(int argc, char** argv) {
   diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
       ->check(CLI::IsMember({"unsafe", "change", "never"}));
 
+  InferOptions infer;
+  CLI::App* infer_app =
+      app.add_subcommand("infer", "the draft of a rule file from a checkpoint's headers");
+  infer_app->add_option("DIR", infer.checkpoint, "directory of a checkpoint or header fixture")
+      ->required();
+  infer_app->add_option("-o,--out", infer.out, "file to write; default: standard output");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -157,6 +165,7 @@ int Main(int argc, char** argv) {
   if (test_app->parsed()) return Test(common, test);
   if (capture_app->parsed()) return Capture(common, capture);
   if (diff_app->parsed()) return Diff(common, diff);
+  if (infer_app->parsed()) return Infer(common, infer);
   return Run(common, run);
 }
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// ferrule infer DIR [-o FILE]: the draft of a rule file from headers and config.json.
+#include "engine/infer.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "cli/command.h"
+
+namespace ferrule::cli {
+
+int Infer(const Common& common, const InferOptions& options) {
+  Diagnostics findings;
+  std::optional<RuleDraft> draft;
+  if (const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings)) {
+    Diagnostics mistakes;  // of other rule files: not this command's subject
+    if (const auto book = ReadBook(common, "", {}, &mistakes))
+      draft = InferRules(checkpoint, *book, &findings);
+    else
+      findings.Append(mistakes);
+  }
+  if (!draft) return Finish(common, "infer", findings);
+  if (options.out.empty()) {
+    Print(draft->yaml);
+    return 0;
+  }
+  std::ofstream file(options.out, std::ios::binary);
+  file << draft->yaml;
+  file.close();
+  if (!file.good()) {
+    findings.Add(Code::kIo, fmt::format("cannot write {}", Quoted(options.out)),
+                 {nullptr, options.out, 0, 0, 0, ""});
+    return Finish(common, "infer", findings);
+  }
+  Print(fmt::format(
+      "drafted {} lines, {} as in other rule files, {} unsure: {}\n"
+      "next: ferrule check {} --checkpoint {}\n",
+      draft->lines, draft->known, draft->unsure, options.out, options.out, options.checkpoint));
+  return 0;
+}
+
+}  // namespace ferrule::cli

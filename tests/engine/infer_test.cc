@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/infer.h"
+
+#include "engine/infer_dims.h"
+#include "engine/plan_state.h"
+#include "tests/catch.h"
+#include "tests/engine/model.h"
+#include "tests/engine/temp_dir.h"
+
+using namespace ferrule;
+using namespace ferrule::test;
+
+namespace {
+
+std::shared_ptr<const Checkpoint> Open(const std::string& directory) {
+  Diagnostics found;
+  auto checkpoint = OpenCheckpoint(directory, &found);
+  INFO(Lines(found, directory));
+  REQUIRE(checkpoint);
+  return std::make_shared<const Checkpoint>(std::move(*checkpoint));
+}
+
+RuleDraft Infer(const std::shared_ptr<const Checkpoint>& checkpoint) {
+  Diagnostics found;
+  const auto draft = InferRules(checkpoint, SourceBook(), &found);
+  INFO(Lines(found, ""));
+  REQUIRE(draft);
+  return *draft;
+}
+
+// The plan under a draft; every finding at error level fails the test.
+PlanState PlanUnder(const std::string& yaml, const std::shared_ptr<const Checkpoint>& checkpoint) {
+  Diagnostics found;
+  const auto rules = ParseRuleFile("draft.yaml", yaml, &found);
+  INFO(yaml);
+  INFO(Lines(found, ""));
+  REQUIRE(rules);
+  CHECK(rules->sound);
+  const auto plan = MakePlanUnder(rules, SourceBook(), checkpoint, {1}, &found);
+  INFO(Lines(found, ""));
+  REQUIRE(plan);
+  CHECK_FALSE(found.has_errors());
+  return StateOf(&*plan, found);
+}
+
+// A checkpoint of U8-free BF16 tensors, all in one header fixture.
+void WriteModel(const TempDir& directory, const std::string& config, const std::string& tensors) {
+  directory.Write("config.json", config).Write("tensors.json", "{\"tensors\": [" + tensors + "]}");
+}
+
+std::string Entry(const std::string& name, const std::string& shape, const std::string& more = "") {
+  return R"({"name": ")" + name + R"(", "shape": )" + shape + R"(, "dtype": "BF16")" + more + "}";
+}
+
+}  // namespace
+
+TEST_CASE("a draft without the family's own file explains its listing") {
+  for (const char* name :
+       {"deepseek_v3", "glm_4_5_fp8", "qwen3_30b_a3b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8",
+        "qwen3_5_35b_a3b", "qwen3_8b_fp8", "qwen3_next_80b_fp8"}) {
+    INFO(name);
+    const auto checkpoint = Open(FixturePath(name));
+    const PlanState drafted = PlanUnder(Infer(checkpoint).yaml, checkpoint);
+    Diagnostics found;
+    const auto real = MakePlan(SourceBook(), checkpoint, {1}, &found);
+    REQUIRE(real);
+    const PlanState truth = StateOf(&*real, found);
+    // Classes of modules: same kind, scheme and shape as a person wrote them.
+    std::set<std::string> classes, right;
+    for (const auto& [path, entry] : truth.modules) {
+      const std::string& group = truth.groups[entry.group];
+      classes.insert(group);
+      const auto at = drafted.modules.find(path);
+      if (at == drafted.modules.end()) continue;
+      const ModuleState &a = truth.states[entry.state], &b = drafted.states[at->second.state];
+      if (a.kind == b.kind && a.scheme == b.scheme && a.shape == b.shape && a.parts == b.parts)
+        right.insert(group);
+    }
+    CHECK(right.size() * 100 >= classes.size() * 95);
+  }
+}
+
+TEST_CASE("a model that nobody knows is drafted from its names and sizes") {
+  const TempDir directory;
+  WriteModel(directory, R"({"model_type": "newcomer", "hidden_size": 96, "num_hidden_layers": 3,
+    "first_dense": 1, "ff": 160, "vocab_size": 320})",
+             Entry("tok.table_embed.weight", "[320, 96]") + "," +
+                 Entry("body.layers.{L}.mix.weight", "[160, 96]", R"(, "L": [0, 1, 2])") + "," +
+                 Entry("body.layers.{L}.out.weight", "[96, 160]", R"(, "L": [1, 2])") + "," +
+                 Entry("body.layers.{L}.scale_vector", "[96]", R"(, "L": [0, 1, 2])") + "," +
+                 Entry("body.layers.{L}.thin.weight", "[7, 96]", R"(, "L": [0])") + "," +
+                 Entry("body.layers.{L}.thin.bias", "[7]", R"(, "L": [0])"));
+  const auto checkpoint = Open(directory.path());
+  const RuleDraft draft = Infer(checkpoint);
+  CHECK(draft.known == 0);
+  PlanUnder(draft.yaml, checkpoint);
+  for (const char* line :
+       {"model_type: newcomer", "index: {layer: num_hidden_layers}",
+        "table_embed: {weight: [vocab_size, hidden_size]}",
+        "mix: {rows: ff, in: hidden_size, split: column}   # ?",
+        "when: not out_layer, rows: 7, in: hidden_size, split: column, bias: true",
+        "out_layer: layer >= first_dense", "scale_vector: {param: [hidden_size]}"}) {
+    INFO(draft.yaml);
+    INFO(line);
+    CHECK(draft.yaml.find(line) != std::string::npos);
+  }
+}
+
+TEST_CASE("shapes that depend on the layer become alternatives") {
+  const TempDir directory;
+  WriteModel(directory, R"({"model_type": "twofold", "num_hidden_layers": 4, "hidden_size": 64,
+    "kinds": ["wide", "slim", "wide", "wide"], "wide_size": 256, "slim_size": 32})",
+             Entry("layers.{L}.ff.weight", "[256, 64]", R"(, "L": [0, 2, 3])") + "," +
+                 Entry("layers.{L}.ff.weight", "[32, 64]", R"(, "L": [1])"));
+  const auto checkpoint = Open(directory.path());
+  const RuleDraft draft = Infer(checkpoint);
+  const PlanState state = PlanUnder(draft.yaml, checkpoint);
+  CHECK(draft.yaml.find("kinds(layer) == 'wide'") != std::string::npos);
+  CHECK(state.states[state.modules.at("layers.1.ff").state].shape == std::vector<int64_t>{32, 64});
+  CHECK(state.states[state.modules.at("layers.2.ff").state].shape == std::vector<int64_t>{256, 64});
+}
+
+TEST_CASE("what gives no draft says why") {
+  const auto problem = [](const std::string& config, const std::string& tensors) {
+    const TempDir directory;
+    directory.Write("config.json", config);
+    if (!tensors.empty()) directory.Write("tensors.json", "{\"tensors\": [" + tensors + "]}");
+    const auto checkpoint = Open(directory.path());
+    Diagnostics found;
+    CHECK_FALSE(InferRules(checkpoint, SourceBook(), &found));
+    return Lines(found, directory.path());
+  };
+  CHECK(problem(R"({"model_type": "x"})", "") ==
+        "D: error[FR706]: there are no headers to draft rules from | help: name a checkpoint with "
+        "safetensors files, or a header fixture with tensors.json");
+  CHECK(problem("{}", Entry("a.weight", "[2, 2]")) ==
+        "D/config.json: error[FR601]: config.json names no model_type that could name a rule file");
+  CHECK(problem(R"({"model_type": "x"})", Entry("a b.weight", "[2, 2]")) ==
+        "error[FR713]: `a b` has a segment that no rule file can name");
+  CHECK(problem(R"({"model_type": "x", "quantization_config": {"quant_method": "novel"}})",
+                Entry("a.weight", "[2, 2]"))
+            .find("FR602") != std::string::npos);
+}
+
+TEST_CASE("sizes are written as the simplest expression that gives them") {
+  const JsonValue config = Json(R"({"hidden_size": 640, "num_attention_heads": 10, "head_dim": 96,
+    "q_lora_rank": 72, "qk_rope_head_dim": 24, "intermediate_size": 1408, "bos_token_id": 17,
+    "vision_config": {"hidden_size": 48, "depth": 6}})");
+  const DimGuess dims(config, {});
+  CHECK(dims.Expression(640, "model.mlp") == "hidden_size");
+  CHECK(dims.Expression(960, "model.mlp") == "num_attention_heads * head_dim");
+  CHECK(dims.Expression(1280, "model.mlp") == "2 * hidden_size");
+  CHECK(dims.Expression(120, "model.mlp") == "head_dim + qk_rope_head_dim");
+  CHECK(dims.Expression(48, "model.visual.blocks") == "vision_config.hidden_size");
+  CHECK(dims.Expression(17, "model.mlp") == "17");  // a token id is no size
+  CHECK(dims.Expression(3, "model.mlp") == "3");
+  const ConfigScope scope(config, {});
+  for (const int64_t value : {640, 960, 1280, 120, 48, 17, 1408, 99991})
+    CHECK(ValueOf(dims.Expression(value, "model.mlp"), scope) == value);
+}
+
+TEST_CASE("conditions hold for the wanted layers and no others") {
+  const JsonValue config = Json(R"({"interval": 3, "dense": 2, "pattern": "M*M-M*",
+    "kinds": ["a", "b", "a", "c", "a", "b"]})");
+  const DimGuess dims(config, {});
+  const std::set<uint32_t> all = {0, 1, 2, 3, 4, 5};
+  CHECK(dims.Condition("n", {0, 1}, all) == "n < dense");
+  CHECK(dims.Condition("n", {2, 5}, all) == "(n + 1) % interval == 0");
+  CHECK(dims.Condition("n", {1, 5}, all) == "pattern(n) == '*'");
+  CHECK(dims.Condition("n", {3}, all) == "pattern(n) == '-'");
+  CHECK(dims.Condition("n", {0, 3, 4}, all) == "n == 0 or (n >= 3 and n <= 4)");
+}
