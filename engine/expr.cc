@@ -103,7 +103,10 @@ class ExprParser {
       const int right = Sum(depth);
       return right < 0 ? -1 : Add(op, left, right);
     }
-    return left;
+    if (!Take("in")) return left;  // between operands: at the place of one it is a name
+    Skip();
+    const std::string list(Identifier());
+    return list.empty() ? Fail("`in` takes the name of a list") : Add(Op::kIn, left, -1, list);
   }
   int Sum(int depth) {
     int left = Product(depth);
@@ -211,16 +214,13 @@ std::optional<Expr> Expr::Parse(std::string_view text, std::string* error, int* 
 std::vector<std::string> Expr::Names() const {
   std::vector<std::string> names;
   for (const Node& node : nodes_)
-    if (node.op == Op::kName || node.op == Op::kIndex || node.op == Op::kHas)
-      names.push_back(node.name);
+    if (ReadsName(node.op)) names.push_back(node.name);
   return names;
 }
 
 bool Expr::Uses(std::string_view name) const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return (node.op == Op::kName || node.op == Op::kIndex || node.op == Op::kHas) &&
-           node.name == name;
-  });
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [&](const Node& node) { return ReadsName(node.op) && node.name == name; });
 }
 
 bool Expr::Guards(std::string_view name) const {
@@ -245,6 +245,10 @@ Answer Expr::Evaluate(const Scope& scope, int at) const {
       if (index.value.kind != ExprValue::Kind::kInt)
         return Answer::Fail(fmt::format("the index of `{}` is not an integer", node.name));
       return scope.Index(node.name, index.value.number);
+    }
+    case Op::kIn: {
+      const Answer item = Evaluate(scope, node.left);
+      return item.ok() ? scope.Contains(node.name, item.value) : item;
     }
     case Op::kNot: {
       Answer operand = Evaluate(scope, node.left);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer expressions over names of config.json.
 //
-//   or → and → not → == != < <= > >= → + - → * / % → unary -, ( ), number, 'text',
-//   name (with dots: vision_config.depth), name(index), has(name)
+//   or → and → not → == != < <= > >= in → + - → * / % → unary -, ( ), number, 'text',
+//   name (with dots: vision_config.depth), name(index), has(name); `in` has the name of a list at
+//   its right side
 //
 // No brackets and no braces, so that an expression stands inside YAML's flow style without quotes.
 // `/` must divide exactly. A name that is absent or null makes the expression unanswerable, which
@@ -50,6 +51,8 @@ class Scope {
   virtual Answer Lookup(std::string_view name) const = 0;
   // Item of a list, or letter of a text.
   virtual Answer Index(std::string_view name, int64_t index) const = 0;
+  // Whether the list of this name has an item that equals `value`.
+  virtual Answer Contains(std::string_view name, const ExprValue& value) const = 0;
   virtual bool Has(std::string_view name) const = 0;
 };
 
@@ -88,6 +91,7 @@ class Expr {
     kLessEqual,
     kGreater,
     kGreaterEqual,
+    kIn,
     kAnd,
     kOr,
   };
@@ -97,6 +101,9 @@ class Expr {
     int64_t number = 0;
     std::string name;
   };
+  static bool ReadsName(Op op) {
+    return op == Op::kName || op == Op::kIndex || op == Op::kHas || op == Op::kIn;
+  }
   Answer Evaluate(const Scope& scope, int at) const;
   Answer Binary(const Scope& scope, const Node& node) const;
 

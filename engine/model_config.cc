@@ -54,6 +54,24 @@ Answer ConfigScope::Index(std::string_view name, int64_t index) const {
   return text ? Answer::Text(text->substr(at, 1)) : ToAnswer(value[at], name);
 }
 
+Answer ConfigScope::Contains(std::string_view name, const ExprValue& value) const {
+  const JsonValue list = Value(name);
+  if (!list) return Answer::Missing(name);
+  if (!list.is_array())
+    return Answer::Fail(
+        fmt::format("`{}` is {} in config.json, not a list", name, JsonKindName(list.kind())));
+  bool found = false;
+  for (const JsonValue item : list) {
+    const Answer answer = ToAnswer(item, name);
+    if (!answer.ok() || answer.value.kind != value.kind)
+      return Answer::Fail(
+          fmt::format("`{}` has items of another kind than what is looked for", name));
+    found = found || (value.kind == ExprValue::Kind::kText ? answer.value.text == value.text
+                                                           : answer.value.number == value.number);
+  }
+  return Answer::Bool(found);
+}
+
 bool ConfigScope::Has(std::string_view name) const { return static_cast<bool>(Value(name)); }
 
 }  // namespace ferrule

@@ -23,6 +23,7 @@ class ConfigScope : public Scope {
 
   Answer Lookup(std::string_view name) const override;
   Answer Index(std::string_view name, int64_t index) const override;
+  Answer Contains(std::string_view name, const ExprValue& value) const override;
   bool Has(std::string_view name) const override;
 
   // The value of a dotted name, missing when there is none or it is null.

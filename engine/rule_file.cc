@@ -147,9 +147,11 @@ void AppendJson(const YamlNode& node, std::string* out) {
       *out += "null";
       return;
     case YamlNode::Kind::kScalar: {
-      const bool number = !node.text.empty() && node.text.size() < 19 &&
-                          node.text.find_first_not_of("0123456789") == std::string::npos &&
-                          (node.text.size() == 1 || node.text[0] != '0');
+      const std::string_view digits =
+          std::string_view(node.text).substr(node.text.rfind('-', 0) == 0 ? 1 : 0);
+      const bool number = !digits.empty() && digits.size() < 19 &&
+                          digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                          (node.text.size() == 1 || digits[0] != '0');
       if (node.plain &&
           (number || node.text == "true" || node.text == "false" || node.text == "null"))
         *out += node.text;

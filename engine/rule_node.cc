@@ -272,10 +272,12 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
                RuleNode* out) {
   bool good = true;
   good = ParseRenames(reader, map, &out->renames) && good;
+  good = ParseFlag(reader, map, "optional", &out->optional) && good;
   if (const YamlNode* node = map.Find("use")) {
     out->kind = NodeKind::kUse;
     out->use_place = node->place;
-    good = reader.KnownKeys(map, what, {"use", "with", "when", "quantize", "differs", "renames"}) &&
+    good = reader.KnownKeys(
+               map, what, {"use", "with", "when", "optional", "quantize", "differs", "renames"}) &&
            reader.AsText(*node, "`use`", &out->use) && good;
     if (const YamlNode* with = map.Find("with")) {
       good = reader.IsMap(*with, "`with`") && good;
@@ -289,8 +291,8 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
   }
   bool empty = true;
   for (const YamlEntry& entry : map.entries) {
-    if (entry.key == "when" || entry.key == "quantize" || entry.key == "differs" ||
-        entry.key == "renames")
+    if (entry.key == "when" || entry.key == "optional" || entry.key == "quantize" ||
+        entry.key == "differs" || entry.key == "renames")
       continue;
     empty = false;
     if (entry.key == "either") {

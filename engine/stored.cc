@@ -119,7 +119,9 @@ class StoredReader {
 
   void LinearUnit(const Unit& unit) {
     const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
-    const int32_t bias = RoleId(unit, "bias");
+    // `gate_up_proj` has no `.weight`, and its bias is `gate_up_proj_bias`.
+    const int32_t bias =
+        unit.node->suffix ? RoleId(unit, "bias") : stored_.table().Find(unit.path + "_bias");
     std::vector<int64_t> shape;
     if (unit.stack > 0) shape.push_back(unit.stack);
     shape.push_back(unit.rows);
@@ -156,7 +158,7 @@ class StoredReader {
       if (unit.bias && stored_bias >= 0) {
         module.bias = stored_bias;
         ledger_.Take(stored_bias);
-        const int64_t rows[] = {unit.rows};
+        std::vector<int64_t> rows(shape.begin(), shape.end() - 1);
         if (!ShapeIs(stored_bias, rows)) WrongShape(unit, stored_bias, rows);
       }
       if (IsPlain(module.dtype)) {

@@ -70,6 +70,9 @@ class TreeScope : public Scope {
   Answer Index(std::string_view name, int64_t index) const override {
     return config_.Index(name, index);
   }
+  Answer Contains(std::string_view name, const ExprValue& value) const override {
+    return config_.Contains(name, value);
+  }
   bool Has(std::string_view name) const override { return config_.Has(name); }
 
  private:

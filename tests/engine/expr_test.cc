@@ -22,6 +22,11 @@ class Example : public Scope {
     if (index < 0 || index > 1) return Answer::Fail("index 2 of `list` is out of range");
     return Answer::Text(index == 0 ? "full" : "linear");
   }
+  Answer Contains(std::string_view name, const ExprValue& value) const override {
+    if (name != "odd") return Answer::Missing(name);
+    if (value.kind != ExprValue::Kind::kInt) return Answer::Fail("texts are not in `odd`");
+    return Answer::Bool(value.number % 2 == 1);
+  }
   bool Has(std::string_view name) const override { return name == "a"; }
 };
 
@@ -51,6 +56,20 @@ TEST_CASE("expressions have the usual precedence") {
   CHECK(Value("word == 'static'") == "true");
   CHECK(Value("has(b)") == "false");
   CHECK(Value("notes") == "? notes");
+}
+
+TEST_CASE("`in` is an operator between operands and a name elsewhere") {
+  CHECK(Value("a in odd") == "true");
+  CHECK(Value("a + 1 in odd") == "false");
+  CHECK(Value("not a + 1 in odd and yes") == "true");
+  CHECK(Value("a in nolist") == "? nolist");
+  CHECK(Value("b in odd") == "? b");
+  CHECK(Value("word in odd") == "! texts are not in `odd`");
+  CHECK(Value("in * 2") == "? in");
+  CHECK(Value("a in 3") == "5: `in` takes the name of a list");
+  CHECK(Value("a in") == "4: `in` takes the name of a list");
+  CHECK(Value("a inner") == "2: unexpected text after the expression");
+  CHECK(Value("a in odd in odd") == "9: unexpected text after the expression");
 }
 
 TEST_CASE("what config.json does not say is unanswerable, not an error") {

@@ -253,12 +253,14 @@ e: [1, x, {f: false}]
 g: 007
 h: "quote \" and \\ and é"
 i: -1
+k: [-, -0, -01, --1, 0, -12]
 )",
                               &out);
   REQUIRE(yaml);
   CHECK(YamlToJson(yaml->root) ==
         "{\"a\":12,\"b\":\"12\",\"c\":true,\"d\":null,\"e\":[1,\"x\",{\"f\":false}],\"g\":\"007\","
-        "\"h\":\"quote \\\" and \\\\ and é\",\"i\":\"-1\"}");
+        "\"h\":\"quote \\\" and \\\\ and é\",\"i\":-1,"
+        "\"k\":[\"-\",\"-0\",\"-01\",\"--1\",0,-12]}");
 }
 
 TEST_CASE("SHA-256 of nothing is the known one") {
