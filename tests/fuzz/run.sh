@@ -8,6 +8,7 @@ seconds=$2
 cd "$(dirname "$0")/../.."
 mkdir -p "build/fuzz/$target"
 clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. \
+  -DFERRULE_VERSION='"fuzz"' -DFERRULE_INSTALLED_RULES='"rules"' -DFERRULE_SOURCE_RULES='"rules"' \
   "tests/fuzz/fuzz_$target.cc" engine/*.cc -o "build/fuzz_$target" \
   -lsimdjson -lfmt -lyaml-cpp -lre2 -lnettle
 exec "build/fuzz_$target" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -max_len=16384 \
