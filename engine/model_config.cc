@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <optional>
 
 namespace ferrule {
 namespace {
@@ -25,6 +27,24 @@ Answer ToAnswer(const JsonValue& value, std::string_view name) {
       fmt::format("`{}` is {} in config.json, not a whole number, true, false or a "
                   "text",
                   name, JsonKindName(value.kind())));
+}
+
+// `3,4,5` as a text, which some releases write for a list; nothing when it is another text.
+std::optional<Answer> InText(std::string_view text, const ExprValue& value) {
+  if (value.kind != ExprValue::Kind::kInt) return std::nullopt;
+  bool found = false;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    std::string_view piece = text.substr(at, comma - at);
+    while (!piece.empty() && piece.front() == ' ') piece.remove_prefix(1);
+    while (!piece.empty() && piece.back() == ' ') piece.remove_suffix(1);
+    int64_t number = 0;
+    const auto read = std::from_chars(piece.data(), piece.data() + piece.size(), number);
+    if (read.ec != std::errc() || read.ptr != piece.data() + piece.size()) return std::nullopt;
+    found = found || number == value.number;
+    at = comma + 1;
+  }
+  return Answer::Bool(found);
 }
 
 }  // namespace
@@ -57,6 +77,8 @@ Answer ConfigScope::Index(std::string_view name, int64_t index) const {
 Answer ConfigScope::Contains(std::string_view name, const ExprValue& value) const {
   const JsonValue list = Value(name);
   if (!list) return Answer::Missing(name);
+  if (const auto text = list.AsString())
+    if (const std::optional<Answer> answer = InText(*text, value)) return *answer;
   if (!list.is_array())
     return Answer::Fail(
         fmt::format("`{}` is {} in config.json, not a list", name, JsonKindName(list.kind())));
