@@ -88,7 +88,9 @@ class Walker {
     if (!Value(dim, what, &value)) return false;
     if (value.kind != ExprValue::Kind::kInt) {
       Fail(Code::kBadExpression,
-           fmt::format("`{}` is {}, which is no integer", what, Quoted(dim.Text())), dim.place);
+           fmt::format("`{}` is {}, which is no integer{}", what, Quoted(dim.Text()),
+                       value.kind == ExprValue::Kind::kDecimal ? " but has a fraction" : ""),
+           dim.place);
       return false;
     }
     *size = value.number;

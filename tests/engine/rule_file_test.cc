@@ -113,10 +113,10 @@ std::string Failures(const std::string& text) {
   return failures + ToHuman(out, false);
 }
 
-const char* const kFiles[] = {"good/rules/rows.yaml",     "good/rules/unified.yaml",
-                              "good/rules/fused.yaml",    "good/rules/experts.yaml",
-                              "../rules/qwen3_next.yaml", "../rules/qwen3_5_moe.yaml",
-                              "../rules/deepseek_v3.yaml"};
+const char* const kFiles[] = {"good/rules/rows.yaml",      "good/rules/words.yaml",
+                              "good/rules/unified.yaml",   "good/rules/fused.yaml",
+                              "good/rules/experts.yaml",   "../rules/qwen3_next.yaml",
+                              "../rules/qwen3_5_moe.yaml", "../rules/deepseek_v3.yaml"};
 
 }  // namespace
 
