@@ -61,6 +61,11 @@ struct InferOptions {
   std::string checkpoint, out;
 };
 
+struct DecideOptions {
+  std::string cases;
+  std::string as;  // ENGINE@VERSION; empty: ferrule's own answer
+};
+
 // Each returns the exit code: 0 clean or warnings, 1 an error was found, 2 a wrong command line or
 // a named path that does not exist, 3 I/O, memory or a bug.
 int Check(const Common& common, const CheckOptions& options);
@@ -68,6 +73,7 @@ int MakePlan(const Common& common, const PlanCommand& options);
 int Explain(const Common& common, const ExplainOptions& options);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
+int Decide(const Common& common, const DecideOptions& options);
 int Diff(const Common& common, const DiffOptions& options);
 int Infer(const Common& common, const InferOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);

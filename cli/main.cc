@@ -30,8 +30,8 @@ std::string NearestCommand(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.empty() || word[0] == '-') continue;
-    return NearestName(word,
-                       {"check", "plan", "explain", "test", "run", "capture", "diff", "infer"});
+    return NearestName(
+        word, {"check", "plan", "explain", "test", "run", "capture", "diff", "infer", "decide"});
   }
   return {};
 }
@@ -86,6 +86,12 @@ int Main(int argc, char** argv) {
   CLI::App* test_app = app.add_subcommand("test", "the tests: sections of rule files");
   test_app->add_option("FILES", test.files, "rule files or directories; default: all rules");
   test_app->add_option("--filter", test.filter, "only tests whose sentence contains this text");
+
+  DecideOptions decide;
+  CLI::App* decide_app =
+      app.add_subcommand("decide", "questions without a model, one JSON object a line");
+  decide_app->add_option("CASES", decide.cases, "file of questions")->required();
+  decide_app->add_option("--as", decide.as, "answer as this ENGINE@VERSION does");
 
   RunOptions run;
   CLI::App* run_app =
@@ -160,6 +166,7 @@ int Main(int argc, char** argv) {
                  "name the activations whose results are to be written");
 
   if (check_app->parsed()) return Check(common, check);
+  if (decide_app->parsed()) return Decide(common, decide);
   if (plan_app->parsed()) return MakePlan(common, plan);
   if (explain_app->parsed()) return Explain(common, explain);
   if (test_app->parsed()) return Test(common, test);

@@ -55,10 +55,6 @@ bool HasTextNoCase(std::string_view entry, std::string_view path) {
          entry.empty();
 }
 
-bool IsClass(std::string_view entry, std::string_view name, bool part) {
-  return part ? HasTextNoCase(entry, name) : entry == name;
-}
-
 std::string ModelOptGlob(std::string_view pattern) {
   std::string out;
   for (const char c : pattern) out += c == '.' ? "\\." : c == '*' ? ".*" : std::string(1, c);
@@ -126,17 +122,34 @@ PythonRegex::PythonRegex(std::string_view pattern, PythonModule module) {
   one_line_ = read.one_line;
 }
 
+// Whether RE2 reads the pattern as Python does for this name.
+bool PythonRegex::Knows(std::string_view name) const {
+  if (one_line_ && name.find('\n') != std::string_view::npos) return false;
+  return !ascii_only_ || std::none_of(name.begin(), name.end(),
+                                      [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
 PythonRegex::Verdict PythonRegex::Match(std::string_view name, Anchor anchor) const {
   if (!regex_) return without_;
-  if (one_line_ && name.find('\n') != std::string_view::npos) return Verdict::kUnsupported;
-  if (ascii_only_ && std::any_of(name.begin(), name.end(),
-                                 [](char c) { return static_cast<unsigned char>(c) >= 0x80; }))
-    return Verdict::kUnsupported;
+  if (!Knows(name)) return Verdict::kUnsupported;
   const RE2::Anchor how = anchor == Anchor::kMatch    ? RE2::ANCHOR_START
                           : anchor == Anchor::kSearch ? RE2::UNANCHORED
                                                       : RE2::ANCHOR_BOTH;
   const re2::StringPiece text(name.data(), name.size());
   return regex_->Match(text, 0, text.size(), how, nullptr, 0) ? Verdict::kYes : Verdict::kNo;
+}
+
+PythonRegex::Verdict PythonRegex::MatchToBoundary(std::string_view name) const {
+  if (!regex_) return without_;
+  if (!Knows(name)) return Verdict::kUnsupported;
+  const re2::StringPiece text(name.data(), name.size());
+  for (size_t end = 0; end <= name.size(); ++end) {
+    const bool boundary =
+        end == name.size() || name[end] == '.' || (end > 0 && name[end - 1] == '.');
+    // RE2 sees the whole name, so that `$` within the pattern still means its end.
+    if (boundary && regex_->Match(text, 0, end, RE2::ANCHOR_BOTH, nullptr, 0)) return Verdict::kYes;
+  }
+  return Verdict::kNo;
 }
 
 const PythonRegex& PythonRegexes::Get(std::string_view pattern, PythonModule module) {

@@ -40,8 +40,6 @@ bool HasText(std::string_view entry, std::string_view path);
 bool HasTextNoCase(std::string_view entry, std::string_view path);
 // The path stands within the entry.
 inline bool IsTextOf(std::string_view entry, std::string_view path) { return HasText(path, entry); }
-// `Linear` names the class Linear; with `part`, every class that holds the entry in its name.
-bool IsClass(std::string_view entry, std::string_view name, bool part);
 
 // Python's fnmatch.fnmatchcase: `*`, `?`, `[a-c]`, `[!a]`; `*` crosses dots.
 bool Glob(std::string_view pattern, std::string_view name);
@@ -65,11 +63,15 @@ class PythonRegex {
 
   PythonRegex(std::string_view pattern, PythonModule module);
   Verdict Match(std::string_view name, Anchor anchor) const;
+  // A match at the start that ends after a dot, before a dot or at the end.
+  Verdict MatchToBoundary(std::string_view name) const;
   // What raises or is not supported; "error" or "OverflowError" is `error()`.
   const std::string& why() const { return why_; }
   std::string_view error() const { return overflows_ ? "OverflowError" : "error"; }
 
  private:
+  bool Knows(std::string_view name) const;
+
   std::unique_ptr<RE2> regex_;
   Verdict without_ = Verdict::kUnsupported;  // when there is no regex_
   bool ascii_only_ = false, one_line_ = false, overflows_ = false;

@@ -208,6 +208,13 @@ bool PythonPatternReader::InlineFlags(PatternFlags flags, bool may_set_global, P
   return true;
 }
 
+bool IsInexpressible(std::string_view why) {
+  constexpr std::string_view known[] = {"look-ahead",       "look-behind",
+                                        "a back-reference", "an atomic group",
+                                        "a conditional",    "a possessive quantifier"};
+  return std::find(std::begin(known), std::end(known), why) != std::end(known);
+}
+
 PythonPattern TranslatePythonPattern(std::string_view pattern, PythonModule module) {
   bool restart = false;
   PythonPattern out = PythonPatternReader(pattern, module, false).Read(&restart);

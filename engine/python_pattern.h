@@ -28,6 +28,9 @@ struct PythonPattern {
   bool one_line = false;    // right for names without a line break only: `$`
 };
 
+// Whether `why` is one of the constructs that no translation can give to RE2.
+bool IsInexpressible(std::string_view why);
+
 // `pattern` must be UTF-8.
 PythonPattern TranslatePythonPattern(std::string_view pattern, PythonModule module);
 

@@ -119,14 +119,11 @@ class StoredReader {
 
   void LinearUnit(const Unit& unit) {
     const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
-    // `gate_up_proj` has no `.weight`, and its bias is `gate_up_proj_bias`.
-    const int32_t bias =
-        unit.node->suffix ? RoleId(unit, "bias") : stored_.table().Find(unit.path + "_bias");
+    const int32_t bias = RoleId(unit, "bias");
     std::vector<int64_t> shape;
     if (unit.stack > 0) shape.push_back(unit.stack);
-    shape.push_back(unit.node->transposed ? unit.in : unit.rows);
-    shape.push_back(unit.node->transposed ? unit.rows : unit.in);
-    const std::vector<int64_t> straight = {unit.stack, unit.rows, unit.in};
+    shape.push_back(unit.rows);
+    shape.push_back(unit.in);
     struct Ids {
       int32_t weight = -1, scale = -1, input = -1;
     };
@@ -153,15 +150,13 @@ class StoredReader {
       ledger_.Take(weight);
       module.dtype = TensorAt(weight).dtype;
       module.has_dtype = true;
-      const bool turned = unit.node->transposed_either && ShapeIs(weight, straight);
-      if (!ShapeIs(weight, shape) && !turned) WrongShape(unit, weight, shape);
+      if (!ShapeIs(weight, shape)) WrongShape(unit, weight, shape);
       const int32_t stored_bias = TensorOf(unit, bias, i);
       if (unit.bias && stored_bias < 0) Missing(unit, i, "bias");
       if (unit.bias && stored_bias >= 0) {
         module.bias = stored_bias;
         ledger_.Take(stored_bias);
-        std::vector<int64_t> rows(shape.begin(), shape.end() - 1);
-        rows.back() = unit.rows;
+        const int64_t rows[] = {unit.rows};
         if (!ShapeIs(stored_bias, rows)) WrongShape(unit, stored_bias, rows);
       }
       if (IsPlain(module.dtype)) {

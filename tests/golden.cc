@@ -6,6 +6,7 @@
 //
 //   tests/bad/rules/NAME.yaml      a rule file with one mistake; all that check and test report
 //   tests/bad/dialects/NAME.yaml   a dialect file with one mistake
+//   tests/bad/runtimes/NAME.yaml   a runtime file with one mistake
 //   tests/bad/books/NAME/          rule files that are wrong together; NAME.expected
 //   tests/bad/checkpoints/NAME/    a checkpoint or its list with one mistake; all that the program
 //                                  says and its exit code. NAME begins with its number in the list
@@ -27,6 +28,7 @@
 
 #include "engine/file.h"
 #include "engine/rule_test.h"
+#include "engine/runtime.h"
 #include "tests/unit_text.h"
 
 using namespace ferrule;
@@ -60,6 +62,13 @@ std::string BadRules(const Book& shipped, const std::string& path) {
 std::string BadDialect(const Book&, const std::string& path) {
   Diagnostics out;
   ParseDialect(path, ReadAll(path), &out);
+  return ToHuman(out, false);
+}
+
+std::string BadRuntime(const Book&, const std::string& path) {
+  Diagnostics out;
+  std::vector<std::shared_ptr<Runtime>> runtimes = {ParseRuntime(path, ReadAll(path), &out)};
+  if (runtimes[0] != nullptr) ResolveRuntimes(&runtimes, &out);
   return ToHuman(out, false);
 }
 
@@ -157,11 +166,10 @@ int main(int argc, char** argv) {
     fmt::print("{}", ToHuman(out, false));
     return 1;
   }
-  const Folder folders[] = {{"tests/bad/rules", false, BadRules},
-                            {"tests/bad/dialects", false, BadDialect},
-                            {"tests/bad/books", true, BadBook},
-                            {"tests/bad/checkpoints", true, BadCheckpoint},
-                            {"tests/good/rules", false, GoodRules}};
+  const Folder folders[] = {
+      {"tests/bad/rules", false, BadRules},           {"tests/bad/dialects", false, BadDialect},
+      {"tests/bad/runtimes", false, BadRuntime},      {"tests/bad/books", true, BadBook},
+      {"tests/bad/checkpoints", true, BadCheckpoint}, {"tests/good/rules", false, GoodRules}};
   int passed = 0, failed = 0;
   for (const Folder& folder : folders) {
     std::vector<std::string> paths;
