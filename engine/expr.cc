@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 
 namespace ferrule {
 namespace {
@@ -61,9 +62,10 @@ class ExprParser {
     at_ = end;
     return true;
   }
-  int Add(Op op, int left, int right, std::string name = {}, int64_t number = 0) {
+  int Add(Op op, int left, int right, std::string name = {}, int64_t number = 0,
+          std::string field = {}) {
     if (expr_->nodes_.size() >= 256) return Fail("more than 256 terms");
-    expr_->nodes_.push_back({op, left, right, number, std::move(name)});
+    expr_->nodes_.push_back({op, left, right, number, std::move(name), std::move(field)});
     return static_cast<int>(expr_->nodes_.size()) - 1;
   }
 
@@ -103,7 +105,10 @@ class ExprParser {
       const int right = Sum(depth);
       return right < 0 ? -1 : Add(op, left, right);
     }
-    return left;
+    if (!Take("in")) return left;  // between operands: at the place of one it is a name
+    Skip();
+    const std::string list(Identifier());
+    return list.empty() ? Fail("`in` takes the name of a list") : Add(Op::kIn, left, -1, list);
   }
   int Sum(int depth) {
     int left = Product(depth);
@@ -184,15 +189,22 @@ class ExprParser {
     for (const char* word : {"and", "or", "not"})
       if (name == word) return Fail(fmt::format("unexpected `{}`", word));
     if (!Take("(")) return Add(Op::kName, -1, -1, name);
-    if (name == "has") {
+    if (name == "has" || name == "size") {
       Skip();
       const std::string inner(Identifier());
-      if (inner.empty() || !Take(")")) return Fail("has() takes one name");
-      return Add(Op::kHas, -1, -1, inner);
+      if (inner.empty() || !Take(")")) return Fail(name + "() takes one name");
+      return Add(name == "has" ? Op::kHas : Op::kSize, -1, -1, inner);
     }
     const int index = Or(depth + 1);
     if (index < 0) return -1;
-    return Take(")") ? Add(Op::kIndex, index, -1, name) : Fail("`)` is missing");
+    if (!Take(")")) return Fail("`)` is missing");
+    std::string field;
+    if (at_ < text_.size() && text_[at_] == '.') {
+      ++at_;
+      field = std::string(Identifier());
+      if (field.empty()) return Fail("a name is missing after the dot");
+    }
+    return Add(Op::kIndex, index, -1, name, 0, std::move(field));
   }
 
   std::string_view text_;
@@ -211,16 +223,13 @@ std::optional<Expr> Expr::Parse(std::string_view text, std::string* error, int* 
 std::vector<std::string> Expr::Names() const {
   std::vector<std::string> names;
   for (const Node& node : nodes_)
-    if (node.op == Op::kName || node.op == Op::kIndex || node.op == Op::kHas)
-      names.push_back(node.name);
+    if (ReadsName(node.op)) names.push_back(node.name);
   return names;
 }
 
 bool Expr::Uses(std::string_view name) const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return (node.op == Op::kName || node.op == Op::kIndex || node.op == Op::kHas) &&
-           node.name == name;
-  });
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [&](const Node& node) { return ReadsName(node.op) && node.name == name; });
 }
 
 bool Expr::Guards(std::string_view name) const {
@@ -244,7 +253,13 @@ Answer Expr::Evaluate(const Scope& scope, int at) const {
       if (!index.ok()) return index;
       if (index.value.kind != ExprValue::Kind::kInt)
         return Answer::Fail(fmt::format("the index of `{}` is not an integer", node.name));
-      return scope.Index(node.name, index.value.number);
+      return scope.Index(node.name, index.value.number, node.field);
+    }
+    case Op::kSize:
+      return scope.Size(node.name);
+    case Op::kIn: {
+      const Answer item = Evaluate(scope, node.left);
+      return item.ok() ? scope.Contains(node.name, item.value) : item;
     }
     case Op::kNot: {
       Answer operand = Evaluate(scope, node.left);
@@ -267,6 +282,21 @@ Answer Expr::Evaluate(const Scope& scope, int at) const {
   }
 }
 
+// A decimal times an integer: the whole number that divided by the integer is that decimal again.
+Answer Expr::Times(const ExprValue& a, const ExprValue& b) const {
+  const bool left = a.kind == ExprValue::Kind::kDecimal;
+  const ExprValue& other = left ? b : a;
+  if (other.kind != ExprValue::Kind::kInt)
+    return Answer::Fail(fmt::format("`{}` needs integers", text_));
+  const double decimal = left ? a.decimal : b.decimal;
+  const auto factor = static_cast<double>(other.number);
+  const double product = std::nearbyint(decimal * factor);
+  if (other.number == 0) return Answer::Int(0);
+  if (std::abs(product) <= 9007199254740992.0 && product / factor == decimal)
+    return Answer::Int(static_cast<int64_t>(product));
+  return Answer::Fail(fmt::format("{} * {} is not whole in `{}`", decimal, other.number, text_));
+}
+
 Answer Expr::Binary(const Scope& scope, const Node& node) const {
   using Kind = ExprValue::Kind;
   const Answer left = Evaluate(scope, node.left);
@@ -284,11 +314,13 @@ Answer Expr::Binary(const Scope& scope, const Node& node) const {
   if (!right.ok()) return right;
   const ExprValue &a = left.value, &b = right.value;
   if (node.op == Op::kEqual || node.op == Op::kNotEqual) {
-    if (a.kind != b.kind || a.kind == Kind::kList)
+    if (a.kind != b.kind || a.kind == Kind::kList || a.kind == Kind::kDecimal)
       return Answer::Fail(fmt::format("two values of different kinds compared in `{}`", text_));
     const bool equal = a.kind == Kind::kText ? a.text == b.text : a.number == b.number;
     return Answer::Bool(equal == (node.op == Op::kEqual));
   }
+  if (node.op == Op::kMultiply && (a.kind == Kind::kDecimal || b.kind == Kind::kDecimal))
+    return Times(a, b);
   if (a.kind != Kind::kInt || b.kind != Kind::kInt)
     return Answer::Fail(fmt::format("`{}` needs integers", text_));
   int64_t result = 0;

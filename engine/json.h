@@ -28,6 +28,9 @@ namespace ferrule {
 struct JsonLimits {
   size_t bytes = size_t{16} << 20;
   size_t depth = 64;  // an array or object at the top has depth 1
+  // Infinity and -Infinity, which are not JSON, are null: Python writes them into config.json, and
+  // no decision reads an infinite number. NaN stays refused.
+  bool infinity_is_null = false;
 };
 
 enum class JsonKind : uint8_t {

@@ -164,6 +164,31 @@ void ReportSyntax(const std::string& path, std::string_view text, simdjson::erro
                    {nullptr, path, 0, 0, 0, ""});
 }
 
+// Infinity and -Infinity outside of texts → null. Empty when there are none.
+std::string WithoutInfinity(std::string_view text) {
+  std::string out;
+  size_t done = 0;
+  bool inside = false;  // of a text
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (inside && c == '\\') {
+      ++at;
+    } else if (c == '"') {
+      inside = !inside;
+    } else if (!inside && (c == 'I' || c == '-')) {
+      for (const std::string_view word : {"Infinity", "-Infinity"}) {
+        if (text.substr(at, word.size()) != word) continue;
+        out.append(text.substr(done, at - done)).append("null");
+        done = at + word.size();
+        at = done - 1;
+        break;
+      }
+    }
+  }
+  if (done > 0) out.append(text.substr(done));
+  return out;
+}
+
 }  // namespace
 
 std::optional<JsonValue> ParseJson(const std::string& path, std::string_view text,
@@ -183,6 +208,8 @@ std::optional<JsonValue> ParseJson(const std::string& path, std::string_view tex
   }
   simdjson::dom::parser parser;
   simdjson::dom::element top;
+  const std::string changed = limits.infinity_is_null ? WithoutInfinity(text) : std::string();
+  if (!changed.empty()) text = changed;
   const simdjson::padded_string padded(text);
   const simdjson::error_code error = parser.parse(padded).get(top);
   if (error != simdjson::SUCCESS) {

@@ -13,8 +13,8 @@
 namespace ferrule {
 
 // Names are looked up in `section` first, then in the whole document. Dots descend into objects.
-// null and absent are the same. Booleans and whole numbers keep their kind; other numbers, objects
-// and null are unanswerable or an error of the expression that uses them.
+// null and absent are the same. Booleans and whole numbers keep their kind; other numbers are
+// decimals; lists, objects and null are unanswerable or an error of the expression that uses them.
 class ConfigScope : public Scope {
  public:
   ConfigScope() = default;
@@ -22,7 +22,9 @@ class ConfigScope : public Scope {
       : root_(std::move(root)), section_(std::move(section)) {}
 
   Answer Lookup(std::string_view name) const override;
-  Answer Index(std::string_view name, int64_t index) const override;
+  Answer Index(std::string_view name, int64_t index, std::string_view field) const override;
+  Answer Size(std::string_view name) const override;
+  Answer Contains(std::string_view name, const ExprValue& value) const override;
   bool Has(std::string_view name) const override;
 
   // The value of a dotted name, missing when there is none or it is null.

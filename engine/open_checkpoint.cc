@@ -84,7 +84,8 @@ class CheckpointReader {
   // Missing when there is no such file or it is wrong.
   JsonValue Json(const char* file) {
     if (!Exists(file)) return {};
-    const JsonLimits limits;
+    JsonLimits limits;
+    limits.infinity_is_null = std::string_view(file) == "config.json";
     const std::string path = PathOf(file);
     const auto text = ReadFile(path, limits.bytes, Code::kMissingFile, diagnostics_);
     if (!text) return {};

@@ -141,17 +141,28 @@ void AppendJsonText(std::string_view text, std::string* out) {
   *out += '"';
 }
 
+// 2.625: digits, a point, digits.
+bool IsDecimal(std::string_view text) {
+  const size_t point = text.find('.');
+  return point != std::string_view::npos && point > 0 && point + 1 < text.size() &&
+         text.size() < 19 && (point == 1 || text[0] != '0') &&
+         text.find_first_not_of("0123456789", point + 1) == std::string_view::npos &&
+         text.substr(0, point).find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 void AppendJson(const YamlNode& node, std::string* out) {
   switch (node.kind) {
     case YamlNode::Kind::kNull:
       *out += "null";
       return;
     case YamlNode::Kind::kScalar: {
-      const bool number = !node.text.empty() && node.text.size() < 19 &&
-                          node.text.find_first_not_of("0123456789") == std::string::npos &&
-                          (node.text.size() == 1 || node.text[0] != '0');
-      if (node.plain &&
-          (number || node.text == "true" || node.text == "false" || node.text == "null"))
+      const std::string_view digits =
+          std::string_view(node.text).substr(node.text.rfind('-', 0) == 0 ? 1 : 0);
+      const bool number = !digits.empty() && digits.size() < 19 &&
+                          digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                          (node.text.size() == 1 || digits[0] != '0');
+      if (node.plain && (number || IsDecimal(digits) || node.text == "true" ||
+                         node.text == "false" || node.text == "null"))
         *out += node.text;
       else
         AppendJsonText(node.text, out);

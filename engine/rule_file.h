@@ -84,6 +84,8 @@ struct RuleNode {
   std::optional<Dim> in;
   Split split = Split::kNone;
   bool replicate = false, scales_per_group = false, suffix = true, optional = false;
+  // Of a stack: stored as [stack, in, rows]; with `transposed_either` in some releases.
+  bool transposed = false, transposed_either = false;
   bool bias = false;
   std::optional<When> bias_when;  // with `bias: condition`
   std::optional<When> same_when;
@@ -142,7 +144,7 @@ bool ParsePath(const YamlReader& reader, const YamlPlace& place, std::string_vie
                std::vector<Segment>* segments);
 std::string PathText(const std::vector<Segment>& segments);
 
-// A YAML mapping as JSON text: plain integers, true and false as such, all else as strings.
+// A YAML mapping as JSON text: plain numbers, true and false as such, all else as strings.
 std::string YamlToJson(const YamlNode& node);
 
 // SHA-256 as 64 hexadecimal digits.

@@ -150,7 +150,7 @@ bool ParseLinear(const YamlReader& reader, const YamlNode& map, std::string_view
   bool good = reader.KnownKeys(
       map, what,
       {"rows", "unified", "per", "replicate", "in", "split", "bias", "suffix", "stack", "optional",
-       "groups", "scales", "quantize", "same", "when", "differs"});
+       "transposed", "groups", "scales", "quantize", "same", "when", "differs"});
   good = ParseOptionalDim(reader, map, "rows", &out->rows) && good;
   if (const YamlNode* node = map.Find("unified")) good = ParseSlices(reader, *node, out) && good;
   good = ParseOptionalDim(reader, map, "per", &out->per) && good;
@@ -159,6 +159,12 @@ bool ParseLinear(const YamlReader& reader, const YamlNode& map, std::string_view
   good = ParseOptionalDim(reader, map, "groups", &out->groups) && good;
   good = ParseFlag(reader, map, "replicate", &out->replicate) && good;
   good = ParseFlag(reader, map, "optional", &out->optional) && good;
+  if (const YamlNode* node = map.Find("transposed")) {
+    out->transposed = true;
+    out->transposed_either = node->is_scalar() && node->plain && node->text == "either";
+    if (!out->transposed_either)
+      good = ParseFlag(reader, map, "transposed", &out->transposed) && good;
+  }
   good = reader.Require(map, what, "in") != nullptr && good;
   const YamlNode* split = reader.Require(map, what, "split");
   size_t word = 0;
@@ -203,6 +209,9 @@ bool ParseLinear(const YamlReader& reader, const YamlNode& map, std::string_view
            "slice");
   conflict(out->replicate && !out->per, "replicate",
            "`replicate` needs `per`: it says that head groups are shared");
+  conflict(out->transposed && !out->stack, "transposed",
+           "`transposed` needs `stack`: only stacked experts are stored with rows and columns "
+           "exchanged");
   conflict(out->scales_per_group && !out->groups, "scales", "`scales: per_group` needs `groups`");
   conflict(out->groups && out->per, "per", "`groups` and `per` exclude each other");
   return good;
@@ -272,10 +281,12 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
                RuleNode* out) {
   bool good = true;
   good = ParseRenames(reader, map, &out->renames) && good;
+  good = ParseFlag(reader, map, "optional", &out->optional) && good;
   if (const YamlNode* node = map.Find("use")) {
     out->kind = NodeKind::kUse;
     out->use_place = node->place;
-    good = reader.KnownKeys(map, what, {"use", "with", "when", "quantize", "differs", "renames"}) &&
+    good = reader.KnownKeys(
+               map, what, {"use", "with", "when", "optional", "quantize", "differs", "renames"}) &&
            reader.AsText(*node, "`use`", &out->use) && good;
     if (const YamlNode* with = map.Find("with")) {
       good = reader.IsMap(*with, "`with`") && good;
@@ -289,8 +300,8 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
   }
   bool empty = true;
   for (const YamlEntry& entry : map.entries) {
-    if (entry.key == "when" || entry.key == "quantize" || entry.key == "differs" ||
-        entry.key == "renames")
+    if (entry.key == "when" || entry.key == "optional" || entry.key == "quantize" ||
+        entry.key == "differs" || entry.key == "renames")
       continue;
     empty = false;
     if (entry.key == "either") {

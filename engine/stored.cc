@@ -119,11 +119,14 @@ class StoredReader {
 
   void LinearUnit(const Unit& unit) {
     const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
-    const int32_t bias = RoleId(unit, "bias");
+    // `gate_up_proj` has no `.weight`, and its bias is `gate_up_proj_bias`.
+    const int32_t bias =
+        unit.node->suffix ? RoleId(unit, "bias") : stored_.table().Find(unit.path + "_bias");
     std::vector<int64_t> shape;
     if (unit.stack > 0) shape.push_back(unit.stack);
-    shape.push_back(unit.rows);
-    shape.push_back(unit.in);
+    shape.push_back(unit.node->transposed ? unit.in : unit.rows);
+    shape.push_back(unit.node->transposed ? unit.rows : unit.in);
+    const std::vector<int64_t> straight = {unit.stack, unit.rows, unit.in};
     struct Ids {
       int32_t weight = -1, scale = -1, input = -1;
     };
@@ -150,13 +153,15 @@ class StoredReader {
       ledger_.Take(weight);
       module.dtype = TensorAt(weight).dtype;
       module.has_dtype = true;
-      if (!ShapeIs(weight, shape)) WrongShape(unit, weight, shape);
+      const bool turned = unit.node->transposed_either && ShapeIs(weight, straight);
+      if (!ShapeIs(weight, shape) && !turned) WrongShape(unit, weight, shape);
       const int32_t stored_bias = TensorOf(unit, bias, i);
       if (unit.bias && stored_bias < 0) Missing(unit, i, "bias");
       if (unit.bias && stored_bias >= 0) {
         module.bias = stored_bias;
         ledger_.Take(stored_bias);
-        const int64_t rows[] = {unit.rows};
+        std::vector<int64_t> rows(shape.begin(), shape.end() - 1);
+        rows.back() = unit.rows;
         if (!ShapeIs(stored_bias, rows)) WrongShape(unit, stored_bias, rows);
       }
       if (IsPlain(module.dtype)) {

@@ -67,8 +67,12 @@ class TreeScope : public Scope {
     used_local_ = used_local_ || before;
     return answer;
   }
-  Answer Index(std::string_view name, int64_t index) const override {
-    return config_.Index(name, index);
+  Answer Index(std::string_view name, int64_t index, std::string_view field) const override {
+    return config_.Index(name, index, field);
+  }
+  Answer Size(std::string_view name) const override { return config_.Size(name); }
+  Answer Contains(std::string_view name, const ExprValue& value) const override {
+    return config_.Contains(name, value);
   }
   bool Has(std::string_view name) const override { return config_.Has(name); }
 

@@ -29,6 +29,7 @@ struct Where {  // the place in the tree that is being evaluated
   int32_t container = -1;
   Quantize quantize = Quantize::kDefault;
   bool assumed = false;
+  bool missing = false;  // below an optional subtree that is not stored
 };
 
 class Walker {
@@ -87,7 +88,9 @@ class Walker {
     if (!Value(dim, what, &value)) return false;
     if (value.kind != ExprValue::Kind::kInt) {
       Fail(Code::kBadExpression,
-           fmt::format("`{}` is {}, which is no integer", what, Quoted(dim.Text())), dim.place);
+           fmt::format("`{}` is {}, which is no integer{}", what, Quoted(dim.Text()),
+                       value.kind == ExprValue::Kind::kDecimal ? " but has a fraction" : ""),
+           dim.place);
       return false;
     }
     *size = value.number;
@@ -123,8 +126,11 @@ class Walker {
     if (failed_ || !Holds(node.when)) return;
     if (node.quantize != Quantize::kDefault) where.quantize = node.quantize;
     Rename(node, &where);
+    const bool tree = node.kind == NodeKind::kTree || node.kind == NodeKind::kUse;
+    if (tree && node.optional && options_.stored != nullptr && !Stored(node, where))
+      where.missing = true;
     if (node.kind == NodeKind::kUse) return Use(node, std::move(where));
-    if (node.kind != NodeKind::kTree) return Leaf(node, where);
+    if (!tree) return Leaf(node, where);
     for (const RuleNode& child : node.children) Child(node, child, where);
     if (!node.either.empty()) Either(node, where);
   }
@@ -236,6 +242,8 @@ class Walker {
     };
     if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when))
       return true;
+    const bool tree = node.kind == NodeKind::kTree || node.kind == NodeKind::kUse;
+    if (tree && node.optional) return true;
     if (dim(node.rows) || dim(node.per) || dim(node.in) || dim(node.stack) || dim(node.groups))
       return true;
     for (const SliceRule& slice : node.slices)
@@ -281,7 +289,7 @@ class Walker {
   void Leaf(const RuleNode& node, const Where& where) {
     Unit* unit = Add(node, where);
     if (unit == nullptr) return;
-    unit->optional = node.optional;
+    unit->optional = node.optional || where.missing;
     unit->bias = node.bias && Holds(node.bias_when);
     if (!IsLinear(node.kind)) {
       for (const Dim& dim : node.dims) {
@@ -309,6 +317,8 @@ class Walker {
         if (slice.groups > 0) slice.rows *= slice.groups;
         unit->rows += slice.rows;
         slice.rows *= times;
+        if (unit->groups > 0)
+          slice.groups *= unit->groups;  // the rule counts those of one stored group
         unit->slices.push_back(std::move(slice));
       }
     }
@@ -384,9 +394,9 @@ class Walker {
       return Fail(Code::kEitherNone, fmt::format("no condition of `either` holds at `{}`", path),
                   node.either[0].place);
     if (open.size() == 1) return Node(*open[0], where);
-    if (options_.stored == nullptr) {
+    if (options_.stored == nullptr || where.missing) {
       Where first = where;
-      first.assumed = true;
+      first.assumed = !where.missing;
       return Node(*open[0], std::move(first));
     }
     std::vector<const RuleNode*> stored;

@@ -105,6 +105,7 @@ enum class LinearCode : uint8_t {
   kUnsupported,  // no kernel does this; the message says why
   kWorkspace,    // the workspace is null, too small or not aligned to kWorkspaceAlignment
   kNoMemory,     // LinearReference only
+  kDevice,       // the GPU path only: CUDA refused or failed; the message is its own
 };
 
 struct LinearStatus {

@@ -22,7 +22,9 @@ std::unique_ptr<LoadedLinear> LoadLinear(const ModelPlan& plan, std::string_view
   } else if (!inside.checkpoint->has_weights) {
     out.Add(Code::kMissingFile,
             fmt::format("{} holds no weights", Quoted(inside.checkpoint->directory)));
-  } else if (module < 0 || inside.CutOf(inside.decisions.UnitOf(module)) == nullptr) {
+  } else if (module >= 0 && inside.CutOf(inside.decisions.UnitOf(module)) == nullptr) {
+    out.Add(Code::kUnknownModule, fmt::format("{} is no linear", Quoted(name)));
+  } else if (module < 0) {
     Finding& finding =
         out.Add(Code::kUnknownModule, fmt::format("the model has no linear {}", Quoted(name)));
     const std::string nearest = NearestPath(inside.decisions, name);

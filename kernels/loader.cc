@@ -126,7 +126,7 @@ class Loader {
     } else if (!Columns(weight, rows, cols.begin * element, width, stride, memory)) {
       return false;
     }
-    if (weight.dtype == DType::kF8E4M3 && !NoNan(weight, memory, rows.size() * width)) return false;
+    if (weight.dtype == DType::kF8E4M3 && !NoNan(weight, memory, rows, cols)) return false;
 
     LinearSegment segment;
     segment.weight = memory;
@@ -157,17 +157,25 @@ class Loader {
     return true;
   }
 
-  bool NoNan(const Tensor& weight, const std::byte* memory, int64_t size) {
-    int64_t count = 0;
-    for (int64_t k = 0; k < size; ++k) count += (memory[k] & std::byte{0x7F}) == std::byte{0x7F};
+  bool NoNan(const Tensor& weight, const std::byte* memory, Range rows, Range cols) {
+    int64_t count = 0, first = -1;
+    for (int64_t k = 0; k < rows.size() * cols.size(); ++k) {
+      if ((memory[k] & std::byte{0x7F}) != std::byte{0x7F}) continue;
+      if (count++ == 0) first = k;
+    }
     if (count == 0) return true;
-    Fail(Code::kNanWeight,
-         fmt::format("{} holds {} NaN code{}", Quoted(weight.name), count, count == 1 ? "" : "s"),
-         c_.FileOf(weight));
+    out_->Add(Code::kNanWeight,
+              fmt::format("{} holds {} NaN code{}, the first at [{}, {}]", Quoted(weight.name),
+                          count, count == 1 ? "" : "s", rows.begin + first / cols.size(),
+                          cols.begin + first % cols.size()),
+              c_.LocationOf(weight))
+        .Fact("effect", "every output of that row would be NaN")
+        .Help("a sound checkpoint has none: fetch the file again, or quantize anew");
     return false;
   }
 
-  // Reads a scale tensor as float32; every value must be positive and finite.
+  // Reads a scale tensor as float32; every value must be positive, finite and normal. E8M0 alone
+  // goes down to 2^-127, which is subnormal in float32.
   bool Floats(int32_t id, std::vector<float>* values) {
     const Tensor& tensor = c_.tensors()[static_cast<size_t>(id)];
     const uint64_t size = tensor.end - tensor.begin;
@@ -175,6 +183,7 @@ class Loader {
     if (!c_.ReadBytes(tensor, 0, size, bytes.data(), out_)) return false;
     const size_t count = size * 8 / DTypeBits(tensor.dtype);
     values->resize(count);
+    size_t wrong = 0, first = 0;
     for (size_t k = 0; k < count; ++k) {
       float& value = (*values)[k];
       uint16_t half = 0;
@@ -198,14 +207,28 @@ class Loader {
                c_.FileOf(tensor));
           return false;
       }
-      if (std::isfinite(value) && value > 0) continue;
-      Fail(Code::kBadScaleValue,
-           fmt::format("{}[{}] is {}; a scale is positive and finite", Quoted(tensor.name), k,
-                       value),
-           c_.FileOf(tensor));
-      return false;
+      const bool normal =
+          tensor.dtype == DType::kF8E8M0 ? std::isfinite(value) : std::isnormal(value);
+      if (normal && value > 0) continue;
+      if (wrong++ == 0) first = k;
     }
-    return true;
+    if (wrong == 0) return true;
+    out_->Add(Code::kBadScaleValue,
+              fmt::format("{}[{}] is {}; a scale is a positive number between 1.2e-38 and 3.4e38",
+                          Quoted(tensor.name), Index(tensor, first), (*values)[first]),
+              c_.LocationOf(tensor))
+        .Fact("found", fmt::format("{} of {} values", wrong, count))
+        .Fact("effect", "outputs would be zero, of the wrong sign or NaN, and nothing else amiss")
+        .Help("such a scale was never filled: fetch the file again, or quantize anew");
+    return false;
+  }
+
+  // Where the k-th element of a tensor stands: "3, 0" of [4, 2].
+  std::string Index(const Tensor& tensor, size_t k) const {
+    const std::span<const int64_t> shape = c_.shape(tensor);
+    if (shape.size() != 2) return std::to_string(k);
+    const size_t columns = static_cast<size_t>(shape[1]);
+    return fmt::format("{}, {}", k / columns, k % columns);
   }
 
   bool Scales(const Module& module, const Scheme& scheme) {

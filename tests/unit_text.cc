@@ -22,6 +22,7 @@ std::string UnitText(const Units& units, const Unit& unit) {
       if (slice.replicate) out += " replicate";
     }
     if (!unit.node->suffix) out += " no suffix";
+    if (unit.node->transposed) out += " transposed";
     if (unit.same) out += " same as " + unit.node->same_as;
   } else if (unit.kind == NodeKind::kFused) {
     for (const int32_t part : unit.parts)

@@ -15,12 +15,23 @@ class Example : public Scope {
     if (name == "big") return Answer::Int(INT64_MAX);
     if (name == "yes") return Answer::Bool(true);
     if (name == "word") return Answer::Text("static");
+    if (name == "wide") return Answer::Decimal(2.625);
+    if (name == "ratio") return Answer::Decimal(1.95);
     return Answer::Missing(name);
   }
-  Answer Index(std::string_view name, int64_t index) const override {
+  Answer Index(std::string_view name, int64_t index, std::string_view field) const override {
+    if (name == "fields") return Answer::Text(field);
     if (name != "list") return Answer::Missing(name);
     if (index < 0 || index > 1) return Answer::Fail("index 2 of `list` is out of range");
     return Answer::Text(index == 0 ? "full" : "linear");
+  }
+  Answer Size(std::string_view name) const override {
+    return name == "list" ? Answer::Int(2) : Answer::Missing(name);
+  }
+  Answer Contains(std::string_view name, const ExprValue& value) const override {
+    if (name != "odd") return Answer::Missing(name);
+    if (value.kind != ExprValue::Kind::kInt) return Answer::Fail("texts are not in `odd`");
+    return Answer::Bool(value.number % 2 == 1);
   }
   bool Has(std::string_view name) const override { return name == "a"; }
 };
@@ -53,11 +64,49 @@ TEST_CASE("expressions have the usual precedence") {
   CHECK(Value("notes") == "? notes");
 }
 
+TEST_CASE("`in` is an operator between operands and a name elsewhere") {
+  CHECK(Value("a in odd") == "true");
+  CHECK(Value("a + 1 in odd") == "false");
+  CHECK(Value("not a + 1 in odd and yes") == "true");
+  CHECK(Value("a in nolist") == "? nolist");
+  CHECK(Value("b in odd") == "? b");
+  CHECK(Value("word in odd") == "! texts are not in `odd`");
+  CHECK(Value("in * 2") == "? in");
+  CHECK(Value("a in 3") == "5: `in` takes the name of a list");
+  CHECK(Value("a in") == "4: `in` takes the name of a list");
+  CHECK(Value("a inner") == "2: unexpected text after the expression");
+  CHECK(Value("a in odd in odd") == "9: unexpected text after the expression");
+}
+
 TEST_CASE("what config.json does not say is unanswerable, not an error") {
   CHECK(Value("b + 1") == "? b");
   CHECK(Value("nolist(0) == 'x'") == "? nolist");
   CHECK(Value("yes or b") == "true");
   CHECK(Value("has(b) and b > 1") == "false");
+}
+
+TEST_CASE("lists have a size, and their items keys") {
+  CHECK(Value("size(list) + 1") == "3");
+  CHECK(Value("size(nolist)") == "? nolist");
+  CHECK(Value("fields(0).a.b") == "a.b");
+  CHECK(Value("fields(0).a.b == 'a.b' and yes") == "true");
+}
+
+TEST_CASE("a number with a point becomes whole by an integer, or nothing") {
+  CHECK(Value("wide * 8") == "21");
+  CHECK(Value("2 * wide * 8192") == "! 2.625 * 2 is not whole in `2 * wide * 8192`");
+  CHECK(Value("8 * wide * 8192 / 4") == "43008");
+  CHECK(Value("ratio * 100") == "195");
+  CHECK(Value("ratio * 1000000") == "1950000");
+  CHECK(Value("ratio * 0") == "0");
+  CHECK(Value("ratio * -20") == "-39");
+  CHECK(Value("ratio * 10") == "! 1.95 * 10 is not whole in `ratio * 10`");
+  CHECK(Value("ratio * big") == "! 1.95 * 9223372036854775807 is not whole in `ratio * big`");
+  CHECK(Value("ratio * ratio") == "! `ratio * ratio` needs integers");
+  CHECK(Value("ratio + 1") == "! `ratio + 1` needs integers");
+  CHECK(Value("ratio < 2") == "! `ratio < 2` needs integers");
+  CHECK(Value("-ratio") == "! `-` needs an integer in `-ratio`");
+  CHECK(Value("ratio == ratio") == "! two values of different kinds compared in `ratio == ratio`");
 }
 
 TEST_CASE("wrong arithmetic is an error and never rounds") {
@@ -82,6 +131,9 @@ TEST_CASE("what cannot be read says where") {
   CHECK(Value("[a]") == "0: unexpected `[`");
   CHECK(Value("(a") == "2: `)` is missing");
   CHECK(Value("has(1)") == "4: has() takes one name");
+  CHECK(Value("size(1)") == "5: size() takes one name");
+  CHECK(Value("list(0).") == "8: a name is missing after the dot");
+  CHECK(Value("list(0).1") == "8: a name is missing after the dot");
   CHECK(Value("010") == "0: a number with a leading zero");
   CHECK(Value("1.5") == "0: numbers are decimal integers");
   CHECK(Value("'x") == "0: a quote is never closed");

@@ -2,6 +2,8 @@
 // Every recorded listing under its rules: nothing is left over, and config.json and list alone say
 // what the headers show.
 #include <map>
+#include <set>
+#include <string>
 
 #include "tests/catch.h"
 #include "tests/engine/model.h"
@@ -15,7 +17,7 @@ namespace {
 bool IsWeight(const Tensor& tensor, std::span<const int64_t> shape) {
   const std::string_view name = tensor.name;
   return name.ends_with(".weight") && shape.size() == 2 && !name.ends_with("embed_tokens.weight") &&
-         !name.ends_with("pos_embed.weight");
+         !name.ends_with("pos_embed.weight") && name.rfind("speech_embeddings.", 0) != 0;
 }
 
 }  // namespace
@@ -24,7 +26,8 @@ TEST_CASE("the claim is what is stored, for every linear of every listing") {
   for (const char* name :
        {"qwen3_next_80b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8", "qwen3_5_35b_a3b", "qwen3_8b_fp8",
         "qwen3_30b_a3b_fp8", "deepseek_v3", "glm_4_5_fp8", "tiny/qwen3_next_fp8",
-        "tiny/qwen3_5_fp8", "deepseek_v3_2", "glm_5_1_fp8", "glm_5_2_fp8", "minimax_m2_7"}) {
+        "tiny/qwen3_5_fp8", "deepseek_v3_2", "glm_5_1_fp8", "glm_5_2_fp8", "minimax_m2_7",
+        "glm_4_7_flash", "kimi_linear_48b", "mimo_v2_5", "mimo_v2_5_pro", "minimax_m3"}) {
     const Planned planned = PlanOfFixture(name);
     INFO(name << "\n" << ToHuman(planned.out, false));
     const Plan& plan = *planned.plan;
@@ -88,6 +91,51 @@ TEST_CASE("the claim is what is stored, for every linear of every listing") {
     }
     CHECK(differ == 0);
   }
+}
+
+TEST_CASE("what is stored packed is claimed packed, and nothing else is") {
+  for (const char* name : {"kimi_k2_5", "kimi_k3"}) {
+    const Planned planned = PlanOfFixture(name);
+    INFO(name << "\n" << ToHuman(planned.out, false));
+    CHECK_FALSE(planned.out.has_errors());  // no tensor is left over, none is missing
+    const Plan& plan = *planned.plan;
+    std::set<std::string_view> packed;
+    for (const Tensor& tensor : plan.checkpoint->tensors())
+      if (tensor.name.ends_with(".weight_packed"))
+        packed.insert(tensor.name.substr(0, tensor.name.size() - 14));
+    size_t wrong = 0, quantized = 0;
+    for (const Unit& unit : plan.decisions.units.units) {
+      if (!IsLinear(unit.kind)) continue;
+      for (int32_t i = 0; i < unit.count; ++i) {
+        const Module& module = plan.decisions.modules[static_cast<size_t>(unit.first + i)];
+        if (module.absent) continue;
+        quantized += module.scheme > 0 ? 1 : 0;
+        if (module.claim != module.stored || module.scheme != module.stored ||
+            (module.scheme > 0) != (packed.count(unit.PathOf(i)) > 0))
+          ++wrong;
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(quantized == packed.size());
+    CHECK(quantized > 60'000);
+  }
+}
+
+TEST_CASE("a release whose config.json says nothing of its INT8 is refused, each linear by name") {
+  const Planned planned = PlanOfFixture("glm_5_1_w8a8");
+  INFO(ToHuman(planned.out, false));
+  CHECK(planned.Codes() == "FR312");  // every other tensor is where the rules have it
+  std::set<std::string> stored, refused;
+  for (const Tensor& tensor : planned.plan->checkpoint->tensors())
+    if (tensor.dtype == DType::kI8) stored.insert(std::string(tensor.name));
+  const Decisions& d = planned.plan->decisions;
+  for (size_t m = 0; m < d.modules.size(); ++m)
+    if (d.modules[m].stored == kForeign)
+      refused.insert(d.PathOf(static_cast<int32_t>(m)) + ".weight");
+  CHECK(stored.size() == 5 * 79 + 3 * (3 + 76 * 257));
+  CHECK(refused == stored);
+  CHECK(planned.Scheme("model.layers.0.self_attn.kv_b_proj") == "bf16");
+  CHECK(planned.Scheme("model.layers.0.self_attn.indexer.wk") == "bf16");
 }
 
 TEST_CASE("what the listings hold, counted") {

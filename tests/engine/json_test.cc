@@ -135,6 +135,23 @@ TEST_CASE("case 55: NaN and Infinity are not JSON") {
         "c.json: error[FR701]: this is not JSON as ferrule reads it: a number is too large");
 }
 
+TEST_CASE("Infinity, which Python writes, is null where the caller says so") {
+  JsonLimits limits;
+  limits.infinity_is_null = true;
+  Diagnostics out;
+  const auto value =
+      ParseJson("c.json", R"({"a": [0.0, Infinity], "b": -Infinity, "d": "\"-Infinity", "e": -1})",
+                limits, &out);
+  REQUIRE(value);
+  CHECK(value->ToString() == R"({"a":[0.0,null],"b":null,"d":"\"-Infinity","e":-1})");
+  CHECK(Problem("{\"a\": Infinit}", limits) ==
+        "c.json:1:7: error[FR701]: this is not JSON: expected a value");
+  CHECK(Problem("{\"a\": NaN}", limits) ==
+        "c.json:1:7: error[FR701]: this is not JSON: expected a value");
+  CHECK(Problem("{Infinity: 1}", limits) ==
+        "c.json:1:2: error[FR701]: this is not JSON: expected a name in quotes");
+}
+
 TEST_CASE("case 56: size and depth are limited") {
   CHECK(Problem("[1, 2]", {6, 64}).empty());
   CHECK(Problem("[1, 2] ", {6, 64}) ==

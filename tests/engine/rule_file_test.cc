@@ -113,10 +113,10 @@ std::string Failures(const std::string& text) {
   return failures + ToHuman(out, false);
 }
 
-const char* const kFiles[] = {"good/rules/rows.yaml",     "good/rules/unified.yaml",
-                              "good/rules/fused.yaml",    "good/rules/experts.yaml",
-                              "../rules/qwen3_next.yaml", "../rules/qwen3_5_moe.yaml",
-                              "../rules/deepseek_v3.yaml"};
+const char* const kFiles[] = {"good/rules/rows.yaml",      "good/rules/words.yaml",
+                              "good/rules/unified.yaml",   "good/rules/fused.yaml",
+                              "good/rules/experts.yaml",   "../rules/qwen3_next.yaml",
+                              "../rules/qwen3_5_moe.yaml", "../rules/deepseek_v3.yaml"};
 
 }  // namespace
 
@@ -253,12 +253,14 @@ e: [1, x, {f: false}]
 g: 007
 h: "quote \" and \\ and é"
 i: -1
+k: [-, -0, -01, --1, 0, -12]
 )",
                               &out);
   REQUIRE(yaml);
   CHECK(YamlToJson(yaml->root) ==
         "{\"a\":12,\"b\":\"12\",\"c\":true,\"d\":null,\"e\":[1,\"x\",{\"f\":false}],\"g\":\"007\","
-        "\"h\":\"quote \\\" and \\\\ and é\",\"i\":\"-1\"}");
+        "\"h\":\"quote \\\" and \\\\ and é\",\"i\":-1,"
+        "\"k\":[\"-\",\"-0\",\"-01\",\"--1\",0,-12]}");
 }
 
 TEST_CASE("SHA-256 of nothing is the known one") {

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// LinearGpu with choices made by the caller, for tests, benchmarks and the table that they make.
+#pragma once
+
+#include <string>
+
+#include "kernels/gpu_steps.h"
+#include "kernels/linear.h"
+
+namespace ferrule {
+
+LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                    size_t workspace_size, void* stream);
+std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice);
+
+}  // namespace ferrule

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sizes of a group → how the GPU kernels are launched: tiles, slices of K, ring depths, shared
+// memory. Plain arithmetic, no CUDA: it is tested where there is no GPU.
+//
+// Words: a *block* is 128 columns of the whole row (a scale block; the first one may be cut by
+// k_phase). A *box* is what one copy brings: so many rows × 128 bytes, a block of E4M3 or half a
+// block of BF16. A *slice* is the run of blocks that one CTA of a cluster multiplies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ferrule {
+
+constexpr int kBlock = 128;            // columns and rows of a scale block
+constexpr int kBoxBytes = 128;         // of K in one box
+constexpr int kGpuSegments = 8;        // in one launch
+constexpr int kMultiprocessors = 132;  // of H100 and H200; other counts run, less evenly
+
+// Clusters of `slices` CTAs that the device holds at one CTA a multiprocessor: its groups of
+// multiprocessors have unequal sizes, so 33 / 16 / 8 would be wrong (measured: H100 and H200).
+int ClustersThatFit(int slices);
+
+// ---- up to 32 tokens: kernels/small_m_linear.cu ----
+struct SmallShape {
+  int tokens = 1;     // 1 … 32
+  int blocks = 1;     // of K
+  int fp8_tiles = 0;  // 64-row tiles of FP8 segments
+  int bf16_tiles = 0;
+};
+
+// What can be chosen; 0 (and -1 for `ahead`) means: by rule.
+struct SmallChoice {
+  int slices = 0;  // CTAs of a cluster: 1, 2, 4, 8 or 16
+  int halves = 0;  // 1: a tile for each warpgroup, 2: half the slice of every tile
+  int clusters = 0;
+  int ahead = kByRule;  // the next kernel may start when all but so many boxes are asked for
+  int in_flight = 0;    // boxes asked for at once, of each warpgroup
+  static constexpr int kByRule = -1, kAtOnce = 1 << 30, kAfterX = -(1 << 30);
+};
+
+struct SmallPlan {
+  bool fits = false;   // false: this many tokens and columns do not go into shared memory
+  int token_tile = 8;  // 8, 16 or 32
+  int log_slices = 0, halves = 1, clusters = 1;
+  int ahead = 0, in_flight = 0;
+  int ring = 1;                         // boxes of each warpgroup's ring
+  int slots = 1;                        // tiles whose partial sums are under way
+  int most_blocks = 1, most_tiles = 1;  // of one CTA
+  // Offsets from the 1024-aligned start of shared memory, in bytes.
+  int x_fp8 = 0, x_bf16 = 0, sums = 0, staging = 0, x_scales = 0, w_scales = 0, barriers = 0;
+  size_t shared = 0;  // bytes to ask for
+};
+SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice = {});
+
+constexpr int kSmallTokens = 32;
+constexpr int kSmallTile = 64;     // rows
+constexpr int kSmallEpilogue = 3;  // warps that sum, store and help to quantize
+constexpr int kSmallThreads = 128 * 2 + 32 + 32 * kSmallEpilogue;
+// Floats of a row of partial sums, padded against bank conflicts where rows are copied whole.
+template <int token_tile>
+constexpr int kSmallPitch = token_tile == 32 ? 36 : token_tile;
+
+// ---- any number of tokens: kernels/tile_linear.cu ----
+struct TileShape {
+  int64_t tokens = 1;
+  int blocks = 1;          // of K
+  int64_t row_blocks = 1;  // 128-row tiles of all segments
+  int64_t wide_tiles = 1;  // 256-row tiles of all segments
+  bool bf16 = false, fp8 = true;
+};
+struct TileChoice {
+  int token_tile = 0;  // 16, 32, 64 or 128
+  int row_tile = 0;    // 128 or 256 (256 with 128 tokens only)
+  int slices = 0;      // 1, 2, 4 or 8
+  int resident = 0;    // CTAs of one multiprocessor: 1 or 2
+};
+struct TilePlan {
+  int token_tile = 128, row_tile = 128, slices = 1, clusters = 1;
+  int64_t token_tiles = 1;
+  int stages = 2;
+  int x_box = 0, x_scales = 0, staging = 0, barriers = 0;  // offsets, as above; W comes first
+  int stage_bytes = 0;
+  size_t shared = 0;
+};
+TilePlan PlanTile(const TileShape& shape, const TileChoice& choice = {});
+
+constexpr int kTilePitch = 132;    // floats between tokens in the sums of a cluster
+constexpr int kStagingPitch = 72;  // BF16 values between tokens where y is turned
+
+}  // namespace ferrule

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gpu_steps.h"
+
+#include <algorithm>
+
+namespace ferrule {
+namespace {
+
+constexpr int64_t kPlainTokens = int64_t{4} * 65535;  // of a grid's second dimension
+constexpr int64_t kQuantizeBlocks = 65535;
+
+bool Aligned(const void* pointer, uintptr_t to) {
+  return reinterpret_cast<uintptr_t>(pointer) % to == 0;
+}
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
+
+bool IsBf16(const LinearSegment& segment) { return segment.scheme == LinearScheme::kBf16; }
+
+// x can be read 16 bytes at a time and by TMA.
+bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x_stride % 8 == 0; }
+
+class Walk {
+ public:
+  Walk(const LinearGroup& group, const GpuChoice& choice,
+       LinearStatus (*take)(const GpuStep&, void*), void* context)
+      : group_(group), choice_(choice), take_(take), context_(context) {}
+
+  LinearStatus Run() {
+    if (group_.nonfinite_tokens != nullptr) {
+      GpuStep step;
+      step.kernel = GpuKernel::kCount;
+      if (!Take(step)) return status_;
+    }
+    bool bf16 = false;  // those that are fast have gone with the first FP8 ones
+    for (int32_t i = 0; i < group_.segment_count; ++i)
+      if (IsFast(i) && !IsBf16(At(i)) && FirstOfItsKind(i)) {
+        if (!Fast(RecipeOf(At(i)), !bf16)) return status_;
+        bf16 = true;
+      }
+    if (!bf16 && !Fast(XRecipe(), true)) return status_;
+    return Slow();
+  }
+
+ private:
+  const LinearSegment& At(int32_t i) const { return group_.segments[i]; }
+
+  bool Take(const GpuStep& step) {
+    status_ = take_(step, context_);
+    return static_cast<bool>(status_);
+  }
+
+  bool IsFast(int32_t i) const {
+    return choice_.kernel != GpuKernel::kPlain && At(i).rows > 0 &&
+           SlowReason(group_, At(i)) == nullptr;
+  }
+
+  // No segment before it, of those that are fast (or, for the slow ones, not), shares its x.
+  bool FirstOfItsKind(int32_t i) const {
+    for (int32_t j = 0; j < i; ++j)
+      if (At(j).rows > 0 && IsFast(j) == IsFast(i) && RecipeOf(At(j)) == RecipeOf(At(i)))
+        return false;
+    return true;
+  }
+
+  // All fast segments that read x by `recipe`, and the BF16 ones, so many at a time.
+  bool Fast(const XRecipe& recipe, bool with_bf16) {
+    bool quantized = false;
+    GpuStep step;
+    for (int32_t i = 0; i <= group_.segment_count; ++i) {
+      const bool end = i == group_.segment_count;
+      if (step.count > 0 && (end || step.count == kGpuSegments)) {
+        if (!Emit(&step, recipe, &quantized)) return false;
+        step.count = 0;
+      }
+      if (end || !IsFast(i)) continue;
+      if (IsBf16(At(i)) ? with_bf16 : RecipeOf(At(i)) == recipe) step.segments[step.count++] = i;
+    }
+    return true;
+  }
+
+  bool Emit(GpuStep* step, const XRecipe& recipe, bool* quantized) {
+    int fp8 = 0, small_fp8 = 0, small_bf16 = 0;
+    TileShape tile;
+    tile.row_blocks = tile.wide_tiles = 0;
+    for (int n = 0; n < step->count; ++n) {
+      const LinearSegment& s = At(step->segments[n]);
+      fp8 += IsBf16(s) ? 0 : 1;
+      (IsBf16(s) ? small_bf16 : small_fp8) += TileCount(s, kSmallTile);
+      tile.row_blocks += TileCount(s, 128);
+      tile.wide_tiles += TileCount(s, 256);
+    }
+    step->recipe = fp8 > 0 ? recipe : XRecipe();
+    step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
+    if (UseSmall(step->recipe)) {
+      const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
+      step->small = PlanSmall(shape, choice_.small);
+      step->tiles = small_fp8 + small_bf16;
+      step->kernel = GpuKernel::kSmall;
+      if (step->small.fits) return Take(*step);
+    }
+    if (fp8 > 0 && !*quantized) {
+      GpuStep quantize;
+      quantize.kernel = GpuKernel::kQuantize;
+      quantize.recipe = recipe;
+      quantize.blocks = step->blocks;
+      if (!Take(quantize)) return false;
+      *quantized = true;
+    }
+    tile.tokens = group_.tokens;
+    tile.blocks = step->blocks;
+    step->tile = PlanTile(tile, choice_.tile);
+    step->tiles = static_cast<int>(step->tile.row_tile == 256 ? tile.wide_tiles : tile.row_blocks);
+    step->kernel = GpuKernel::kTile;
+    return Take(*step);
+  }
+
+  bool UseSmall(const XRecipe& recipe) const {
+    if (group_.tokens > kSmallTokens || choice_.kernel == GpuKernel::kTile) return false;
+    return XAligned(group_) && group_.in % 8 == 0 && recipe.phase % 8 == 0;
+  }
+
+  LinearStatus Slow() {
+    for (int32_t i = 0; i < group_.segment_count; ++i) {
+      if (At(i).rows == 0 || IsFast(i)) continue;
+      if (group_.tokens > kPlainTokens)
+        return {LinearCode::kUnsupported, i,
+                "more than 262140 tokens, and no fast kernel takes it"};
+      const XRecipe recipe = RecipeOf(At(i));
+      if (recipe.kind == XKind::kPlain) {
+        if (!Plain(i, recipe)) return status_;
+      } else if (FirstOfItsKind(i)) {
+        GpuStep step;
+        step.kernel = GpuKernel::kQuantize;
+        step.recipe = recipe;
+        step.blocks = static_cast<int>(LayOutX(recipe, 1, group_.in).blocks);
+        if (step.blocks > kQuantizeBlocks)
+          return {LinearCode::kUnsupported, i, "more than 65535 blocks in a row of x"};
+        if (!Take(step)) return status_;
+        for (int32_t j = i; j < group_.segment_count; ++j)
+          if (At(j).rows > 0 && !IsFast(j) && RecipeOf(At(j)) == recipe && !Plain(j, recipe))
+            return status_;
+      }
+    }
+    return {};
+  }
+
+  bool Plain(int32_t i, const XRecipe& recipe) {
+    GpuStep step;
+    step.segments[0] = i;
+    step.count = 1;
+    step.recipe = recipe;
+    return Take(step);
+  }
+
+  const LinearGroup& group_;
+  const GpuChoice& choice_;
+  LinearStatus (*take_)(const GpuStep&, void*);
+  void* context_;
+  LinearStatus status_;
+};
+
+}  // namespace
+
+XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns) {
+  XLayout x;
+  x.blocks = recipe.kind == XKind::kGroup ? BlockCount(recipe, columns) : 1;
+  x.pitch = recipe.kind == XKind::kGroup ? RoundUp(x.blocks * recipe.group, kBlock)
+                                         : RoundUp(columns, kBlock);
+  x.scale_stride = RoundUp(tokens, 128);
+  x.scales = static_cast<size_t>(RoundUp(tokens * x.pitch, 256));
+  x.bytes = x.scales + static_cast<size_t>(x.blocks * x.scale_stride) * sizeof(float);
+  return x;
+}
+
+const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
+  if (IsBf16(s)) {
+    if (s.weight_type != LinearWeight::kBf16) return "its weight is not BF16";
+    if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+    if (s.weight_stride % 8 != 0) return "its rows are no multiple of 16 bytes apart";
+    if (!XAligned(group)) return "x is not aligned to 16, or its rows are not";
+    return nullptr;
+  }
+  if (s.scheme != LinearScheme::kFp8Block) return "only block scales have a fast kernel";
+  if (s.block_n != kBlock || s.block_k != kBlock) return "its blocks are not 128 × 128";
+  // TMA boxes begin at multiples of 16 bytes; else the kernel ends in an illegal instruction.
+  if (s.k_phase % 16 != 0) return "its k_phase is no multiple of 16";
+  if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+  if (s.weight_stride % 16 != 0) return "its rows are no multiple of 16 bytes apart";
+  return nullptr;
+}
+
+int FirstRow(const LinearSegment& s, int tile_rows) {
+  return s.scheme == LinearScheme::kFp8Block ? -(s.n_phase % std::min(tile_rows, kBlock)) : 0;
+}
+
+int TileCount(const LinearSegment& s, int tile_rows) {
+  return static_cast<int>(DivideUp(s.rows - FirstRow(s, tile_rows), tile_rows));
+}
+
+LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,
+                         LinearStatus (*take)(const GpuStep& step, void* context), void* context) {
+  return Walk(group, choice, take, context).Run();
+}
+
+}  // namespace ferrule

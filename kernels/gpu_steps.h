@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A group → the kernels that run it on the GPU, in order. Looks at sizes, strides and the alignment
+// of pointers, never at data; no CUDA, so that it is tested and explained where there is no GPU.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gpu_plan.h"
+#include "kernels/linear.h"
+#include "kernels/quantize.h"
+
+namespace ferrule {
+
+enum class GpuKernel : uint8_t {
+  kAny,       // as a choice: by rule
+  kCount,     // counts tokens that are not finite
+  kSmall,     // kernels/small_m_linear.cu
+  kQuantize,  // kernels/quantize.cu, for the steps after it
+  kTile,      // kernels/tile_linear.cu
+  kPlain,     // kernels/plain_linear.cu
+};
+
+// What the caller, a test or a benchmark, wants instead of the rules.
+struct GpuChoice {
+  GpuKernel kernel = GpuKernel::kAny;  // kSmall, kTile, kPlain: where it can
+  SmallChoice small;
+  TileChoice tile;
+};
+
+struct GpuStep {
+  GpuKernel kernel = GpuKernel::kPlain;
+  int32_t segments[kGpuSegments] = {};
+  int count = 0;
+  XRecipe recipe;  // of its FP8 segments, kPlain when it has none
+  int blocks = 0;  // of K, with `recipe`'s phase
+  int tiles = 0;   // of all segments
+  SmallPlan small;
+  TilePlan tile;
+};
+
+// Where a quantized x lies in the workspace.
+struct XLayout {
+  int64_t blocks = 0, pitch = 0, scale_stride = 0;
+  size_t scales = 0;  // offset; codes are at 0
+  size_t bytes = 0;
+};
+XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns);
+
+// Why the fast kernels do not take this segment; null when they do.
+const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);
+
+// Row 0 of tile 0 (<= 0: tiles begin where scale blocks do) and the number of tiles.
+int FirstRow(const LinearSegment& segment, int tile_rows);
+int TileCount(const LinearSegment& segment, int tile_rows);
+
+// Calls `take` for each step of a valid group with tokens, until one fails.
+LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,
+                         LinearStatus (*take)(const GpuStep& step, void* context), void* context);
+
+}  // namespace ferrule

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// linear_gpu: the groups of kernels/linear.h on a GPU (Hopper: H100, H200). The same descriptors
+// with every data pointer (x, weights, scales, biases, y, nonfinite_tokens) in device memory; the
+// descriptors themselves in the host's.
+//
+//   size_t bytes = WorkspaceSizeGpu(group);           // once, for the largest tokens
+//   void* workspace = …;                              // cudaMalloc(bytes), one for each stream
+//   LinearStatus status = LinearGpu(group, workspace, bytes, stream);   // each step
+//
+// Asynchronous on the stream: no allocation, no synchronization, capturable into a CUDA graph. The
+// call launches one kernel where it can, and the launches overlap with the kernel before
+// (programmatic dependent launch): weights, scales and biases must not be written by it. The same
+// call gives the same bits each time. A failure that only shows while a kernel runs comes out of
+// the caller's next synchronization, as with any kernel.
+//
+// The law is that of linear.h with float32 sums: relative Frobenius error below 2e-4 with float32
+// outputs, below 2.2e-3 with BF16 outputs (their own rounding is 1.7e-3). Scales are multiplied
+// with one another first, so sx·sw must stay in float32's range.
+//
+// Fast where weights are 16-byte aligned with rows a multiple of 16 bytes apart, blocks are 128 ×
+// 128 and x is aligned likewise; any phase, rows, columns and tokens. Everything else that linear.h
+// allows runs too, slowly. `ExplainGpu` says which kernel takes which segment, and why not a faster
+// one.
+#pragma once
+
+#include <string>
+
+#include "kernels/linear.h"
+
+namespace ferrule {
+
+// Bytes LinearGpu needs for this group; grows with tokens. Looks at sizes and schemes, not at
+// pointers. 0 when they are not valid or there is nothing to do.
+size_t WorkspaceSizeGpu(const LinearGroup& group);
+
+// `workspace`: device memory, aligned to 256, the call's own until the stream has passed it.
+// `stream` is a cudaStream_t of the current device.
+LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspace_size,
+                       void* stream);
+
+// Null: the current device runs LinearGpu. Else why not, static text.
+const char* GpuRefuses();
+
+// A line for each launch: kernel, segments, tiles; and what keeps a segment from a faster kernel.
+std::string ExplainGpu(const LinearGroup& group);
+
+}  // namespace ferrule

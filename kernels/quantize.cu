@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// The activation quantizer. Two kernels: blocks of 128 aligned columns, 8 lanes each, which is what
+// checkpoints want; and whatever else the rule allows, one warp (or, for a whole row, one CTA)
+// each.
+#include "kernels/launch.cuh"
+#include "kernels/quantize.cuh"
+#include "kernels/quantize_gpu.h"
+#include "kernels/sm90.cuh"
+
+namespace ferrule {
+namespace {
+
+using namespace sm90;
+
+constexpr int kThreads = 256;
+constexpr int kBlock = 128;
+
+__device__ __forceinline__ bool Inside(int column, int columns) {
+  return column >= 0 && column < columns;
+}
+
+// Thread → (token, block, 16 columns). Tokens follow one another, so that scales lie side by side.
+// x, x_stride, columns and phase are multiples of 8 (x: of 16 bytes).
+__global__ void __launch_bounds__(kThreads)
+    QuantizeBlocks(const __grid_constant__ QuantizeArguments a) {
+  const uint32_t group = (blockIdx.x * kThreads + threadIdx.x) / 8;
+  const int part = threadIdx.x & 7;
+  const int block = static_cast<int>(group / static_cast<uint32_t>(a.tokens));
+  const int token = static_cast<int>(group % static_cast<uint32_t>(a.tokens));
+  const bool active = block < a.blocks;
+  const int column = block * kBlock + part * 16 - a.recipe.phase;
+  LaunchDependents();
+  WaitForEarlier();
+  uint4 v = make_uint4(0, 0, 0, 0), w = v;
+  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride + column);
+  if (active && Inside(column, a.columns)) v = __ldcg(from);
+  if (active && Inside(column + 8, a.columns)) w = __ldcg(from + 1);
+  uint32_t pair = Amax(Amax(0, v), w);
+#pragma unroll
+  for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
+  if (!active) return;
+  const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
+  *reinterpret_cast<uint4*>(a.codes + token * a.pitch + block * kBlock + part * 16) =
+      Encode(v, w, scale, __frcp_rn(scale));
+  if (part == 0) a.scales[static_cast<int64_t>(block) * a.scale_stride + token] = scale;
+}
+
+__device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
+  return *reinterpret_cast<const uint16_t*>(x);
+}
+
+// One CTA for each (block, token): any group, phase and alignment; also whole rows.
+__global__ void __launch_bounds__(kThreads)
+    QuantizeAny(const __grid_constant__ QuantizeArguments a) {
+  __shared__ uint32_t largest[kThreads / 32];
+  const int token = blockIdx.x, block = blockIdx.y;
+  const bool rows = a.recipe.kind != XKind::kGroup;
+  const int begin = rows ? 0 : max(0, block * a.recipe.group - a.recipe.phase);
+  const int end = rows ? a.columns : min(a.columns, (block + 1) * a.recipe.group - a.recipe.phase);
+  LaunchDependents();
+  WaitForEarlier();
+  const __nv_bfloat16* x = a.x + token * a.x_stride;
+  uint32_t amax = 0;
+  for (int k = begin + threadIdx.x; k < end; k += kThreads) amax = max(amax, Bits(x + k) & 0x7FFF);
+  amax = __reduce_max_sync(~0u, amax);
+  if ((threadIdx.x & 31) == 0) largest[threadIdx.x / 32] = amax;
+  __syncthreads();
+  for (int i = 0; i < kThreads / 32; ++i) amax = max(amax, largest[i]);
+  const float scale = a.recipe.kind == XKind::kStatic ? __ldg(a.recipe.static_scale)
+                                                      : ScaleOf(amax, a.recipe.ue8m0);
+  uint8_t* codes = a.codes + token * a.pitch;
+  const int phase = rows ? 0 : a.recipe.phase;
+  for (int k = begin + threadIdx.x; k < end; k += kThreads) {
+    const uint32_t bits = Bits(x + k);
+    const float quotient = __fdiv_rn(__uint_as_float(bits << 16), scale);
+    const uint8_t code = __nv_cvt_float_to_fp8(quotient, __NV_SATFINITE, __NV_E4M3);
+    codes[phase + k] = (bits & 0x7FFF) > 0x7F7F ? 0x7F : code;
+  }
+  if (threadIdx.x == 0) a.scales[static_cast<int64_t>(block) * a.scale_stride + token] = scale;
+  // Zeros before the first column and after the last.
+  if (block == 0)
+    for (int k = threadIdx.x; k < phase; k += kThreads) codes[k] = 0;
+  if (block == a.blocks - 1)
+    for (int64_t k = phase + a.columns + threadIdx.x; k < a.pitch; k += kThreads) codes[k] = 0;
+}
+
+// One CTA; tokens in turn.
+__global__ void __launch_bounds__(kThreads)
+    CountNonfinite(const __nv_bfloat16* x, int64_t stride, int tokens, int columns,
+                   int64_t* count) {
+  LaunchDependents();
+  WaitForEarlier();
+  int64_t sum = 0;
+  for (int m = 0; m < tokens; ++m) {
+    bool found = false;
+    for (int k = threadIdx.x; k < columns; k += kThreads)
+      found |= (Bits(x + m * stride + k) & 0x7F80) == 0x7F80;
+    sum += __syncthreads_or(found) != 0;
+  }
+  if (threadIdx.x == 0) *count = sum;
+}
+
+}  // namespace
+
+cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
+  const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&
+                       a.columns % 8 == 0 && a.recipe.phase % 8 == 0;
+  if (a.recipe.kind == XKind::kGroup && a.recipe.group == kBlock && aligned) {
+    const int64_t threads = int64_t{8} * a.tokens * a.blocks;
+    if (threads > 0x7FFFFFFF) return cudaErrorInvalidValue;
+    const auto grid = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+    return LaunchPdl(QuantizeBlocks, dim3(grid), kThreads, stream, a);
+  }
+  const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));
+  return LaunchPdl(QuantizeAny, grid, kThreads, stream, a);
+}
+
+cudaError_t LaunchCountNonfinite(const __nv_bfloat16* x, int64_t x_stride, int tokens, int columns,
+                                 int64_t* count, cudaStream_t stream) {
+  return LaunchPdl(CountNonfinite, dim3(1), kThreads, stream, x, x_stride, tokens, columns, count);
+}
+
+}  // namespace ferrule

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instructions of Hopper that CUDA C++ has no words for: mbarriers, bulk tensor copies (TMA),
+// clusters, programmatic dependent launch (PDL). One instruction a function; shared-memory
+// addresses are 32-bit offsets (`SharedAddress`). Device code for sm_90a only.
+#pragma once
+
+#include <cuda.h>
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+#include <cstdint>
+
+namespace ferrule::sm90 {
+
+__device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// ---- mbarriers ----
+__device__ __forceinline__ void BarrierInit(uint32_t barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void BarrierInitFence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+// One arrival, and so many bytes more to come.
+__device__ __forceinline__ void BarrierExpect(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _,[%0],%1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void BarrierArrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _,[%0];" ::"r"(barrier) : "memory");
+}
+// At another CTA's barrier (an address of MapShared). What the caller READ before is read; it makes
+// no write of the caller visible: the form that does costs a device-wide fence.
+__device__ __forceinline__ void BarrierArriveRemote(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
+}
+// Until the phase of this parity is over. Not bounded: the kernel before may run for long. The loop
+// must not be unrolled: the code would outgrow the instruction cache.
+__device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
+  uint32_t done = 0;
+#pragma unroll 1
+  for (unsigned tries = 0; done == 0; ++tries) {
+    asm volatile(
+        "{.reg .pred q; mbarrier.try_wait.parity.shared::cta.b64 q,[%1],%2; selp.u32 %0,1,0,q;}"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+#ifdef FERRULE_WAIT_LIMIT  // for bringing up a kernel: a hang becomes an error
+    if (tries > FERRULE_WAIT_LIMIT) __trap();
+#endif
+  }
+}
+
+// ---- clusters ----
+__device__ __forceinline__ uint32_t ClusterRank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0,%%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// The address in CTA `rank` of what is at `address` here.
+__device__ __forceinline__ uint32_t MapShared(uint32_t address, uint32_t rank) {
+  uint32_t mapped;
+  asm volatile("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(mapped) : "r"(address), "r"(rank));
+  return mapped;
+}
+__device__ __forceinline__ void ClusterArriveRelaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void ClusterArrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void ClusterWait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ float4 LoadCluster(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3},[%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+// 8 bytes into another CTA's shared memory; they count at its barrier.
+__device__ __forceinline__ void StoreAsync(uint32_t address, float u, float v, uint32_t barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0],{%1,%2},[%3];" ::"r"(
+          address),
+      "f"(u), "f"(v), "r"(barrier)
+      : "memory");
+}
+__device__ __forceinline__ void CopyToCluster(uint32_t to, uint32_t from, uint32_t bytes,
+                                              uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::
+          "r"(to),
+      "r"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+// Ordinary writes to shared memory before, copies and matrix instructions that read it after.
+__device__ __forceinline__ void FenceAsync() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// ---- bulk copies ----
+__device__ __forceinline__ uint64_t EvictFirst() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0,1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ uint64_t EvictNormal() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0,1.0;" : "=l"(policy));
+  return policy;
+}
+// One box of a tensor map. Elements outside the tensor, also at negative coordinates, are zeros and
+// count as bytes all the same.
+__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, int column, int row,
+                                        uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0],[%1,{%2,%3}],[%4],%5;" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
+      : "memory");
+}
+// Plain bytes; both addresses and the size are multiples of 16.
+__device__ __forceinline__ void CopyBytes(uint32_t to, const void* from, uint32_t bytes,
+                                          uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(
+          to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// ---- wgmma (the products themselves: wgmma.cuh) ----
+// K-major operand in shared memory, rows of 128 bytes, 128-byte swizzle: 8-row groups lie 1024
+// bytes apart. `address` is a multiple of 1024, plus 32 for each step of K inside the row.
+__device__ __forceinline__ uint64_t Descriptor(uint32_t address) {
+  return static_cast<uint64_t>((address & 0x3FFFF) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+__device__ __forceinline__ void WgmmaFence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void WgmmaCommit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int kLeft>
+__device__ __forceinline__ void WgmmaWait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
+}
+
+// ---- programmatic dependent launch ----
+// The kernel after this one may start; it sees nothing of this one's writes before its own wait.
+__device__ __forceinline__ void LaunchDependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+// Until the kernels before are over and their writes are visible.
+__device__ __forceinline__ void WaitForEarlier() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+template <int kThreads>
+__device__ __forceinline__ void NamedBarrier(int id) {
+  asm volatile("bar.sync %0,%1;" ::"r"(id), "n"(kThreads) : "memory");
+}
+template <int kThreads>
+__device__ __forceinline__ void NamedBarrierArrive(int id) {
+  asm volatile("bar.arrive %0,%1;" ::"r"(id), "n"(kThreads) : "memory");
+}
+
+}  // namespace ferrule::sm90

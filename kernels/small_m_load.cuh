@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first half of kernels/small_m_linear.cu: what a CTA is to do, its barriers, W into the rings,
+// scales and quantized x into shared memory.
+#pragma once
+
+#include "kernels/quantize.cuh"
+#include "kernels/sm90.cuh"
+#include "kernels/small_m_linear.h"
+
+namespace ferrule::small_m {
+
+using namespace sm90;
+
+constexpr int kWarpgroups = 2;
+constexpr int kProducer = 4 * kWarpgroups;  // this warp loads; the ones after it sum and store
+constexpr int kQuantizers = 4 * kWarpgroups + kSmallEpilogue;  // all warps but the producer
+constexpr int kTileBytes = kSmallTile * kBoxBytes;
+static_assert(kSmallThreads == 32 * (kQuantizers + 1), "every warp but one quantizes");
+static_assert(kTileBytes == 8192, "a box is 8 groups of 8 rows of the 128-byte swizzle");
+
+// What a CTA of the grid is to do; the same in all its warps.
+struct Share {
+  int rank, slices, log_slices;
+  int cluster;
+  int first_block, blocks;  // its slice of K
+  int tiles;                // of its cluster
+  int rows;                 // of each tile that it sums and stores
+  uint32_t base;            // shared memory, 1024-aligned
+  char* memory;             // the same, generic
+};
+
+__device__ __forceinline__ Share MakeShare(const SmallArguments& a, char* raw) {
+  Share s;
+  s.base = (SharedAddress(raw) + 1023) & ~1023u;
+  s.memory = raw + (s.base - SharedAddress(raw));
+  s.rank = static_cast<int>(ClusterRank());
+  s.log_slices = a.plan.log_slices;
+  s.slices = 1 << s.log_slices;
+  s.cluster = blockIdx.x >> s.log_slices;
+  s.first_block = a.blocks * s.rank >> s.log_slices;
+  s.blocks = (a.blocks * (s.rank + 1) >> s.log_slices) - s.first_block;
+  s.tiles = (a.tiles - s.cluster + a.plan.clusters - 1) / a.plan.clusters;
+  s.rows = kSmallTile >> s.log_slices;
+  return s;
+}
+
+// The segment of a tile, searched from segment `i` on: tiles come in rising order.
+__device__ __forceinline__ int SegmentOf(const SmallArguments& a, int tile, int i) {
+  while (tile >= a.segments[i].tiles_end) ++i;
+  return i;
+}
+
+__device__ __forceinline__ uint32_t Full(const SmallArguments& a, const Share& s) {
+  return s.base + a.plan.barriers;
+}
+__device__ __forceinline__ uint32_t Empty(const SmallArguments& a, const Share& s) {
+  return Full(a, s) + 16 * a.plan.ring;
+}
+__device__ __forceinline__ uint32_t SumsFull(const SmallArguments& a, const Share& s) {
+  return Full(a, s) + 32 * a.plan.ring;
+}
+__device__ __forceinline__ uint32_t SumsEmpty(const SmallArguments& a, const Share& s) {
+  return SumsFull(a, s) + 8 * a.plan.slots;
+}
+
+// Bytes that the other CTAs send into one slot.
+template <int n>
+__device__ __forceinline__ uint32_t SentBytes(const SmallArguments& a, const Share& s) {
+  const int pieces = (s.slices - 1) * a.plan.halves * s.rows;
+  return n == 32 ? pieces * kSmallPitch<n> * 4 : pieces * ((a.tokens + 1) / 2) * 8;
+}
+
+template <int n>
+__device__ __forceinline__ void InitBarriers(const SmallArguments& a, const Share& s) {
+  for (int i = 0; i < 2 * a.plan.ring; ++i) {
+    BarrierInit(Full(a, s) + 8 * i, 1);
+    BarrierInit(Empty(a, s) + 8 * i, 4);  // warps of a warpgroup
+  }
+  for (int i = 0; i < a.plan.slots; ++i) {
+    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 4 * a.plan.halves);  // own warps, and who expects
+    BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
+  }
+  for (int i = 0; i < a.plan.slots; ++i) BarrierExpect(SumsFull(a, s) + 8 * i, SentBytes<n>(a, s));
+  BarrierInitFence();
+}
+
+// One thread: asks for the boxes of both warpgroups in turn, each into its own ring. (Two
+// warpgroups must not share one: a parity wait would pass two phases early.)
+__device__ __forceinline__ void Produce(const SmallArguments& a, const Share& s) {
+  struct Ring {
+    int stage = 0, round = 0;
+  } rings[2];
+  const uint64_t policy = EvictFirst();
+  const int half = s.blocks / 2, halves = a.plan.halves, depth = a.plan.ring;
+  int left = s.tiles * s.blocks - a.plan.ahead;
+  if (left <= 0) LaunchDependents();
+  const auto load = [&](int w, int segment, int tile, int box) {
+    Ring& r = rings[w];
+    const int i = w * depth + r.stage;
+    if (r.round > 0) BarrierWait(Empty(a, s) + 8 * i, (r.round - 1) & 1);
+    const int old = r.stage - a.plan.in_flight;  // this one must have come by now
+    if (r.round > 0 || old >= 0)
+      BarrierWait(Full(a, s) + 8 * (w * depth + (old < 0 ? old + depth : old)),
+                  (old < 0 ? r.round - 1 : r.round) & 1);
+    const GpuSegment& g = a.segments[segment];
+    BarrierExpect(Full(a, s) + 8 * i, kTileBytes);
+    const int elements = g.scale == nullptr ? kBoxBytes / 2 : kBoxBytes;
+    CopyBox(s.base + i * kTileBytes, &a.weights[segment],
+            s.first_block * kBlock - a.k_phase + box * elements,
+            g.first_row + (tile - g.first_tile) * kSmallTile, Full(a, s) + 8 * i, policy);
+    if (++r.stage == depth) {
+      r.stage = 0;
+      ++r.round;
+    }
+  };
+  int segment = 0;
+#pragma unroll 1
+  for (int t = 0; t < s.tiles; t += 3 - halves) {
+    const int tile = s.cluster + t * a.plan.clusters;
+    segment = SegmentOf(a, tile, segment);
+    const bool second = halves == 2 || t + 1 < s.tiles;
+    const int tile1 = halves == 2 ? tile : tile + a.plan.clusters;
+    const int segment1 = second ? SegmentOf(a, tile1, segment) : segment;
+    const int boxes0 = a.segments[segment].scale == nullptr ? 2 : 1;  // of a block
+    const int boxes1 = a.segments[segment1].scale == nullptr ? 2 : 1;
+    const int count0 = (halves == 2 ? half : s.blocks) * boxes0;
+    const int count1 = second ? (halves == 2 ? s.blocks - half : s.blocks) * boxes1 : 0;
+    const int begin1 = halves == 2 ? half * boxes1 : 0;
+#pragma unroll 1
+    for (int k = 0; k < max(count0, count1); ++k) {
+      if (k < count0) {
+        load(0, segment, tile, k);
+        if (--left == 0) LaunchDependents();
+      }
+      if (k < count1) {
+        load(1, segment1, tile1, begin1 + k);
+        if (--left == 0) LaunchDependents();
+      }
+    }
+  }
+}
+
+// Scales of W for all tiles of this CTA: constant, so read before the wait.
+__device__ __forceinline__ void LoadScales(const SmallArguments& a, const Share& s, int warp,
+                                           int lane) {
+  float* to = reinterpret_cast<float*>(s.memory + a.plan.w_scales);
+  int segment = 0;
+  for (int t = warp; t < s.tiles; t += kQuantizers) {
+    const int tile = s.cluster + t * a.plan.clusters;
+    segment = SegmentOf(a, tile, segment);
+    const GpuSegment& g = a.segments[segment];
+    if (g.scale == nullptr) continue;
+    const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block
+    const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride + s.first_block;
+    for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = __ldg(from + k);
+  }
+}
+
+// x of this slice into shared memory: 8 lanes a (token, block), 16 columns each, several groups of
+// a warp in flight.
+template <int n>
+__device__ __forceinline__ void Quantize(const SmallArguments& a, const Share& s, int warp,
+                                         int lane) {
+  constexpr int kAtOnce = n == 8 ? 2 : 4;
+  const bool fp8 = a.plan.x_bf16 > a.plan.x_fp8, bf16 = a.plan.sums > a.plan.x_bf16;  // has room
+  char* codes = s.memory + a.plan.x_fp8;
+  char* plain = s.memory + a.plan.x_bf16;
+  float* scales = reinterpret_cast<float*>(s.memory + a.plan.x_scales);
+  const int part = lane & 7, groups = a.tokens * s.blocks;
+  const uint32_t magic = 0xFFFFFFFFu / s.blocks + 1;  // g / blocks without a division
+  const int first = s.first_block * kBlock - a.k_phase + part * 16;
+#pragma unroll 1
+  for (int g0 = warp * 4; g0 < groups; g0 += 4 * kQuantizers * kAtOnce) {
+    uint4 v[kAtOnce], w[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
+      const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
+      const int column = first + k * kBlock;
+      v[u] = w[u] = make_uint4(0, 0, 0, 0);
+      const uint4* from =
+          reinterpret_cast<const uint4*>(a.x + static_cast<int64_t>(m) * a.x_stride + column);
+      if (g < groups && column >= 0 && column < a.columns) v[u] = __ldcg(from);
+      if (g < groups && column >= -8 && column + 8 < a.columns) w[u] = __ldcg(from + 1);
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
+      const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
+      uint32_t pair = Amax(Amax(0, v[u]), w[u]);
+#pragma unroll
+      for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
+      const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.ue8m0 != 0);
+      if (g < groups && fp8) {
+        *reinterpret_cast<uint4*>(codes + (k * n + m) * kBoxBytes + ((part ^ (m & 7)) << 4)) =
+            Encode(v[u], w[u], scale, __frcp_rn(scale));
+        if (part == 0) scales[k * n + m] = scale;
+      }
+      if (g < groups && bf16) {
+        char* box = plain + ((2 * k + (part >> 2)) * n + m) * kBoxBytes;
+        const int chunk = (part & 3) * 2;
+        *reinterpret_cast<uint4*>(box + ((chunk ^ (m & 7)) << 4)) = v[u];
+        *reinterpret_cast<uint4*>(box + (((chunk + 1) ^ (m & 7)) << 4)) = w[u];
+      }
+    }
+  }
+}
+
+}  // namespace ferrule::small_m

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every GPU kernel against the reference, in shapes that end inside tiles, blocks and boxes.
+#include "kernels/linear_gpu.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cmath>
+
+#include "kernels/fp8.h"
+#include "tests/catch.h"
+#include "tests/gpu/device_group.h"
+#include "tests/kernels/group.h"
+
+using namespace ferrule;
+using namespace ferrule::test;
+
+namespace {
+
+[[maybe_unused]] const bool kSet = (skip_all = GpuRefuses, true);
+
+constexpr LinearScheme kBlock = LinearScheme::kFp8Block;
+constexpr LinearScheme kBf16 = LinearScheme::kBf16;
+
+LinearPool* Pool() {
+  static const std::unique_ptr<LinearPool> pool = LinearPool::Create(16);
+  return pool.get();
+}
+
+// The CPU's answer, which tests/kernels holds to 1e-5 of the reference.
+void Exact(TestGroup* test) {
+  test->Poison();
+  std::vector<uint8_t> raw(WorkspaceSize(test->group()) + kWorkspaceAlignment);
+  const size_t over = reinterpret_cast<uintptr_t>(raw.data()) % kWorkspaceAlignment;
+  uint8_t* workspace = raw.data() + (over == 0 ? 0 : kWorkspaceAlignment - over);
+  REQUIRE(LinearCpu(test->group(), workspace, raw.size() - kWorkspaceAlignment, Pool()));
+}
+
+GpuChoice Only(GpuKernel kernel) {
+  GpuChoice choice;
+  choice.kernel = kernel;
+  return choice;
+}
+
+const char* NameOf(GpuKernel kernel) {
+  return kernel == GpuKernel::kSmall   ? "small"
+         : kernel == GpuKernel::kTile  ? "tile"
+         : kernel == GpuKernel::kPlain ? "plain"
+                                       : "any";
+}
+
+struct Case {
+  const char* sentence;
+  int64_t tokens, in;
+  std::vector<Shape> shapes;
+};
+
+Shape Fp8(int64_t rows, int32_t n_phase = 0, int32_t k_phase = 0) {
+  Shape s;
+  s.scheme = kBlock;
+  s.rows = rows;
+  s.n_phase = n_phase;
+  s.k_phase = k_phase;
+  return s;
+}
+Shape Bf16(int64_t rows) {
+  Shape s;
+  s.scheme = kBf16;
+  s.rows = rows;
+  return s;
+}
+Shape With(Shape s, bool bias, bool extreme = false, bool ue8m0 = false) {
+  s.bias = bias;
+  s.extreme = extreme;
+  s.ue8m0 = ue8m0;
+  return s;
+}
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases = {
+      {"one tile", 1, 128, {Fp8(64)}},
+      {"a tail of rows", 3, 256, {Fp8(1)}},
+      {"eight rows, as a router shard has", 2, 2048, {Fp8(8)}},
+      {"rows that end in a second tile", 5, 512, {Fp8(65)}},
+      {"Qwen3-Next in_proj_ba", 8, 2048, {Fp8(64)}},
+      {"BF16 with few rows", 4, 2048, {Bf16(64)}},
+      {"BF16 with one row", 7, 512, {Bf16(1)}},
+      {"BF16, columns end inside a box", 9, 200, {Bf16(72)}},
+      {"columns end inside a block", 6, 136, {Fp8(130)}},
+      {"fewer columns than a box", 2, 64, {Fp8(70), Bf16(70)}},
+      {"eight columns", 2, 8, {Fp8(70)}},
+      {"FP8 and BF16 in one group", 1, 2048, {Fp8(1536), Bf16(64)}},
+      {"shared expert, router and gate", 16, 2048, {Fp8(1024), Bf16(512), Bf16(1)}},
+      {"BF16 between FP8", 12, 384, {Fp8(100), Bf16(30), Fp8(20)}},
+      {"q, k and v", 17, 2048, {Fp8(512), Fp8(64), Fp8(64)}},
+      {"more segments than a launch takes",
+       5,
+       256,
+       {Fp8(64), Fp8(32), Bf16(8), Fp8(8), Fp8(64), Fp8(128), Fp8(5), Bf16(3), Fp8(9), Fp8(77)}},
+      {"many tiles for each cluster", 8, 512, {Fp8(12352)}},
+      {"many tiles, 16 tokens", 16, 1024, {Fp8(9000)}},
+      {"many tiles, 32 tokens", 32, 1024, {Fp8(9000)}},
+      {"deep K", 4, 7168, {Fp8(576)}},
+      {"deep K, 32 tokens", 32, 7168, {Fp8(300)}},
+      {"odd number of blocks", 11, 128 * 17, {Fp8(256)}},
+      {"a bias", 3, 256, {With(Fp8(100), true), With(Bf16(50), true)}},
+      {"a bias, 33 tokens", 33, 256, {With(Fp8(100), true), With(Bf16(50), true)}},
+      {"scales from 1e-4 to 1e4", 13, 1024, {With(Fp8(384), false, true)}},
+      {"scales from 1e-4 to 1e4, 100 tokens", 100, 1024, {With(Fp8(384), false, true)}},
+      {"activation scales that are powers of two", 4, 512, {With(Fp8(64), false, false, true)}},
+      {"powers of two, 70 tokens", 70, 512, {With(Fp8(64), false, false, true)}},
+      {"192 rows that begin in the middle of a block", 4, 512, {Fp8(192, 64)}},
+      {"a shard that begins inside blocks both ways", 9, 320, {Fp8(192, 96, 64)}},
+      {"two FP8 segments that want x by different groups", 3, 256, {Fp8(64, 0, 64), Fp8(64)}},
+      {"columns that are no multiple of 16", 21, 1000, {Fp8(333), Bf16(20)}},
+      {"odd columns", 10, 333, {Fp8(100), Bf16(20)}},
+  };
+  for (const int64_t tokens :
+       {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 500})
+    cases.push_back({"tokens around tile sizes", tokens, 640, {Fp8(200), Bf16(72)}});
+  for (const int32_t phase : {1, 8, 31, 63, 64, 65, 72, 100, 120, 127}) {
+    cases.push_back({"phases", 5, 328, {Fp8(150, phase)}});
+    cases.push_back({"phases", 5, 328, {Fp8(90, 127 - phase, phase)}});
+    cases.push_back({"phases, 40 tokens", 40, 328, {Fp8(150, phase, 127 - phase)}});
+    cases.push_back({"phases, 130 tokens", 130, 328, {Fp8(300, phase, phase / 8 * 8)}});
+  }
+  cases.push_back({"wide tiles", 700, 512, {Fp8(9000, 37)}});
+  cases.push_back({"wide tiles of both kinds", 515, 384, {Fp8(5000), Bf16(4100)}});
+  cases.push_back({"many tokens", 4095, 256, {Fp8(300)}});
+  return cases;
+}
+
+// Σ_b |sx·sw| Σ_k |xq·wq|: what rounding inside a block can be a part of.
+std::vector<std::vector<float>> Magnitudes(uint32_t seed, const Case& c) {
+  TestGroup test(seed, c.tokens, c.in, c.shapes);
+  for (int64_t m = 0; m < c.tokens; ++m)
+    for (int64_t k = 0; k < c.in; ++k) test.x(m)[k] &= 0x7FFF;
+  for (size_t i = 0; i < c.shapes.size(); ++i) {
+    const LinearSegment& s = test.segment(i);
+    for (int64_t n = 0; n < s.rows; ++n)
+      for (int64_t k = 0; k < c.in; ++k) {
+        const int64_t at = n * s.weight_stride + k;
+        if (s.scheme == kBf16)
+          static_cast<uint16_t*>(const_cast<void*>(s.weight))[at] &= 0x7FFF;
+        else
+          static_cast<uint8_t*>(const_cast<void*>(s.weight))[at] &= 0x7F;
+      }
+    if (s.bias != nullptr)
+      for (int64_t n = 0; n < s.rows; ++n) const_cast<float*>(s.bias)[n] = std::fabs(s.bias[n]);
+  }
+  Exact(&test);
+  std::vector<std::vector<float>> sums;
+  for (size_t i = 0; i < c.shapes.size(); ++i) sums.push_back(test.Y(i));
+  return sums;
+}
+
+// Relative error of float32 outputs. Hopper's tensor cores cut the products of 32 columns to 13
+// bits below the largest; 3.0e-4 was measured on codes drawn uniformly, the worst that there is.
+constexpr double kF32Bound = 4e-4;
+constexpr double kBf16Bound = 2.2e-3;
+
+// How many outputs are further off than |y|·2^-8 (BF16) or nothing (float32) + 8·2^-13·magnitude.
+// (The worst that the tensor cores can do is 33: every product cut, all the same way.)
+int64_t OutOfBounds(const std::vector<float>& y, const std::vector<float>& exact,
+                    const std::vector<float>& magnitude, LinearOutput type) {
+  int64_t count = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double rounding = type == LinearOutput::kBf16 ? std::fabs(exact[i]) / 256.0 : 0;
+    const double bound = rounding + 8.0 / 8192 * magnitude[i];
+    if (!(std::fabs(static_cast<double>(y[i]) - exact[i]) <= bound)) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
+  uint32_t seed = 0;
+  for (const Case& c : Cases()) {
+    ++seed;
+    TestGroup test(seed, c.tokens, c.in, c.shapes);
+    Exact(&test);
+    const auto magnitudes = Magnitudes(seed, c);
+    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+      for (const bool aligned : {true, false}) {
+        DeviceGroup::Layout layout;
+        layout.y_type = type;
+        layout.aligned = aligned;
+        layout.y_gap = aligned ? 8 : seed % 3 == 0 ? -1 : 1;
+        DeviceGroup device(test.group(), layout);
+        for (const GpuKernel kernel :
+             {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kPlain}) {
+          if (!aligned && kernel != GpuKernel::kAny) continue;
+          device.Poison();
+          INFO(c.sentence << ": " << c.tokens << " tokens, " << c.in << " columns, "
+                          << NameOf(kernel) << (aligned ? "" : ", not aligned")
+                          << (type == LinearOutput::kF32 ? ", F32" : ", BF16") << "\n"
+                          << ExplainGpu(device.group(), Only(kernel)));
+          REQUIRE(device.Run(Only(kernel)) == "");
+          CHECK(device.Damage() == "");
+          CHECK(device.Nonfinite() == 0);
+          for (size_t i = 0; i < c.shapes.size(); ++i) {
+            const std::vector<float> y = device.Y(i), exact = test.Y(i);
+            INFO("segment " << i);
+            CHECK(RelativeError(y, exact) < (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
+            CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("schemes and types without a fast kernel run") {
+  for (const int64_t tokens : {1, 5, 40})
+    for (const LinearScheme scheme : {LinearScheme::kFp8Channel, LinearScheme::kFp8Tensor})
+      for (const bool fixed : {false, true}) {
+        Shape s = Fp8(150);
+        s.scheme = scheme;
+        s.fixed = fixed;
+        TestGroup test(static_cast<uint32_t>(tokens), tokens, 333, {s});
+        Exact(&test);
+        DeviceGroup device(test.group(), {});
+        REQUIRE(device.Run() == "");
+        CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
+        CHECK(device.Damage() == "");
+      }
+  for (const LinearWeight type : {LinearWeight::kF16, LinearWeight::kF32}) {
+    Shape s = Bf16(33);
+    s.weight_type = type;
+    TestGroup test(1, 6, 500, {s, Fp8(64)});
+    Exact(&test);
+    DeviceGroup device(test.group(), {});
+    REQUIRE(device.Run() == "");
+    CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
+    CHECK(RelativeError(device.Y(1), test.Y(1)) < kF32Bound);
+  }
+  TestGroup test(3, 9, 300, {Fp8(90)});
+  test.segment(0).block_n = 64;  // reads the scales of 128 x 128 as some others: the same on both
+  test.segment(0).block_k = 200;
+  test.segment(0).rows = 64;
+  Exact(&test);
+  DeviceGroup device(test.group(), {});
+  REQUIRE(device.Run() == "");
+  CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
+}
+
+TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
+  for (const int64_t tokens : {4, 20, 50, 150})
+    for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kTile, GpuKernel::kPlain}) {
+      TestGroup test(9, tokens, 512, {Fp8(100), Bf16(40)});
+      test.x(1)[300] = 0x7FC0;
+      test.x(3)[5] = 0xFF80;  // -Inf
+      static_cast<uint8_t*>(
+          const_cast<void*>(test.segment(0).weight))[7 * test.segment(0).weight_stride] = 0xFF;
+      Exact(&test);
+      DeviceGroup device(test.group(), {});
+      INFO(tokens << " tokens, " << NameOf(kernel));
+      REQUIRE(device.Run(Only(kernel)) == "");
+      CHECK(device.Nonfinite() == 2);
+      CHECK(RelativeError(device.Y(0), test.Y(0)) < kF32Bound);
+      const std::vector<float> y = device.Y(1), exact = test.Y(1);
+      for (size_t i = 0; i < y.size(); ++i)
+        if (!std::isfinite(exact[i]))
+          CHECK(!std::isfinite(y[i]));
+        else
+          CHECK(std::fabs(y[i] - exact[i]) <= kF32Bound * (1 + std::fabs(exact[i])));
+    }
+}
+
+TEST_CASE("a hundred runs give the same bits") {
+  for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 300})
+    for (const GpuKernel kernel : {GpuKernel::kSmall, GpuKernel::kTile}) {
+      if (tokens > 32 && kernel == GpuKernel::kSmall) continue;
+      TestGroup test(5, tokens, 2048, {Fp8(1100), Bf16(64)});
+      DeviceGroup device(test.group(), {});
+      REQUIRE(device.Run(Only(kernel)) == "");
+      const std::vector<uint8_t> first[] = {device.Raw(0), device.Raw(1)};
+      for (int i = 0; i < 100; ++i) {
+        device.Poison();
+        REQUIRE(device.Run(Only(kernel)) == "");
+        REQUIRE(device.Raw(0) == first[0]);
+        REQUIRE(device.Raw(1) == first[1]);
+      }
+    }
+}
+
+TEST_CASE("a captured graph follows new values of x") {
+  for (const int64_t tokens : {3, 30, 90}) {
+    TestGroup test(11, tokens, 1024, {Fp8(700), Bf16(64)});
+    DeviceGroup device(test.group(), {});
+    cudaStream_t stream = nullptr;
+    REQUIRE(cudaStreamCreate(&stream) == cudaSuccess);
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t exec = nullptr;
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
+    for (int i = 0; i < 8; ++i)
+      REQUIRE(LinearGpu(device.group(), device.workspace(), device.workspace_size(), stream));
+    REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+    REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+    for (uint32_t seed = 20; seed < 23; ++seed) {
+      TestGroup other(seed, tokens, 1024, {});
+      for (int64_t m = 0; m < tokens; ++m)
+        for (int64_t k = 0; k < 1024; ++k) test.x(m)[k] = other.x(m)[k];
+      Exact(&test);
+      device.SetX(test.group());
+      device.Poison();
+      REQUIRE(cudaGraphLaunch(exec, stream) == cudaSuccess);
+      REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
+      CHECK(RelativeError(device.Y(0), test.Y(0)) < kF32Bound);
+      CHECK(RelativeError(device.Y(1), test.Y(1)) < kF32Bound);
+    }
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    cudaStreamDestroy(stream);
+  }
+}
+
+TEST_CASE("each launch of a chain reads what the one before wrote") {
+  // y of a square linear is the next one's x, back and forth between two buffers, so that a launch
+  // that starts early would read or overwrite too soon.
+  for (const int64_t tokens : {1, 16, 32, 64, 200}) {
+    constexpr int64_t kSize = 1024;
+    TestGroup test(13, tokens, kSize, {Fp8(kSize)});
+    LinearSegment& s = test.segment(0);
+    const int64_t scales = (kSize / 128) * s.scale_stride;
+    for (int64_t i = 0; i < scales; ++i) const_cast<float*>(s.scale)[i] = 4e-4f;
+    DeviceGroup::Layout layout;
+    layout.y_type = LinearOutput::kBf16;
+    DeviceGroup device(test.group(), layout);
+    LinearGroup there = device.group(), back = device.group();
+    LinearSegment out = device.segment(0), in = device.segment(0);
+    in.y = const_cast<void*>(there.x);
+    in.y_stride = there.x_stride;
+    back.x = out.y;
+    back.x_stride = out.y_stride;
+    there.nonfinite_tokens = back.nonfinite_tokens = nullptr;
+    there.segments = &out;
+    back.segments = &in;
+    const auto run = [&](bool waits) {
+      device.SetX(test.group());
+      for (int i = 0; i < 20; ++i) {
+        REQUIRE(LinearGpu(i % 2 == 0 ? there : back, device.workspace(), device.workspace_size(),
+                          nullptr));
+        if (waits) REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+      }
+      REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+      std::vector<uint16_t> x(static_cast<size_t>(tokens * there.x_stride));
+      REQUIRE(cudaMemcpy(x.data(), there.x, x.size() * 2, cudaMemcpyDeviceToHost) == cudaSuccess);
+      return x;
+    };
+    const std::vector<uint16_t> apart = run(true);
+    bool any = false;
+    for (int64_t k = 0; k < kSize; ++k) any = any || (apart[static_cast<size_t>(k)] & 0x7FFF) != 0;
+    CHECK(any);
+    for (int i = 0; i < 20; ++i) REQUIRE(run(false) == apart);
+  }
+}
+
+TEST_CASE("what cannot run is refused and nothing is written") {
+  TestGroup test(1, 4, 256, {Fp8(64)});
+  DeviceGroup device(test.group(), {});
+  CHECK(LinearGpu(device.group(), nullptr, 0, nullptr).code == LinearCode::kWorkspace);
+  CHECK(LinearGpu(device.group(), static_cast<char*>(device.workspace()) + 16,
+                  device.workspace_size(), nullptr)
+            .code == LinearCode::kWorkspace);
+  CHECK(LinearGpu(device.group(), device.workspace(), device.workspace_size() - 1, nullptr).code ==
+        LinearCode::kWorkspace);
+  device.segment(0).y_stride = 1;
+  CHECK(LinearGpu(device.group(), device.workspace(), device.workspace_size(), nullptr).code ==
+        LinearCode::kBadSize);
+  device.segment(0).y_stride = 72;
+  CHECK(device.Damage() == "");
+  CHECK(device.Raw(0) == std::vector<uint8_t>(device.Raw(0).size(), 0xFB));
+}

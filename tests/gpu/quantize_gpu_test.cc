@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// The GPU's quantizers against the CPU's, bit by bit: all BF16 values under many group maxima.
+#include "kernels/quantize_gpu.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/fp8.h"
+#include "kernels/gpu_steps.h"
+#include "kernels/linear_gpu.h"
+#include "tests/catch.h"
+
+using namespace ferrule;
+
+namespace {
+
+struct Quantized {
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+};
+
+struct Device {
+  explicit Device(size_t bytes) { REQUIRE(cudaMalloc(&memory, bytes) == cudaSuccess); }
+  ~Device() { cudaFree(memory); }
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  void* memory = nullptr;
+};
+
+Quantized OnGpu(const std::vector<uint16_t>& x, int tokens, int columns, int64_t stride,
+                const XRecipe& recipe) {
+  const XLayout layout = LayOutX(recipe, tokens, columns);
+  const Device device_x(x.size() * 2), out(layout.bytes);
+  REQUIRE(cudaMemcpy(device_x.memory, x.data(), x.size() * 2, cudaMemcpyHostToDevice) ==
+          cudaSuccess);
+  REQUIRE(cudaMemset(out.memory, 0x55, layout.bytes) == cudaSuccess);
+  QuantizeArguments a{};
+  a.x = static_cast<const __nv_bfloat16*>(device_x.memory);
+  a.x_stride = stride;
+  a.tokens = tokens;
+  a.columns = columns;
+  a.blocks = static_cast<int>(layout.blocks);
+  a.recipe = recipe;
+  a.codes = static_cast<uint8_t*>(out.memory);
+  a.pitch = layout.pitch;
+  a.scales = reinterpret_cast<float*>(a.codes + layout.scales);
+  a.scale_stride = static_cast<int>(layout.scale_stride);
+  REQUIRE(LaunchQuantize(a, nullptr) == cudaSuccess);
+  std::vector<uint8_t> bytes(layout.bytes);
+  REQUIRE(cudaMemcpy(bytes.data(), out.memory, bytes.size(), cudaMemcpyDeviceToHost) ==
+          cudaSuccess);
+  Quantized q;
+  const int phase = recipe.kind == XKind::kGroup ? recipe.phase : 0;
+  for (int m = 0; m < tokens; ++m)
+    for (int64_t k = 0; k < layout.pitch; ++k) {
+      const uint8_t code = bytes[static_cast<size_t>(m * layout.pitch + k)];
+      if (k >= phase && k < phase + columns)
+        q.codes.push_back(code);
+      else
+        REQUIRE(code == 0);  // what pads a block
+    }
+  for (int m = 0; m < tokens; ++m)
+    for (int64_t b = 0; b < layout.blocks; ++b) {
+      float scale = 0;
+      std::memcpy(
+          &scale,
+          bytes.data() + layout.scales + static_cast<size_t>(b * layout.scale_stride + m) * 4, 4);
+      q.scales.push_back(scale);
+    }
+  return q;
+}
+
+Quantized OnCpu(const std::vector<uint16_t>& x, int tokens, int columns, int64_t stride,
+                const XRecipe& recipe) {
+  const int64_t blocks = recipe.kind == XKind::kGroup ? BlockCount(recipe, columns) : 1;
+  Quantized q;
+  q.codes.resize(static_cast<size_t>(tokens) * static_cast<size_t>(columns));
+  q.scales.resize(static_cast<size_t>(tokens * blocks));
+  for (int m = 0; m < tokens; ++m)
+    QuantizeRow(PlainQuantize(), recipe, x.data() + m * stride, columns,
+                q.codes.data() + static_cast<size_t>(m) * static_cast<size_t>(columns),
+                q.scales.data() + m * blocks);
+  return q;
+}
+
+void SameBits(const Quantized& a, const Quantized& b) {
+  REQUIRE(a.codes == b.codes);
+  REQUIRE(a.scales.size() == b.scales.size());
+  for (size_t i = 0; i < a.scales.size(); ++i) {
+    const bool both = a.scales[i] != a.scales[i] && b.scales[i] != b.scales[i];
+    if (!both) REQUIRE(std::memcmp(&a.scales[i], &b.scales[i], 4) == 0);
+  }
+}
+
+// Rows of one block: 127 of all BF16 values whose magnitude is at most `amax`, and `amax`.
+std::vector<uint16_t> AllValues(uint16_t amax) {
+  std::vector<uint16_t> x;
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    if ((bits & 0x7FFF) > amax) continue;
+    if (x.size() % 128 == 0) x.push_back(amax);
+    x.push_back(static_cast<uint16_t>(bits));
+  }
+  while (x.size() % 128 != 0) x.push_back(0x8000);
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("codes and scales of all BF16 values equal the CPU's") {
+  std::vector<uint16_t> maxima = {0x0000, 0x0001, 0x007F, 0x0080, 0x2EDB, 0x2EDC, 0x3F80,
+                                  0x43E0, 0x43E1, 0x7F7F, 0x7F80, 0x7FC0, 0x7FFF};
+  std::mt19937 random(3);
+  for (int i = 0; i < 60; ++i) maxima.push_back(static_cast<uint16_t>(random() % 0x7F80));
+  for (const uint16_t amax : maxima)
+    for (const bool ue8m0 : {false, true}) {
+      const std::vector<uint16_t> x = AllValues(amax);
+      const XRecipe recipe{XKind::kGroup, 128, 0, ue8m0, nullptr};
+      const int tokens = static_cast<int>(x.size() / 128);
+      INFO("largest " << amax);
+      SameBits(OnGpu(x, tokens, 128, 128, recipe), OnCpu(x, tokens, 128, 128, recipe));
+    }
+}
+
+TEST_CASE("all phases, groups and alignments equal the CPU's") {
+  std::mt19937 random(4);
+  std::vector<uint16_t> x(7 * 1031);
+  for (uint16_t& bits : x) {
+    bits = static_cast<uint16_t>(random());
+    if ((bits & 0x7F80) == 0x7F80) bits = static_cast<uint16_t>(bits & 0xBFFF);
+  }
+  for (int phase = 0; phase < 128; ++phase)
+    for (const int columns : {1, 120, 128, 129, 1000, 1024}) {
+      const XRecipe recipe{XKind::kGroup, 128, phase, false, nullptr};
+      INFO("phase " << phase << ", columns " << columns);
+      SameBits(OnGpu(x, 7, columns, 1024, recipe), OnCpu(x, 7, columns, 1024, recipe));
+      if (phase % 16 == 0)
+        SameBits(OnGpu(x, 7, columns, 1031, recipe), OnCpu(x, 7, columns, 1031, recipe));
+    }
+  for (const int group : {1, 32, 64, 100, 200}) {
+    const XRecipe recipe{XKind::kGroup, group, group / 3, false, nullptr};
+    SameBits(OnGpu(x, 7, 1000, 1024, recipe), OnCpu(x, 7, 1000, 1024, recipe));
+  }
+  for (const bool ue8m0 : {false, true}) {
+    const XRecipe recipe{XKind::kToken, 128, 0, ue8m0, nullptr};
+    SameBits(OnGpu(x, 7, 1000, 1024, recipe), OnCpu(x, 7, 1000, 1024, recipe));
+  }
+  for (const float scale : {0.013f, 1e-30f, 0.0f}) {
+    const Device on_gpu(4);
+    REQUIRE(cudaMemcpy(on_gpu.memory, &scale, 4, cudaMemcpyHostToDevice) == cudaSuccess);
+    XRecipe recipe{XKind::kStatic, 128, 0, false, static_cast<const float*>(on_gpu.memory)};
+    const Quantized gpu = OnGpu(x, 7, 1000, 1024, recipe);
+    recipe.static_scale = &scale;
+    SameBits(gpu, OnCpu(x, 7, 1000, 1024, recipe));
+  }
+}
+
+TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
+  // W is the identity with scale 1, so that y in float32 is code · scale, exactly.
+  std::vector<uint8_t> identity(128 * 128, 0);
+  for (size_t i = 0; i < 128; ++i) identity[i * 128 + i] = 0x38;
+  const float one = 1;
+  std::mt19937 random(8);
+  for (int round = 0; round < 40; ++round) {
+    const auto amax = static_cast<uint16_t>(round < 4 ? 0x2EDA + round : random() % 0x7F00);
+    const std::vector<uint16_t> x = AllValues(amax);
+    const int64_t all = static_cast<int64_t>(x.size() / 128);
+    const int64_t tokens = std::min<int64_t>(all, 1 + round % 32);
+    const int64_t first = static_cast<int64_t>(random() % static_cast<uint64_t>(all - tokens + 1));
+    const Device device_x(x.size() * 2), weight(identity.size()), scale(4);
+    const Device y(static_cast<size_t>(tokens) * 128 * 4);
+    cudaMemcpy(device_x.memory, x.data(), x.size() * 2, cudaMemcpyHostToDevice);
+    cudaMemcpy(weight.memory, identity.data(), identity.size(), cudaMemcpyHostToDevice);
+    cudaMemcpy(scale.memory, &one, 4, cudaMemcpyHostToDevice);
+    LinearSegment s;
+    s.scheme = LinearScheme::kFp8Block;
+    s.weight = weight.memory;
+    s.rows = s.weight_stride = s.y_stride = 128;
+    s.scale = static_cast<const float*>(scale.memory);
+    s.scale_stride = 1;
+    s.y = y.memory;
+    LinearGroup g;
+    g.x = static_cast<const uint16_t*>(device_x.memory) + first * 128;
+    g.tokens = tokens;
+    g.in = g.x_stride = 128;
+    g.segments = &s;
+    g.segment_count = 1;
+    const size_t bytes = WorkspaceSizeGpu(g);
+    const Device workspace(bytes);
+    REQUIRE(LinearGpu(g, workspace.memory, bytes, nullptr));
+    std::vector<float> got(static_cast<size_t>(tokens) * 128);
+    REQUIRE(cudaMemcpy(got.data(), y.memory, got.size() * 4, cudaMemcpyDeviceToHost) ==
+            cudaSuccess);
+    const XRecipe recipe{XKind::kGroup, 128, 0, false, nullptr};
+    const std::vector<uint16_t> part(x.begin() + first * 128, x.begin() + (first + tokens) * 128);
+    const Quantized q = OnCpu(part, static_cast<int>(tokens), 128, 128, recipe);
+    for (size_t i = 0; i < got.size(); ++i)
+      REQUIRE(got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128]);
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launch plans over many sizes: everything covered once, nothing beyond what the hardware has.
+#include "kernels/gpu_plan.h"
+
+#include "tests/catch.h"
+
+using namespace ferrule;
+
+TEST_CASE("a small plan fits shared memory, clusters and tiles") {
+  int planned = 0;
+  for (const int tokens : {1, 8, 9, 16, 17, 32})
+    for (int blocks = 1; blocks < 260; blocks += blocks < 20 ? 1 : 37)
+      for (const int fp8 : {0, 1, 8, 33, 200, 600})
+        for (const int bf16 : {0, 1, 8, 192}) {
+          if (fp8 + bf16 == 0) continue;
+          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16});
+          INFO(tokens << " tokens, " << blocks << " blocks, " << fp8 << " + " << bf16 << " tiles");
+          if (!p.fits) continue;
+          ++planned;
+          const int slices = 1 << p.log_slices, tiles = fp8 + bf16;
+          REQUIRE(p.token_tile >= tokens);
+          REQUIRE(slices <= blocks);  // no CTA without work
+          REQUIRE(slices <= 16);
+          REQUIRE(p.clusters >= 1);
+          REQUIRE(p.clusters <= tiles);
+          REQUIRE(p.clusters * p.most_tiles >= tiles);
+          REQUIRE(p.most_blocks * slices >= blocks);
+          REQUIRE(p.ring >= 1);
+          REQUIRE(p.in_flight >= 1);
+          REQUIRE(p.in_flight <= p.ring);
+          REQUIRE(p.slots >= 1);
+          REQUIRE(p.shared <= 227 * 1024);
+          // What matrix instructions read begins at a multiple of 1024; barriers of 8.
+          REQUIRE(p.x_fp8 % 1024 == 0);
+          REQUIRE(p.x_bf16 % 1024 == 0);
+          REQUIRE(p.barriers % 8 == 0);
+          REQUIRE(p.x_fp8 >= 2 * p.ring * kSmallTile * kBoxBytes);
+          REQUIRE(static_cast<size_t>(p.barriers + 8 * (4 * p.ring + 2 * p.slots) + 1023) <=
+                  p.shared);
+        }
+  CHECK(planned > 2000);
+}
+
+TEST_CASE("plans of the shapes that were measured do not fail for want of room") {
+  // tokens, blocks of K, tiles: the widest K of the releases that are served.
+  CHECK(PlanSmall({32, 18432 / 128, 7168 / 64, 0}).fits);
+  CHECK(PlanSmall({32, 16384 / 128, 7168 / 64, 0}).fits);
+  CHECK(PlanSmall({1, 2048 / 128, 12288 / 64, 1}).fits);
+}
+
+TEST_CASE("a tile plan fits shared memory and shares out all of K") {
+  for (const int64_t tokens : {1, 16, 17, 33, 64, 65, 129, 1000, 4096, 100000})
+    for (int blocks = 1; blocks < 260; blocks += blocks < 20 ? 1 : 37)
+      for (const int64_t rows : {1, 3, 16, 17, 60, 288}) {
+        TileShape shape;
+        shape.tokens = tokens;
+        shape.blocks = blocks;
+        shape.row_blocks = rows;
+        shape.wide_tiles = (rows + 1) / 2;
+        const TilePlan p = PlanTile(shape);
+        INFO(tokens << " tokens, " << blocks << " blocks, " << rows << " row blocks");
+        REQUIRE(p.token_tiles * p.token_tile >= tokens);
+        REQUIRE(p.slices <= blocks);
+        REQUIRE((p.slices == 1 || p.row_tile == 128));
+        REQUIRE((p.row_tile == 128 || p.token_tile == 128));
+        REQUIRE(p.stages >= 2);
+        REQUIRE(p.shared <= 227 * 1024);
+        REQUIRE(p.x_box % 1024 == 0);
+        REQUIRE(p.staging % 16 == 0);
+        REQUIRE(p.x_scales % 16 == 0);
+        REQUIRE(p.barriers % 8 == 0);
+        REQUIRE(p.clusters >= 1);
+      }
+}

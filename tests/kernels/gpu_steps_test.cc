@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernels a group is given to, in words; no GPU is asked.
+#include "kernels/gpu_steps.h"
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/gpu_linear.h"
+#include "tests/catch.h"
+
+using namespace ferrule;
+
+namespace {
+
+alignas(16) uint8_t memory[64];
+
+LinearSegment Fp8(int64_t rows) {
+  LinearSegment s;
+  s.scheme = LinearScheme::kFp8Block;
+  s.weight = memory;
+  s.rows = s.y_stride = rows;
+  s.weight_stride = 2048;
+  s.scale = reinterpret_cast<const float*>(memory);
+  s.scale_stride = 17;
+  s.y = memory;
+  return s;
+}
+
+LinearSegment Bf16(int64_t rows) {
+  LinearSegment s = Fp8(rows);
+  s.scheme = LinearScheme::kBf16;
+  return s;
+}
+
+struct Group {
+  Group(int64_t tokens, std::vector<LinearSegment> list) : segments(std::move(list)) {
+    group.x = memory;
+    group.tokens = tokens;
+    group.in = group.x_stride = 2048;
+    group.segments = segments.data();
+    group.segment_count = static_cast<int32_t>(segments.size());
+  }
+  std::vector<LinearSegment> segments;
+  LinearGroup group;
+};
+
+LinearStatus Collect(const GpuStep& step, void* list) {
+  static_cast<std::vector<GpuStep>*>(list)->push_back(step);
+  return {};
+}
+
+std::vector<GpuStep> StepsOf(const LinearGroup& group) {
+  std::vector<GpuStep> steps;
+  REQUIRE(ForEachStep(group, {}, Collect, &steps));
+  return steps;
+}
+
+}  // namespace
+
+TEST_CASE("FP8 and BF16 segments of few tokens go into one launch") {
+  const Group g(4, {Fp8(12288), Bf16(64)});
+  const std::vector<GpuStep> steps = StepsOf(g.group);
+  REQUIRE(steps.size() == 1);
+  CHECK(steps[0].kernel == GpuKernel::kSmall);
+  CHECK(steps[0].count == 2);
+  CHECK(steps[0].tiles == 193);
+}
+
+TEST_CASE("many tokens are quantized once for all segments") {
+  const Group g(100, {Fp8(512), Bf16(64), Fp8(256)});
+  const std::vector<GpuStep> steps = StepsOf(g.group);
+  REQUIRE(steps.size() == 2);
+  CHECK(steps[0].kernel == GpuKernel::kQuantize);
+  CHECK(steps[1].kernel == GpuKernel::kTile);
+  CHECK(steps[1].count == 3);
+}
+
+TEST_CASE("a group without FP8 is not quantized") {
+  const Group g(100, {Bf16(512)});
+  const std::vector<GpuStep> steps = StepsOf(g.group);
+  REQUIRE(steps.size() == 1);
+  CHECK(steps[0].kernel == GpuKernel::kTile);
+  CHECK(steps[0].recipe.kind == XKind::kPlain);
+}
+
+TEST_CASE("every segment is run once, whatever the mixture") {
+  for (const int64_t tokens : {1, 32, 33, 500}) {
+    Group g(tokens, {});
+    for (int i = 0; i < 30; ++i) {
+      LinearSegment s = i % 3 == 0 ? Bf16(10 + i) : Fp8(70 + i);
+      if (i % 7 == 1) s.weight = memory + 2;  // not aligned: slow
+      if (i % 5 == 2) s.ue8m0 = true;
+      if (i % 11 == 3) s.rows = 0;
+      if (i % 13 == 5) s.k_phase = 64;
+      if (s.scheme == LinearScheme::kBf16) s.ue8m0 = false, s.k_phase = 0;
+      g.segments.push_back(s);
+    }
+    g.group.segments = g.segments.data();
+    g.group.segment_count = static_cast<int32_t>(g.segments.size());
+    std::multiset<int32_t> ran;
+    XRecipe quantized;
+    for (const GpuStep& step : StepsOf(g.group)) {
+      if (step.kernel == GpuKernel::kQuantize) quantized = step.recipe;
+      const bool reads_codes = step.kernel == GpuKernel::kTile || step.kernel == GpuKernel::kPlain;
+      if (reads_codes && step.recipe.kind != XKind::kPlain) CHECK(step.recipe == quantized);
+      for (int i = 0; i < step.count; ++i) {
+        const LinearSegment& s = g.segments[static_cast<size_t>(step.segments[i])];
+        if (s.scheme != LinearScheme::kBf16) CHECK(RecipeOf(s) == step.recipe);
+        ran.insert(step.segments[i]);
+      }
+    }
+    for (int32_t i = 0; i < 30; ++i)
+      CHECK(ran.count(i) == (g.segments[static_cast<size_t>(i)].rows == 0 ? 0u : 1u));
+  }
+}
+
+TEST_CASE("the slow path says why") {
+  struct Row {
+    const char* reason;
+    LinearSegment segment;
+  };
+  std::vector<Row> rows;
+  const auto row = [&rows](const char* reason, LinearSegment s) -> LinearSegment& {
+    rows.push_back({reason, s});
+    return rows.back().segment;
+  };
+  row("its weight is not aligned to 16", Fp8(8)).weight = memory + 8;
+  row("its rows are no multiple of 16 bytes apart", Fp8(8)).weight_stride = 2050;
+  row("its rows are no multiple of 16 bytes apart", Bf16(8)).weight_stride = 2052;
+  row("its blocks are not 128 × 128", Fp8(8)).block_n = 64;
+  row("its k_phase is no multiple of 16", Fp8(8)).k_phase = 8;
+  row("only block scales have a fast kernel", Fp8(8)).scheme = LinearScheme::kFp8Tensor;
+  row("its weight is not BF16", Bf16(8)).weight_type = LinearWeight::kF32;
+  for (const Row& r : rows) {
+    const Group g(3, {r.segment});
+    REQUIRE(SlowReason(g.group, g.segments[0]) != nullptr);
+    CHECK(std::string(SlowReason(g.group, g.segments[0])) == r.reason);
+    CHECK(ExplainGpu(g.group, {}).find(r.reason) != std::string::npos);
+  }
+}
+
+TEST_CASE("a shard that begins inside a scale block gets a tile that begins where the block does") {
+  LinearSegment s = Fp8(192);
+  s.n_phase = 64;
+  CHECK(FirstRow(s, 64) == 0);
+  CHECK(TileCount(s, 64) == 3);
+  CHECK(FirstRow(s, 128) == -64);
+  CHECK(TileCount(s, 128) == 2);
+  s.n_phase = 100;
+  CHECK(FirstRow(s, 64) == -36);
+  CHECK(TileCount(s, 64) == 4);
+}
