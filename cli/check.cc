@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 
 #include "cli/command.h"
 #include "engine/file.h"
@@ -24,8 +23,7 @@ class Checker {
 
   int Run() {
     const auto begin = std::chrono::steady_clock::now();
-    std::vector<std::string> rules;
-    for (const std::string& path : options_.files) Collect(path, &rules);
+    const std::vector<std::string> rules = Collect();
     // The default rules are siblings here: their own mistakes are not this check's subject.
     Diagnostics others;
     book_ = ReadBook(common_, "", rules, options_.files.empty() ? &findings_ : &others);
@@ -41,25 +39,19 @@ class Checker {
   }
 
  private:
-  // Files, and the files of directories; dialects are checked at once.
-  void Collect(const std::string& path, std::vector<std::string>* rules) {
-    std::error_code error;
-    std::vector<std::string> paths{path};
-    if (std::filesystem::is_directory(path, error)) {
-      paths.clear();
-      for (const auto& entry : std::filesystem::recursive_directory_iterator(path, error))
-        if (entry.path().extension() == ".yaml") paths.push_back(entry.path().string());
-      std::sort(paths.begin(), paths.end());
-    }
-    for (const std::string& file : paths) {
-      const auto text = ReadFile(file, kYamlMaxBytes + 1, Code::kNotFound, &findings_);
+  // The rule files among those named; dialects are checked at once.
+  std::vector<std::string> Collect() {
+    std::vector<std::string> rules;
+    for (const std::string& path : YamlFiles(options_.files, true, &findings_)) {
+      const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, &findings_);
       if (!text) continue;
       ++files_;
       if (IsDialect(*text))
-        ParseDialect(file, *text, &findings_);
+        ParseDialect(path, *text, &findings_);
       else
-        rules->push_back(file);
+        rules.push_back(path);
     }
+    return rules;
   }
 
   // Findings of the files that were named.
@@ -122,13 +114,16 @@ class Checker {
       if (findings_.findings().empty() && !plan_)
         text += fmt::format("ok: {}, 0 findings\n", subject);
       else if (findings_.findings().empty())
-        text += fmt::format("ok: {}, {}\n", subject, SummaryLine(*plan_, findings_));
+        text += fmt::format("ok: {}: {}, 0 findings\n", subject, CountModules(*plan_));
       else
-        text += fmt::format("checked {} in {:.2f} s: {} errors, {} warnings, {} notes\n", subject,
-                            seconds, findings_.count(Level::kError),
-                            findings_.count(Level::kWarning), findings_.count(Level::kNote));
-      if (findings_.has_errors() && !findings_.findings().empty())
-        text += fmt::format("more: ferrule explain {}\n", CodeName(findings_.findings()[0].code));
+        text +=
+            fmt::format("checked {} in {:.2f} s: {}\n", subject, seconds, CountFindings(findings_));
+      const auto& all = findings_.findings();
+      const auto first = std::find_if(all.begin(), all.end(), [](const Finding& finding) {
+        return finding.level == Level::kError;
+      });
+      if (first != all.end())
+        text += fmt::format("more: ferrule explain {}\n", CodeName(first->code));
     }
     Print(text);
   }

@@ -3,10 +3,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <set>
 
 namespace ferrule::cli {
+namespace {
+
+// As a person in the current directory would write it: rules/llama.yaml instead of /home/….
+std::string Shortest(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path here = std::filesystem::current_path(error);
+  if (error) return path;
+  const std::filesystem::path inside = std::filesystem::path(path).lexically_relative(here);
+  return inside.empty() || *inside.begin() == ".." ? path : inside.string();
+}
+
+}  // namespace
 
 std::optional<Book> ReadBook(const Common& common, const std::string& model_type,
                              const std::vector<std::string>& files, Diagnostics* out) {
@@ -17,11 +34,46 @@ std::optional<Book> ReadBook(const Common& common, const std::string& model_type
         .Help("install ferrule, or name a directory with --rules");
     return std::nullopt;
   }
-  options.directories.push_back(standard);
+  options.directories.push_back(Shortest(standard));
   options.directories.insert(options.directories.end(), common.rules.begin(), common.rules.end());
   options.only_model_type = model_type;
   options.files = files;
   return LoadBook(options, out);
+}
+
+std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,
+                                   Diagnostics* out) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files;
+  std::set<fs::path> seen;
+  const auto add = [&](const std::string& path) {
+    std::error_code error;
+    if (seen.insert(fs::weakly_canonical(path, error)).second || error) files.push_back(path);
+  };
+  for (const std::string& path : named) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      add(path);
+      continue;
+    }
+    std::vector<std::string> inside;
+    fs::recursive_directory_iterator at(path, error);
+    for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+      if (!deep) at.disable_recursion_pending();
+      if (at->path().extension() == ".yaml" && !at->is_directory(error))
+        inside.push_back(at->path().string());
+    }
+    if (error)
+      out->Add(Code::kIo,
+               fmt::format("the directory {} cannot be read: {}", Quoted(path), error.message()),
+               {nullptr, path, 0, 0, 0, ""});
+    else if (inside.empty())
+      out->Add(Code::kNotFound, fmt::format("there is no .yaml file in {}", Quoted(path)),
+               {nullptr, path, 0, 0, 0, ""});
+    std::sort(inside.begin(), inside.end());
+    for (const std::string& file : inside) add(file);
+  }
+  return files;
 }
 
 std::shared_ptr<const Checkpoint> ReadCheckpoint(const std::string& directory, Diagnostics* out) {
@@ -40,10 +92,14 @@ ReportOptions Options(const Common& common, const std::string& command, const st
 }
 
 void Print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+  static bool closed = false;  // the reader has gone: what it did not want is no failure
+  if (closed ||
+      (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0))
     return;
-  std::fputs("ferrule: standard output cannot be written\n", stderr);
-  std::exit(3);
+  closed = errno == EPIPE;
+  if (closed) return;
+  fmt::print(stderr, "error[FR902]: standard output cannot be written: {}\n", std::strerror(errno));
+  std::_Exit(3);  // not exit: that would try to write the rest again
 }
 
 int Finish(const Common& common, const std::string& command, const Diagnostics& findings) {

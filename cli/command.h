@@ -81,6 +81,10 @@ int Capture(const Common& common, const CaptureOptions& options);
 // Default rules and overlays; `model_type` not empty: only what may describe it.
 std::optional<Book> ReadBook(const Common& common, const std::string& model_type,
                              const std::vector<std::string>& files, Diagnostics* out);
+// `named`, with the .yaml files of a directory in its place (those of its folders too when `deep`),
+// each file once. A directory without any is a finding.
+std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,
+                                   Diagnostics* out);
 // Opens a checkpoint and reads the rules for it. Null with findings in `out` when either fails.
 std::shared_ptr<const Checkpoint> ReadCheckpoint(const std::string& directory, Diagnostics* out);
 

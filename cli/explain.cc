@@ -2,38 +2,67 @@
 // ferrule explain FRnnn | slug | MODULE --checkpoint DIR [--tp N]
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+
 #include "cli/command.h"
 #include "engine/json_writer.h"
 #include "engine/plan.h"
+#include "engine/report_parts.h"
 
 namespace ferrule::cli {
 namespace {
 
-// `text` in lines of at most `width` bytes.
-std::string Wrap(std::string_view text, size_t width) {
-  std::string out;
-  while (text.size() > width) {
-    size_t cut = text.rfind(' ', width);
-    if (cut == std::string_view::npos) cut = width;
-    out += fmt::format("{}\n", text.substr(0, cut));
-    text.remove_prefix(std::min(text.size(), cut + 1));
+// "fr301" is meant for FR301.
+bool SameCode(std::string_view word, std::string_view code) {
+  return std::equal(word.begin(), word.end(), code.begin(), code.end(), [](char a, char b) {
+    return std::toupper(static_cast<unsigned char>(a)) == b;
+  });
+}
+
+// A word that can only be a code: FR and digits.
+bool LooksLikeCode(std::string_view word) {
+  return word.size() > 2 && SameCode(word.substr(0, 2), "FR") &&
+         word.find_first_not_of("0123456789", 2) == std::string_view::npos;
+}
+
+// What nobody can be told about: neither code nor slug, and no checkpoint to look for a module.
+Finding Unknown(const std::string& what) {
+  std::vector<std::string> slugs;
+  for (const CodeInfo& info : AllCodes()) slugs.emplace_back(info.slug);
+  const std::string nearest = NearestName(what, slugs);
+  if (LooksLikeCode(what)) {
+    Finding finding(Code::kUsage, fmt::format("there is no code {}", Quoted(what)));
+    finding.Help(fmt::format("codes are {} to {}; messages name them", CodeName(AllCodes()[0].code),
+                             CodeName(AllCodes().back().code)));
+    return finding;
   }
-  return out + fmt::format("{}\n", text);
+  Finding finding(
+      Code::kUsage,
+      fmt::format("{} is no code, and to explain a module takes a checkpoint", Quoted(what)));
+  finding.Help(nearest.empty() ? "`ferrule explain MODULE DIR`"
+                               : fmt::format("did you mean `{}`?", nearest));
+  return finding;
 }
 
 bool ExplainCode(const Common& common, const std::string& what) {
   for (const CodeInfo& info : AllCodes()) {
-    if (what != CodeName(info.code) && what != info.slug) continue;
+    if (!SameCode(what, CodeName(info.code)) && what != info.slug) continue;
     if (common.format == Format::kJson) {
       JsonWriter out;
-      out.BeginObject().Key("schema_version").Int(kSchemaVersion);
+      WriteHead(Options(common, "explain", ""), &out);
       out.Key("code").Text(CodeName(info.code)).Key("slug").Text(info.slug);
       out.Key("level").Text(LevelName(info.level)).Key("title").Text(info.title);
-      out.Key("text").Text(info.text).EndObject();
+      out.Key("text").Text(info.text);
+      WriteFindings({}, &out);
+      out.EndObject();
       Print(out.Take() + "\n");
+    } else if (common.format == Format::kShort) {
+      Print(fmt::format("{} {} ({}): {}\n", CodeName(info.code), info.slug, LevelName(info.level),
+                        info.title));
     } else {
-      Print(fmt::format("{} {} ({})\n{}\n\n{}", CodeName(info.code), info.slug,
-                        LevelName(info.level), info.title, Wrap(info.text, 96)));
+      Print(fmt::format("{} {} ({})\n{}\n\n{}\n", CodeName(info.code), info.slug,
+                        LevelName(info.level), info.title, Wrapped(info.text, 96, 0)));
     }
     return true;
   }
@@ -46,13 +75,7 @@ int Explain(const Common& common, const ExplainOptions& options) {
   if (ExplainCode(common, options.what)) return 0;
   Diagnostics findings;
   if (options.checkpoint.empty()) {
-    std::vector<std::string> slugs;
-    for (const CodeInfo& info : AllCodes()) slugs.emplace_back(info.slug);
-    const std::string nearest = NearestName(options.what, slugs);
-    Finding& finding = findings.Add(
-        Code::kUsage,
-        fmt::format("{} is no code, and a module needs --checkpoint", Quoted(options.what)));
-    if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
+    findings.Add(Unknown(options.what));
     return Finish(common, "explain", findings);
   }
   const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings);
@@ -76,7 +99,7 @@ int Explain(const Common& common, const ExplainOptions& options) {
     if (module < 0 && !nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
     return Finish(common, "explain", unknown);
   }
-  Print(ExplainModule(*plan, module, Options(common, "explain", options.checkpoint)));
+  Print(ExplainModule(*plan, module, findings, Options(common, "explain", options.checkpoint)));
   // Findings of the whole model are `plan`'s; here only whether there are errors counts.
   if (findings.has_errors() && common.format == Format::kHuman)
     Print(fmt::format("\nthe plan has {} error{}: see `ferrule plan {}`\n",

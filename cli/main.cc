@@ -1,45 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line: words → options → one command. Nothing is decided here.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <new>
+#include <sstream>
 
 #include "cli/command.h"
+#include "cli/usage.h"
 #include "engine/version.h"
 
 namespace ferrule::cli {
 namespace {
 
-int Usage(const std::string& message, const std::string& help) {
-  std::cerr << "error[FR904]: " << message << "\n";
-  if (!help.empty()) std::cerr << "help: " << help << "\n";
-  return 2;
+// A wrong command line: to standard error, and in JSON to standard output like every answer.
+int Usage(bool json, Finding finding) {
+  Diagnostics findings;
+  findings.Add(std::move(finding));
+  if (json) {
+    Common common;
+    common.format = Format::kJson;
+    return Finish(common, "ferrule", findings);
+  }
+  std::cerr << ToHuman(findings.findings()[0], false);
+  return findings.ExitCode();
+}
+
+Finding Wrong(std::string message, std::string help) {
+  Finding finding(Code::kUsage, std::move(message));
+  finding.Help(std::move(help));
+  return finding;
 }
 
 bool WantsColor(const std::string& choice) {
   if (choice != "auto") return choice == "always";
-  if (std::getenv("NO_COLOR") != nullptr) return false;
+  const char* no_color = std::getenv("NO_COLOR");
+  if (no_color != nullptr && no_color[0] != '\0') return false;
+  const char* terminal = std::getenv("TERM");
+  if (terminal != nullptr && std::string_view(terminal) == "dumb") return false;
   return isatty(STDOUT_FILENO) != 0;
-}
-
-// What was probably meant by the first word that is no known command.
-std::string NearestCommand(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (word.empty() || word[0] == '-') continue;
-    return NearestName(
-        word, {"check", "plan", "explain", "test", "run", "capture", "diff", "infer", "decide"});
-  }
-  return {};
 }
 
 int Main(int argc, char** argv) {
   CLI::App app{
       "Which linears of a quantized checkpoint run in FP8 or BF16, why, and whether the "
-      "stored tensors agree."};
+      "stored tensors agree.",
+      "ferrule"};
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.fallthrough();
@@ -47,14 +57,18 @@ int Main(int argc, char** argv) {
   Common common;
   std::string format = "human", color = "auto";
   app.add_option("-f,--format", format, "human, short or json")
-      ->check(CLI::IsMember({"human", "short", "json"}));
+      ->check(OneOf({"human", "short", "json"}));
   app.add_option("--rules", common.rules,
                  "directory with rule files that win over the default ones")
       ->type_size(1)
       ->allow_extra_args(false);
   app.add_option("--color", color, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+      ->check(OneOf({"auto", "always", "never"}));
 
+  const CLI::Validator tp_word = TpNumber();
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.get_formatter()->label("Subcommands", "Commands");
+  app.get_formatter()->label("REQUIRED", "");
   CheckOptions check;
   CLI::App* check_app =
       app.add_subcommand("check", "rule and dialect files, alone or against a checkpoint");
@@ -62,16 +76,17 @@ int Main(int argc, char** argv) {
                         "rule files, dialect files or directories; default: all rules");
   check_app->add_option("--checkpoint", check.checkpoint,
                         "directory of a checkpoint or header fixture");
-  check_app->add_option("--tp", check.tp, "tensor-parallel size");
+  check_app->add_option("--tp", check.tp, "tensor-parallel size")->check(tp_word);
 
-  int expert_parallel = 0;
   PlanCommand plan;
   CLI::App* plan_app =
       app.add_subcommand("plan", "what every linear of a checkpoint is and what each rank holds");
   plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
-  plan_app->add_option("--tp", plan.tp, "tensor-parallel size");
-  CLI::Option* expert_option = plan_app->add_option("--ep", expert_parallel, "reserved");
+  plan_app->add_option("--tp", plan.tp, "tensor-parallel size")->check(tp_word);
+  std::string expert_parallel;
+  CLI::Option* expert_option =
+      plan_app->add_option("--ep", expert_parallel, "reserved")->expected(0, 1);
   plan_app->add_flag("--expand", plan.expand, "one entry for every concrete module");
 
   ExplainOptions explain;
@@ -80,7 +95,7 @@ int Main(int argc, char** argv) {
       ->required();
   explain_app->add_option("--checkpoint,DIR", explain.checkpoint,
                           "directory of a checkpoint or header fixture");
-  explain_app->add_option("--tp", explain.tp, "tensor-parallel size");
+  explain_app->add_option("--tp", explain.tp, "tensor-parallel size")->check(tp_word);
 
   TestOptions test;
   CLI::App* test_app = app.add_subcommand("test", "the tests: sections of rule files");
@@ -97,16 +112,18 @@ int Main(int argc, char** argv) {
   CLI::App* run_app =
       app.add_subcommand("run", "load and execute the linears of a checkpoint as planned");
   run_app->add_option("DIR", run.checkpoint, "directory of a checkpoint with weights")->required();
-  run_app->add_option("--tp", run.tp, "tensor-parallel size");
-  run_app->add_option("--rank", run.rank, "only this rank")->check(CLI::NonNegativeNumber);
+  CLI::Option* run_tp = run_app->add_option("--tp", run.tp, "tensor-parallel size")->check(tp_word);
+  CLI::Option* rank_option =
+      run_app->add_option("--rank", run.rank, "only this rank")->check(WholeNumber(0, kMaxTp - 1));
   run_app->add_option("--input", run.input, "safetensors with one [tokens, in] tensor a module");
   run_app->add_option("--output", run.output, "safetensors to write");
   run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with");
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
   run_app->add_option("--tokens", run.tokens, "tokens of random activations")
-      ->check(CLI::Range(1, 65536));
-  run_app->add_option("--seed", run.seed, "seed of random activations");
-  run_app->add_option("--threads", run.threads, "0: one for each core")->check(CLI::Range(0, 256));
+      ->check(WholeNumber(1, 65536));
+  run_app->add_option("--seed", run.seed, "seed of random activations")
+      ->check(WholeNumber(0, INT64_MAX));
+  run_app->add_option("--threads", run.threads, "0: one for each core")->check(WholeNumber(0, 256));
 
   CaptureOptions capture;
   CLI::App* capture_app = app.add_subcommand("capture", "a header fixture of a checkpoint");
@@ -131,7 +148,7 @@ int Main(int argc, char** argv) {
                        "checkpoints, header fixtures, or directories of them");
   diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")->delimiter(',');
   diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
-      ->check(CLI::IsMember({"unsafe", "change", "never"}));
+      ->check(OneOf({"unsafe", "change", "never"}));
 
   InferOptions infer;
   CLI::App* infer_app =
@@ -140,30 +157,40 @@ int Main(int argc, char** argv) {
       ->required();
   infer_app->add_option("-o,--out", infer.out, "file to write; default: standard output");
 
+  const bool json = AsksForJson(argc, argv);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& e) {
-    return app.exit(e);
-  } catch (const CLI::CallForAllHelp& e) {
-    return app.exit(e);
-  } catch (const CLI::CallForVersion& e) {
-    return app.exit(e);
+  } catch (const CLI::Success& e) {  // --help, --version
+    std::ostringstream text;
+    app.exit(e, text, text);
+    Print(text.str());
+    return 0;
   } catch (const CLI::ParseError& e) {
-    const std::string nearest = app.get_subcommands().empty() ? NearestCommand(argc, argv) : "";
-    return Usage(e.what(),
-                 nearest.empty() ? "see `ferrule --help`" : "did you mean `" + nearest + "`?");
+    return Usage(json, Explain(app, e));
   }
   common.format = format == "json"    ? Format::kJson
                   : format == "short" ? Format::kShort
                                       : Format::kHuman;
   common.color = WantsColor(color);
   if (expert_option->count() > 0)
-    return Usage("--ep is reserved: expert parallelism is not planned yet", "plan without it");
-  if (run.rank >= 0 && run.rank >= run.tp)
-    return Usage("--rank must be smaller than --tp", "ranks count from 0");
+    return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
+                             "plan without it"));
+  const int tp = check_app->parsed()     ? check.tp
+                 : plan_app->parsed()    ? plan.tp
+                 : explain_app->parsed() ? explain.tp
+                                         : run.tp;
+  if (tp < 1 || tp > kMaxTp)
+    return Usage(json,
+                 {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, tp)});
+  if (rank_option->count() > 0 && run_tp->count() == 0)
+    return Usage(json, Wrong("`--rank` needs `--tp`", "name the size that the rank belongs to"));
+  if (run.rank >= run.tp)
+    return Usage(json, Wrong(fmt::format("there is no rank {} at tp {}", run.rank, run.tp),
+                             fmt::format("ranks are 0 to {}", run.tp - 1)));
   if ((!run.output.empty() || !run.expect.empty()) && run.input.empty())
-    return Usage("--output and --expect need --input",
-                 "name the activations whose results are to be written");
+    return Usage(json, Wrong(fmt::format("`{}` needs `--input`",
+                                         run.output.empty() ? "--expect" : "--output"),
+                             "name the activations to run"));
 
   if (check_app->parsed()) return Check(common, check);
   if (decide_app->parsed()) return Decide(common, decide);
@@ -180,6 +207,7 @@ int Main(int argc, char** argv) {
 }  // namespace ferrule::cli
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // Print answers for a reader that has gone
   try {
     return ferrule::cli::Main(argc, argv);
   } catch (const std::bad_alloc&) {

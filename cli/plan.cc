@@ -34,6 +34,7 @@ int MakePlan(const Common& common, const PlanCommand& options) {
   }
   ReportOptions report = Options(common, "plan", options.checkpoint);
   report.expand = options.expand;
+  report.tp = options.tp;
   Print(PlanReport(plan ? &*plan : nullptr, findings, report));
   return findings.ExitCode();
 }

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "engine/json_writer.h"
 #include "engine/plan.h"
+#include "engine/report_parts.h"
 #include "engine/tensor_writer.h"
 #include "kernels/loader.h"
 
@@ -32,7 +33,7 @@ class Runner {
 
   int Run() {
     if (!Open() || !(options_.input.empty() ? RunRandom() : RunInput())) {
-      findings_.Append(planned_);
+      if (planned_.has_errors()) findings_.Append(planned_);
       return Finish(common_, "run", findings_);
     }
     if (options_.check)
@@ -225,7 +226,7 @@ class Runner {
   void Report() {
     if (common_.format == Format::kJson) {
       JsonWriter out;
-      out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("command").Text("run");
+      WriteHead(Options(common_, "run", options_.checkpoint), &out);
       out.Key("model").Text(options_.checkpoint).Key("tp").Int(options_.tp);
       out.Key("plan_sha").Text(plan_->plan_sha).Key("not_run").Int(skipped_);
       out.Key("schemes").BeginObject();
@@ -238,7 +239,9 @@ class Runner {
           out.Null();
         out.EndObject();
       }
-      out.EndObject().Key("exit_code").Int(findings_.ExitCode()).EndObject();
+      out.EndObject();
+      WriteFindings(findings_, &out);
+      out.EndObject();
       Print(out.Take() + "\n");
       return;
     }

@@ -3,36 +3,30 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "cli/command.h"
 #include "engine/json_writer.h"
+#include "engine/report_parts.h"
 #include "engine/rule_test.h"
 
 namespace ferrule::cli {
 namespace {
 
-std::vector<std::string> RuleFiles(const std::vector<std::string>& named) {
-  std::vector<std::string> files;
-  for (const std::string& path : named) {
-    std::error_code error;
-    if (!std::filesystem::is_directory(path, error)) {
-      files.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    for (const auto& entry : std::filesystem::directory_iterator(path, error))
-      if (entry.path().extension() == ".yaml") inside.push_back(entry.path().string());
-    std::sort(inside.begin(), inside.end());
-    files.insert(files.end(), inside.begin(), inside.end());
-  }
-  return files;
+// A failed test as a finding: the first field that differs.
+Finding Failure(const TestOutcome& outcome) {
+  const TestDifference& first = outcome.differences[0];
+  return Finding(Code::kTestFailed,
+                 fmt::format("test {} failed: {}{} is {}, not {}", Quoted(outcome.it),
+                             first.path.empty() ? "" : Quoted(first.path) + ": ", first.field,
+                             first.got, first.expected),
+                 outcome.at);
 }
 
-void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findings) {
+void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findings,
+               const ReportOptions& options) {
   JsonWriter out;
   size_t passed = 0, failed = 0;
-  out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("command").Text("test");
+  WriteHead(options, &out);
   out.Key("tests").BeginArray();
   for (const TestReport& report : reports) {
     passed += report.passed();
@@ -60,9 +54,8 @@ void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findin
     for (const std::string& path : report.untouched) out.Text(path);
   out.EndArray().Key("passed").Int(static_cast<int64_t>(passed));
   out.Key("failed").Int(static_cast<int64_t>(failed));
-  out.Key("exit_code")
-      .Int(failed > 0 ? std::max(1, findings.ExitCode()) : findings.ExitCode())
-      .EndObject();
+  WriteFindings(findings, &out);
+  out.EndObject();
   Print(out.Take() + "\n");
 }
 
@@ -70,7 +63,8 @@ void WriteJson(const std::vector<TestReport>& reports, const Diagnostics& findin
 
 int Test(const Common& common, const TestOptions& options) {
   Diagnostics findings;
-  const std::vector<std::string> files = RuleFiles(options.files);
+  const std::vector<std::string> files = YamlFiles(options.files, false, &findings);
+  if (findings.has_errors()) return Finish(common, "test", findings);
   const auto book = ReadBook(common, "", files, &findings);
   if (!book) return Finish(common, "test", findings);
   std::vector<TestReport> reports;
@@ -81,28 +75,36 @@ int Test(const Common& common, const TestOptions& options) {
   }
   size_t passed = 0, failed = 0;
   std::string text;
+  Diagnostics failures;
   for (const TestReport& report : reports) {
     passed += report.passed();
     failed += report.failed();
     if (!report.outcomes.empty()) text += report.file + "\n";
-    for (const TestOutcome& outcome : report.outcomes)
-      if (common.format == Format::kHuman || !outcome.passed()) text += ToHuman(outcome);
-    if (common.format == Format::kHuman && !report.untouched.empty())
-      text += fmt::format("  no test names {} of its modules: {}\n", report.untouched.size(),
-                          fmt::join(report.untouched, ", "));
+    for (const TestOutcome& outcome : report.outcomes) {
+      text += ToHuman(outcome);
+      if (!outcome.passed()) failures.Add(Failure(outcome));
+    }
+    if (!report.untouched.empty())
+      text += fmt::format(
+          "  {}\n", Wrapped(fmt::format("no test names {} of its modules: {}",
+                                        report.untouched.size(), fmt::join(report.untouched, ", ")),
+                            96, 4));
   }
   if (passed + failed == 0)
     findings.Add(Code::kNoTests,
                  options.filter.empty()
                      ? "no test ran"
                      : fmt::format("no test's sentence contains {}", Quoted(options.filter)));
+  const ReportOptions report = Options(common, "test", "");
+  if (common.format == Format::kHuman) text += FindingsReport(findings, report);
+  findings.Append(failures);
   if (common.format == Format::kJson) {
-    WriteJson(reports, findings);
-  } else {
-    Print(text + FindingsReport(findings, Options(common, "test", "")));
-    Print(fmt::format("{} passed, {} failed\n", passed, failed));
+    WriteJson(reports, findings, report);
+    return findings.ExitCode();
   }
-  return failed > 0 ? std::max(1, findings.ExitCode()) : findings.ExitCode();
+  if (common.format == Format::kShort) text = FindingsReport(findings, report);
+  Print(text + fmt::format("{} passed, {} failed\n", passed, failed));
+  return findings.ExitCode();
 }
 
 }  // namespace ferrule::cli

@@ -82,6 +82,14 @@ bool Unclaimed(const Dialects& others, const Dialect& dialect, Diagnostics* out)
   return true;
 }
 
+// Whether `path` is one of `files`, which are read by themselves.
+bool IsNamed(const std::string& path, const std::vector<std::string>& files) {
+  return std::any_of(files.begin(), files.end(), [&](const std::string& file) {
+    std::error_code error;
+    return fs::equivalent(path, file, error);
+  });
+}
+
 bool ReadRules(const std::string& path, const BookOptions& options, bool named, Book* book,
                bool wins, Diagnostics* out) {
   std::optional<std::string> text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out);
@@ -125,7 +133,8 @@ std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
     if (!YamlFiles(directory, &rules, out)) return std::nullopt;
     Book layer;  // model types are unique within one directory
     layer.complete = true;
-    for (const std::string& path : rules) ReadRules(path, options, false, &layer, false, out);
+    for (const std::string& path : rules)
+      if (!IsNamed(path, options.files)) ReadRules(path, options, false, &layer, false, out);
     book.complete = book.complete && layer.complete;
     for (auto& file : layer.files) AddRules(&book, std::move(file), true, out);
     const std::string folder = (fs::path(directory) / "dialects").string();

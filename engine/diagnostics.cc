@@ -11,6 +11,7 @@ namespace {
 struct Colors {
   const char *error, *warning, *note, *gutter, *help, *off;
 };
+constexpr size_t kWidth = 100;  // facts are wrapped: no message relies on a wide terminal
 constexpr Colors kPlain = {"", "", "", "", "", ""};
 constexpr Colors kAnsi = {"\033[1;31m", "\033[1;33m", "\033[1;36m",
                           "\033[34m",   "\033[32m",   "\033[0m"};
@@ -19,11 +20,6 @@ const char* Paint(const Colors& colors, Level level) {
   return level == Level::kError     ? colors.error
          : level == Level::kWarning ? colors.warning
                                     : colors.note;
-}
-
-size_t CodePoints(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 struct Mark {  // columns of one line, from 0, end exclusive
@@ -170,7 +166,8 @@ std::string ToHuman(const Finding& finding, bool color) {
   size_t width = 0;
   for (const auto& [key, text] : finding.facts) width = std::max(width, key.size() + 1);
   for (const auto& [key, text] : finding.facts)
-    out += fmt::format("{:>{}} = {:<{}} {}\n", "", gutter, key + ":", width, text);
+    out += fmt::format("{:>{}} = {:<{}} {}\n", "", gutter, key + ":", width,
+                       Wrapped(text, kWidth - gutter - 4 - width, gutter + 4 + width));
   if (!finding.help.empty())
     out += fmt::format("{}help{}: {}\n", colors.help, colors.off, finding.help);
   return out;

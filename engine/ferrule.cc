@@ -24,6 +24,7 @@ ReportOptions OptionsOf(const ModelPlan::State& state, Format format) {
   ReportOptions options;
   options.format = format;
   options.model = state.directory;
+  options.tp = state.plan.tp;
   return options;
 }
 

@@ -4,18 +4,22 @@
 namespace ferrule {
 namespace {
 
-void Fill(std::string* text, const std::string& count) {
-  for (size_t at = text->find("{n}"); at != std::string::npos; at = text->find("{n}"))
-    text->replace(at, 3, count);
+// "{n} modules" → "36 modules", "1 module".
+void Fill(std::string* text, int64_t count) {
+  for (size_t at = text->find("{n}"); at != std::string::npos; at = text->find("{n}")) {
+    constexpr std::string_view kModules = "{n} modules";
+    if (count == 1 && text->compare(at, kModules.size(), kModules) == 0)
+      text->erase(at + kModules.size() - 1, 1);
+    text->replace(at, 3, std::to_string(count));
+  }
 }
 
 }  // namespace
 
 void Grouped::Flush(Diagnostics* out) {
   for (Item& item : items_) {
-    const std::string count = std::to_string(item.count);
-    Fill(&item.finding.message, count);
-    for (auto& [key, text] : item.finding.facts) Fill(&text, count);
+    Fill(&item.finding.message, item.count);
+    for (auto& [key, text] : item.finding.facts) Fill(&text, item.count);
     out->Add(std::move(item.finding));
   }
   items_.clear();

@@ -173,8 +173,9 @@ class Closer {
         RuleAt(d_, unit));
     for (const NamedText& part : unit.node->parts)
       finding.Mark(d_.rules->At(part.place), PartCount(unit, part.name));
-    finding.Fact("found", fmt::format("{} real tensors, e.g. {}", seed.modules,
-                                      TensorText(checkpoint_, seed.example)));
+    finding.Fact("found",
+                 fmt::format("{} real tensor{}, e.g. {}", seed.modules,
+                             seed.modules == 1 ? "" : "s", TensorText(checkpoint_, seed.example)));
     const std::string names = fmt::format("`{}`", fmt::join(parts, "`, `"));
     if (seed.wrong > 0) {
       finding.Fact(
@@ -219,8 +220,8 @@ class Closer {
     std::string out = fmt::format("{} stored rows / {} parts = {}", shape[0], parts, rows);
     for (const int64_t tp : {1, 2, 4, 8}) {
       if (rows % tp != 0) break;
-      out += fmt::format("; tp {}: {} rows per part, {} % {} = {}", tp, rows / tp, rows / tp, block,
-                         rows / tp % block);
+      out += fmt::format("; tp {}: {} row{} per part, {} % {} = {}", tp, rows / tp,
+                         rows / tp == 1 ? "" : "s", rows / tp, block, rows / tp % block);
     }
     return out + (rows % block != 0 ? ": refused by the block check of SGLang" : "");
   }

@@ -4,8 +4,10 @@
 #include "engine/checkpoint.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -73,6 +75,14 @@ class CheckpointReader {
         diagnostics_->Add(
             Code::kIo,
             fmt::format("cannot open {}: {}", Quoted(out_.directory), std::strerror(errno)), at);
+      return false;
+    }
+    // Without search permission every file in it would seem to be absent.
+    if (S_ISDIR(info.st_mode) &&
+        faccessat(AT_FDCWD, out_.directory.c_str(), X_OK, AT_EACCESS) != 0) {
+      diagnostics_->Add(
+          Code::kIo,
+          fmt::format("cannot search {}: {}", Quoted(out_.directory), std::strerror(errno)), at);
       return false;
     }
     if (S_ISDIR(info.st_mode)) return true;

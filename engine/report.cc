@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/report_parts.h"
 #include "engine/view.h"
@@ -19,11 +20,12 @@ std::string Thousands(int64_t number) {
   return digits;
 }
 
-std::string RunsAs(const ModuleView& view) {
+std::string RunsAs(const ModuleView& view, bool block) {
   if (view.together == "apart") return "apart";
   if (view.together == "narrower") return "narrower";
   if (view.scheme.empty()) return "(error)";
-  if (view.block_n > 0) return fmt::format("{} {}x{}", view.scheme, view.block_n, view.block_k);
+  if (block && view.block_n > 0)
+    return fmt::format("{} {}x{}", view.scheme, view.block_n, view.block_k);
   if (view.scheme == "bf16" && !view.dtype.empty() && view.dtype != "BF16")
     return fmt::format("bf16 ({})", view.dtype);
   return view.scheme;
@@ -45,12 +47,25 @@ std::string Why(const ModuleView& view) {
   std::string out = view.reason;
   if (!view.via.empty()) out = "listed as its fused module";
   if (view.match == "regex-match") out += " (pattern)";
-  if (view.kind == "fused" && view.together == "agree") out += "; parts agree";
   if (!view.stored.empty() && !view.claim.empty() && view.stored != view.claim)
     out = fmt::format("as stored; claimed {} ({})", view.claim, out);
   return out;
 }
 
+std::string Plural(int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", Thousands(count), what, count == 1 ? "" : "s");
+}
+
+// "q_proj, k_proj, v_proj": parts stand beside the fused module.
+std::string PartNames(const ModuleView& view) {
+  std::string out;
+  for (const std::string& part : view.parts)
+    out +=
+        fmt::format("{}{}", out.empty() ? "" : ", ", Printable(part.substr(part.rfind('.') + 1)));
+  return out;
+}
+
+// The rows of a table; a row without kind is a heading.
 struct Row {
   std::string name, kind, count, runs, shape, why;
 };
@@ -58,6 +73,7 @@ struct Row {
 std::string Table(const std::vector<Row>& rows) {
   size_t name = 0, kind = 0, count = 0, runs = 0, shape = 0;
   for (const Row& row : rows) {
+    if (row.kind.empty()) continue;
     name = std::max(name, row.name.size());
     kind = std::max(kind, row.kind.size());
     count = std::max(count, row.count.size());
@@ -66,64 +82,139 @@ std::string Table(const std::vector<Row>& rows) {
   }
   std::string out;
   for (const Row& row : rows)
-    out += fmt::format("{:<{}}  {:<{}}  {:>{}}  {:<{}}  {:<{}}  {}\n", row.name, name, row.kind,
-                       kind, row.count, count, row.runs, runs, row.shape, shape, row.why);
+    out += row.kind.empty() ? fmt::format("{}\n", row.name)
+                            : fmt::format("{:<{}}  {:<{}}  {:>{}}  {:<{}}  {:<{}}  {}\n", row.name,
+                                          name, row.kind, kind, row.count, count, row.runs, runs,
+                                          row.shape, shape, row.why);
   return out;
+}
+
+// Up to and with the last placeholder: "model.layers.<layer>." of "model.layers.<layer>.mlp.gate".
+std::string_view Above(std::string_view name) {
+  const size_t at = name.rfind(">.");
+  return at == std::string_view::npos ? std::string_view() : name.substr(0, at + 2);
+}
+
+// Calls `add` for every module that is shown by itself.
+template <typename Function>
+void EachModule(const Decisions& d, Function add) {
+  for (const Unit& unit : d.units.units)
+    for (int32_t i = 0; (IsLinear(unit.kind) || unit.kind == NodeKind::kFused) && i < unit.count;
+         ++i) {
+      const Module& module = d.modules[static_cast<size_t>(unit.first + i)];
+      if (!module.absent || module.reason == Reason::kSame) add(unit.first + i);
+    }
+}
+
+// The only block size of the plan, as text; empty when there is none or more than one.
+std::string OnlyBlock(const Decisions& d) {
+  std::string only;
+  for (const Scheme& scheme : d.quant.schemes) {
+    if (scheme.block_n == 0) continue;
+    const std::string block = fmt::format("{}x{}", scheme.block_n, scheme.block_k);
+    if (!only.empty() && only != block) return {};
+    only = block;
+  }
+  return only;
+}
+
+std::string Head(const Plan& plan, const ReportOptions& options) {
+  const Decisions& d = plan.decisions;
+  const Checkpoint& c = *plan.checkpoint;
+  std::string out = fmt::format("model    {} ({}, ", Printable(options.model), plan.model_type);
+  if (!c.has_headers)
+    out += "config.json alone: nothing is verified)\n";
+  else
+    out += fmt::format(
+        "{} in {})\n", Plural(static_cast<int64_t>(c.tensors().size()), "tensor"),
+        c.has_weights ? Plural(static_cast<int64_t>(c.files.size()), "file") : "a header fixture");
+  out += fmt::format("counts   {}\n", CountModules(plan));
+  out += fmt::format("rules    {}\n", d.rules->path);
+  if (!d.quant.dialect)
+    out += "list     none: config.json has no quantization_config\n";
+  else if (d.quant.list_key.empty())
+    out += fmt::format("list     none; the method is {}\n", d.quant.dialect->name);
+  else
+    out += fmt::format("list     {}, {} {}, read as {}\n", d.quant.list_key,
+                       Thousands(static_cast<int64_t>(d.quant.list.size())),
+                       d.quant.list.size() == 1 ? "entry" : "entries", d.quant.dialect->name);
+  return out + fmt::format("tp       {}\n", plan.tp);
+}
+
+// Which numbers a group has: "layer 0, 4-47; expert 0-3".
+std::string Numbers(const Group& group) {
+  std::string out;
+  for (const auto& [name, values] : group.indices) {
+    out += fmt::format("{}{} ", out.empty() ? "" : "; ", name);
+    for (size_t i = 0; i < values.size();) {
+      size_t last = i;
+      while (last + 1 < values.size() && values[last + 1] == values[last] + 1) ++last;
+      out += fmt::format("{}{}", i == 0 ? "" : ", ", values[i]);
+      if (last > i) out += fmt::format("-{}", values[last]);
+      i = last + 1;
+    }
+  }
+  return out;
+}
+
+// Paths of which some modules are decided otherwise than others.
+std::set<std::string> SplitPaths(const Plan& plan) {
+  std::set<std::string> seen, split;
+  for (const Group& group : plan.groups) {
+    std::string path = plan.decisions.units.units[static_cast<size_t>(group.unit)].Display();
+    if (!seen.insert(path).second) split.insert(std::move(path));
+  }
+  return split;
 }
 
 std::string PlanText(const Plan& plan, const Diagnostics& findings, const ReportOptions& options) {
   const Decisions& d = plan.decisions;
-  const Checkpoint& c = *plan.checkpoint;
-  std::string out = fmt::format("model   {}  ({}; ", Printable(options.model), plan.model_type);
-  if (c.has_headers)
-    out += fmt::format("{} tensors in {} file{}, {})\n",
-                       Thousands(static_cast<int64_t>(c.tensors().size())), c.files.size(),
-                       c.files.size() == 1 ? "" : "s",
-                       c.has_weights ? "headers only" : "a header fixture");
-  else
-    out += "config.json alone: nothing is verified)\n";
-  out += fmt::format("rules   {}\n", d.rules->path);
-  if (!d.quant.dialect)
-    out += "method  none: no quantization_config\n";
-  else
-    out += fmt::format("method  {}{}\n", d.quant.dialect->name,
-                       d.quant.list_key.empty() ? "; no skip list"
-                                                : fmt::format("; {}: {} entries", d.quant.list_key,
-                                                              d.quant.list.size()));
-  out += fmt::format("tp      {}\n\n", plan.tp);
-
+  const bool block = OnlyBlock(d).empty();
   std::vector<Row> rows{{"module", "kind", "count", "runs as", "per rank [N, K]", "why"}};
+  std::string above;
+  const std::set<std::string> split = SplitPaths(plan);
   const auto add = [&](int32_t module, const Group* group) {
     const ModuleView view = ViewOf(plan, module, group);
+    std::string name = Printable(view.name);
+    if (group != nullptr) {
+      const std::string here(Above(name));
+      if (here != above && !here.empty())
+        rows.push_back({here.substr(0, here.size() - 1), {}, {}, {}, {}, {}});
+      above = here;
+      if (!here.empty()) name = "  " + name.substr(here.size());
+    }
     const std::string kind =
         view.kind == "fused" ? fmt::format("fused {}", view.parts.size()) : std::string(view.kind);
-    rows.push_back({Printable(view.name), kind, Thousands(group != nullptr ? group->count : 1),
-                    RunsAs(view), PerRank(view), Why(view)});
+    const std::string only =
+        group != nullptr && split.count(view.name) > 0 ? fmt::format(" ({})", Numbers(*group)) : "";
+    rows.push_back({std::move(name), kind, Thousands(group != nullptr ? group->count : 1),
+                    RunsAs(view, block), PerRank(view), Why(view) + only});
   };
-  if (options.expand) {
-    for (const Unit& unit : d.units.units)
-      if (IsLinear(unit.kind) || unit.kind == NodeKind::kFused)
-        for (int32_t i = 0; i < unit.count; ++i) {
-          const Module& module = d.modules[static_cast<size_t>(unit.first + i)];
-          if (!module.absent || module.reason == Reason::kSame) add(unit.first + i, nullptr);
-        }
-  } else {
+  if (options.expand)
+    EachModule(d, [&](int32_t module) { add(module, nullptr); });
+  else
     for (const Group& group : plan.groups) add(group.module, &group);
-  }
-  out += Table(rows) + "\n";
-  out += ToHuman(findings, options.color);
-  int64_t total = 0;
-  std::string schemes;
-  for (const auto& [name, count] : CountSchemes(plan)) {
-    total += count;
-    schemes += fmt::format("{}{} {}", schemes.empty() ? "" : ", ", Thousands(count), name);
-  }
-  out += fmt::format("{} modules: {}.  {} error{}, {} warning{}, {} note{}.  plan {}\n",
-                     Thousands(total), schemes, findings.count(Level::kError),
-                     findings.count(Level::kError) == 1 ? "" : "s", findings.count(Level::kWarning),
-                     findings.count(Level::kWarning) == 1 ? "" : "s", findings.count(Level::kNote),
-                     findings.count(Level::kNote) == 1 ? "" : "s", plan.plan_sha.substr(0, 12));
-  return out;
+  return Head(plan, options) + "\n" + Table(rows) + "\n" + ToHuman(findings, options.color) +
+         fmt::format("{}; plan {}\n", CountFindings(findings), plan.plan_sha.substr(0, 12));
+}
+
+// One line for each module or group, then the findings: for grep.
+std::string PlanLines(const Plan& plan, const Diagnostics& findings, const ReportOptions& options) {
+  std::string out;
+  const std::set<std::string> split = SplitPaths(plan);
+  const auto add = [&](int32_t module, const Group* group) {
+    const ModuleView view = ViewOf(plan, module, group);
+    out += fmt::format("{}: {}, {}", Printable(view.name), RunsAs(view, true), Why(view));
+    if (group != nullptr && group->count > 1) out += fmt::format(", {} modules", group->count);
+    if (group != nullptr && split.count(view.name) > 0)
+      out += fmt::format(" ({})", Numbers(*group));
+    out += '\n';
+  };
+  if (options.expand)
+    EachModule(plan.decisions, [&](int32_t module) { add(module, nullptr); });
+  else
+    for (const Group& group : plan.groups) add(group.module, &group);
+  return out + FindingsReport(findings, options) + SummaryLine(plan, findings) + "\n";
 }
 
 }  // namespace
@@ -182,7 +273,8 @@ std::string SummaryLine(const Plan& plan, const Diagnostics& findings) {
 std::string PlanReport(const Plan* plan, const Diagnostics& findings,
                        const ReportOptions& options) {
   if (options.format == Format::kJson) return PlanJson(plan, findings, options);
-  if (plan == nullptr || options.format == Format::kShort) return FindingsReport(findings, options);
+  if (plan == nullptr) return FindingsReport(findings, options);
+  if (options.format == Format::kShort) return PlanLines(*plan, findings, options);
   return PlanText(*plan, findings, options);
 }
 
@@ -195,18 +287,43 @@ std::string FindingsReport(const Diagnostics& findings, const ReportOptions& opt
   return out;
 }
 
-std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions& options) {
-  if (options.format == Format::kJson) return ModuleJson(plan, module);
+std::string CountModules(const Plan& plan) {
+  int64_t total = 0;
+  std::string schemes;
+  for (const auto& [name, count] : CountSchemes(plan)) {
+    total += count;
+    if (count == 0) continue;
+    schemes += fmt::format("{} {} {}", schemes.empty() ? ":" : ",", Thousands(count), name);
+    if (name == "fp8_block" && !OnlyBlock(plan.decisions).empty())
+      schemes += " " + OnlyBlock(plan.decisions);
+  }
+  return Plural(total, "module") + schemes;
+}
+
+std::string CountFindings(const Diagnostics& findings) {
+  return fmt::format("{}, {}, {}",
+                     Plural(static_cast<int64_t>(findings.count(Level::kError)), "error"),
+                     Plural(static_cast<int64_t>(findings.count(Level::kWarning)), "warning"),
+                     Plural(static_cast<int64_t>(findings.count(Level::kNote)), "note"));
+}
+
+std::string ExplainModule(const Plan& plan, int32_t module, const Diagnostics& findings,
+                          const ReportOptions& options) {
+  if (options.format == Format::kJson) return ModuleJson(plan, module, findings, options);
   const ModuleView view = ViewOf(plan, module, nullptr);
+  if (options.format == Format::kShort)
+    return fmt::format("{}: {}, {}\n", Printable(view.name), RunsAs(view, true), Why(view));
   const Unit& unit = plan.decisions.UnitOf(module);
-  std::string out = fmt::format("{}  ->  {}\n", Printable(view.name), RunsAs(view));
-  int step = 0;
-  const auto line = [&](std::string_view what, const std::string& text, const std::string& where) {
-    out +=
-        fmt::format(" {} {:<10}  {}{}{}\n", ++step, what, text, where.empty() ? "" : "    ", where);
+  // Three columns: what is asked, the answer, where it stands.
+  struct Step {
+    std::string what, text, where;
+  };
+  std::vector<Step> steps;
+  const auto line = [&](std::string what, std::string text, std::string where) {
+    steps.push_back({std::move(what), std::move(text), std::move(where)});
   };
   if (unit.kind == NodeKind::kFused)
-    line("rules", fmt::format("fused of {}", fmt::join(view.parts, ", ")),
+    line("rules", fmt::format("fused of {}", PartNames(view)),
          fmt::format("{}:{}", view.rule_file, view.rule_line));
   else
     line("rules",
@@ -219,7 +336,7 @@ std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions&
                      view.via.empty() ? "" : ", names " + view.via),
          fmt::format("{}[{}]", view.list, view.entry_index));
   else
-    line("list", view.reason, view.dialect.empty() ? "" : "dialect " + std::string(view.dialect));
+    line("list", view.reason, view.dialect.empty() ? "" : fmt::format("dialect {}", view.dialect));
   line("claim", view.claim.empty() ? "its parts differ" : view.claim, "");
   if (!plan.decisions.has_headers)
     line("stored", "unknown: there are no headers", "");
@@ -227,14 +344,25 @@ std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions&
     line("stored", "nothing of its own; it reads " + view.same, "");
   else
     line("stored",
-         fmt::format("{}{}", view.stored.empty() ? "its parts differ" : view.stored,
-                     view.tensor.empty() ? "" : "  " + Printable(view.tensor) + " " + view.dtype),
+         fmt::format(
+             "{}{}", view.stored.empty() ? "its parts differ" : view.stored,
+             view.tensor.empty() || unit.kind == NodeKind::kFused
+                 ? ""
+                 : fmt::format(", {} {}", Printable(view.tensor.substr(view.tensor.rfind('.') + 1)),
+                               view.dtype)),
          Printable(view.file));
-  line("decision", RunsAs(view), "");
   if (view.cut != nullptr && view.cut->ranks.empty())
-    line("tp", fmt::format("{}: cannot be cut: {}", plan.tp, view.cut->why), "");
+    line(fmt::format("tp {}", plan.tp), fmt::format("cannot be cut: {}", view.cut->why), "");
   else
-    line("tp", fmt::format("{}: {} a rank", plan.tp, PerRank(view)), "");
+    line(fmt::format("tp {}", plan.tp), fmt::format("{} a rank", PerRank(view)), "");
+  size_t width = 0;
+  for (const Step& step : steps)
+    if (!step.where.empty()) width = std::max(width, step.text.size());
+  std::string out = fmt::format("{} runs as {}\n", Printable(view.name), RunsAs(view, true));
+  for (const Step& step : steps)
+    out += step.where.empty()
+               ? fmt::format("  {:<7} {}\n", step.what, step.text)
+               : fmt::format("  {:<7} {:<{}}  {}\n", step.what, step.text, width, step.where);
   return out;
 }
 

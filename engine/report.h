@@ -20,6 +20,7 @@ struct ReportOptions {
   bool expand = false;  // one entry for every concrete module
   std::string command = "plan";
   std::string model;  // as named on the command line
+  int tp = 1;         // likewise: known also when there is no plan
 };
 
 // {"schema_version": 1, "model": …, "tp": …, "modules": […], "findings": […]} or a table.
@@ -29,14 +30,21 @@ std::string PlanReport(const Plan* plan, const Diagnostics& findings, const Repo
 // The findings alone in the chosen format, and in JSON the frame of all reports.
 std::string FindingsReport(const Diagnostics& findings, const ReportOptions& options);
 
-// One module with its chain of reasons, for `explain`.
-std::string ExplainModule(const Plan& plan, int32_t module, const ReportOptions& options);
+// One module with its chain of reasons, for `explain`. `findings`: of the whole plan.
+std::string ExplainModule(const Plan& plan, int32_t module, const Diagnostics& findings,
+                          const ReportOptions& options);
+
+// "50,508 modules: 136 bf16, 50,372 fp8_block 128x128": as CountSchemes counts them.
+std::string CountModules(const Plan& plan);
+
+// "1 error, 0 warnings, 2 notes".
+std::string CountFindings(const Diagnostics& findings);
 
 // Number of modules for each scheme in the order of the config, "bf16" first: real linears and
 // fused names are counted as a runtime builds them (a fused module once, its parts not).
 std::vector<std::pair<std::string, int64_t>> CountSchemes(const Plan& plan);
 
-// "modules=373 fp8_block=204 bf16=169 findings=0": for a log line.
+// "model_type=toy tp=1 modules=13 bf16=5 fp8_block=8 errors=0 …": for a log line.
 std::string SummaryLine(const Plan& plan, const Diagnostics& findings);
 
 }  // namespace ferrule

@@ -133,6 +133,8 @@ void WriteModule(const Plan& plan, int32_t module, const Group* group, JsonWrite
   out->EndObject();
 }
 
+}  // namespace
+
 void WriteFindings(const Diagnostics& findings, JsonWriter* out) {
   out->Key("findings").BeginArray();
   for (const Finding& finding : findings.findings()) WriteFinding(finding, out);
@@ -157,18 +159,12 @@ void WriteHead(const ReportOptions& options, JsonWriter* out) {
   out->Key("command").Text(options.command);
 }
 
-}  // namespace
-
 std::string PlanJson(const Plan* plan, const Diagnostics& findings, const ReportOptions& options) {
   JsonWriter out;
   WriteHead(options, &out);
   out.Key("model").Text(options.model);
   out.Key("model_type").TextOrNull(plan != nullptr ? plan->model_type : "");
-  out.Key("tp");
-  if (plan != nullptr)
-    out.Int(plan->tp);
-  else
-    out.Null();
+  out.Key("tp").Int(plan != nullptr ? plan->tp : options.tp);
   out.Key("rules").TextOrNull(plan != nullptr ? plan->decisions.rules->path : "");
   out.Key("rules_sha").TextOrNull(plan != nullptr ? plan->rules_sha : "");
   out.Key("plan_sha").TextOrNull(plan != nullptr ? plan->plan_sha : "");
@@ -204,10 +200,13 @@ std::string FindingsJson(const Diagnostics& findings, const ReportOptions& optio
   return out.Take() + "\n";
 }
 
-std::string ModuleJson(const Plan& plan, int32_t module) {
+std::string ModuleJson(const Plan& plan, int32_t module, const Diagnostics& findings,
+                       const ReportOptions& options) {
   JsonWriter out;
-  out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("module");
+  WriteHead(options, &out);
+  out.Key("model").Text(options.model).Key("tp").Int(plan.tp).Key("module");
   WriteModule(plan, module, nullptr, &out);
+  WriteFindings(findings, &out);
   out.EndObject();
   return out.Take() + "\n";
 }

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The JSON halves of report.h. Used by report.cc.
+// The JSON halves of report.h, and the frame that all JSON answers share.
 #pragma once
 
 #include <string>
 
+#include "engine/json_writer.h"
 #include "engine/report.h"
 
 namespace ferrule {
 
 std::string PlanJson(const Plan* plan, const Diagnostics& findings, const ReportOptions& options);
 std::string FindingsJson(const Diagnostics& findings, const ReportOptions& options);
-std::string ModuleJson(const Plan& plan, int32_t module);
+std::string ModuleJson(const Plan& plan, int32_t module, const Diagnostics& findings,
+                       const ReportOptions& options);
+
+// {"schema_version": 1, "tool": …, "command": …
+void WriteHead(const ReportOptions& options, JsonWriter* out);
+// … "findings": […], "summary": {"errors": …, "exit_code": …}
+void WriteFindings(const Diagnostics& findings, JsonWriter* out);
 
 }  // namespace ferrule

@@ -74,6 +74,34 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+size_t CodePoints(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// `text` broken at spaces into lines of at most `width` columns, further lines indented by
+// `indent`.
+std::string Wrapped(std::string_view text, size_t width, size_t indent) {
+  std::string out;
+  size_t column = 0;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    const size_t size = CodePoints(word);
+    if (column > 0 && column + 1 + size > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = 0;
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += size;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
 std::string Printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());

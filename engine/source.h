@@ -47,6 +47,11 @@ std::string Printable(std::string_view text);
 std::string Quoted(std::string_view text, size_t limit = 120);
 // True for well-formed UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).
 bool IsUtf8(std::string_view text);
+// `text` broken at spaces into lines of at most `width` columns, further lines after `indent`
+// spaces. A word that is longer stays whole.
+std::string Wrapped(std::string_view text, size_t width, size_t indent);
+// Columns that UTF-8 takes, combining characters aside.
+size_t CodePoints(std::string_view text);
 // The name among `known` that was most likely meant: edit distance at most 2 and less than half of
 // the name; empty when there is none.
 std::string NearestName(std::string_view name, const std::vector<std::string>& known);

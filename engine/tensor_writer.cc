@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,7 +53,21 @@ bool TensorWriter::Open(const std::string& path, const std::vector<Entry>& entri
   json.EndObject();
   std::string header = json.Take();
   header.append((8 - header.size() % 8) % 8, ' ');  // data begin at a multiple of 8
+  // The part is renamed over what is there: never over a device, a pipe or a folder.
+  struct stat there {};
+  if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+    out->Add(Code::kNotFound, fmt::format("{} is there and is not a file", Quoted(path)),
+             {nullptr, path, 0, 0, 0, ""});
+    return false;
+  }
   fd_ = FileDescriptor(::open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd_.valid() && (errno == ENOENT || errno == ENOTDIR)) {
+    const size_t slash = path.find_last_of('/');
+    out->Add(Code::kNotFound,
+             fmt::format("the directory of {} does not exist", Quoted(path.substr(slash + 1))),
+             {nullptr, path, 0, 0, 0, ""});
+    return false;
+  }
   if (!fd_.valid()) return Fail("cannot be created", out);
   open_ = true;
   unsigned char length[8];

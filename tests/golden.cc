@@ -108,8 +108,8 @@ std::string BadCheckpoint(const Book&, const std::string& path) {
   text = ReplaceAll(std::move(text), fs::current_path(error).string() + "/", "");
   // What changes with every dialect, rule file or run; after an error, the table too.
   for (const auto& [from, to] : {std::pair(" in [0-9.]+ s:", ":"),
-                                 {"(= known: ).*", "\\1…"},
-                                 {"  plan [0-9a-f]{12}\n", "\n"}})
+                                 {"(= known: ).*(\n {10,}.*)*", "\\1…"},
+                                 {"; plan [0-9a-f]{12}\n", "\n"}})
     RE2::GlobalReplace(&text, from, to);
   if (WEXITSTATUS(status) != 0 && text.rfind("model ", 0) == 0)
     text.erase(0, text.find("\n\n", text.find("\n\n") + 2) + 2);
