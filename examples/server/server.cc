@@ -5,7 +5,8 @@
 //   ./server /models/Qwen3-Next-80B-A3B-Instruct-FP8 4 model.layers.3.self_attn.qkv_proj
 //
 // Loads the rules once, refuses to go on when they or the checkpoint are wrong, logs one line,
-// answers decisions from several threads, loads one module of rank 0 and runs it.
+// answers decisions from several threads, loads one module of rank 0 and runs it. A fourth word
+// names a directory of rules that win over the installed ones.
 #include <ferrule/ferrule.h>
 #include <ferrule/load.h>
 
@@ -32,12 +33,12 @@ std::vector<uint16_t> SomeInput(int64_t columns) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: server CHECKPOINT TP MODULE\n");
+  if (argc < 4 || argc > 5) {
+    std::fprintf(stderr, "usage: server CHECKPOINT TP MODULE [RULES]\n");
     return 2;
   }
   const auto begin = std::chrono::steady_clock::now();
-  const auto book = ferrule::RuleBook::Load();
+  const auto book = ferrule::RuleBook::Load(std::vector<std::string>(argv + 4, argv + argc));
   if (!book) return Refuse(book.error());
   const auto plan = book->Plan(argv[1], {.tp = std::atoi(argv[2])});
   if (!plan) return Refuse(plan.error());
@@ -54,10 +55,7 @@ int main(int argc, char** argv) {
         if (plan->SchemeOf(argv[3]).empty()) ++unknown;
     });
   for (std::thread& thread : threads) thread.join();
-  if (unknown > 0) {
-    std::fprintf(stderr, "the model has no module %s\n", argv[3]);
-    return 1;
-  }
+  if (unknown > 0) return Refuse({ferrule::Blame::kFile, "no such module\n"});
   const std::string_view scheme = plan->SchemeOf(argv[3]);
   std::printf("%s runs as %.*s\n", argv[3], static_cast<int>(scheme.size()), scheme.data());
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# install_test.sh BUILD_FOLDER PROGRAM.cc COMPILER…
+# install_test.sh BUILD_FOLDER SOURCE_FOLDER COMPILER…
 # Installs into an empty folder and uses nothing but that: each check is one test.
 set -euo pipefail
 build=$1
-program=$2
+source=$2
+program=$source/tests/install/program.cc
+server=$source/examples/server/server.cc
 shift 2
 compiler=("$@")
 
@@ -55,6 +57,32 @@ version_in_name() {
     [ -f "$lib/libferrule.so.$(pkg-config --modversion ferrule)" ]
 }
 
+# The example of a server, against a checkpoint with weights; it must find the installed rules.
+server_compiles() {
+  [ "$(wc -l <"$server")" -le 80 ] &&
+  "${compiler[@]}" -std=c++20 -Wall -Wextra -Wpedantic -Werror "$server" "${cflags[@]}" "${libs[@]}" -o "$tree/server"
+}
+serve() { LD_LIBRARY_PATH=$lib "$tree/server" "$@" >"$tree/out" 2>"$tree/err"; }
+tiny=$source/examples/tiny_qwen3_next_fp8
+module=model.layers.3.self_attn.qkv_proj
+server_starts() {
+  serve "$tiny" 2 "$module" && grep -qx "$module runs as fp8_block" "$tree/out" &&
+    grep -qE '^rank 0 of 2: \[384, 256\], y\[0\] = -?[0-9.]+$' "$tree/out" &&
+    [ "$(wc -l <"$tree/err")" -eq 1 ] &&
+    grep -qE '^ferrule: model_type=qwen3_next tp=2 modules=75 bf16=15 fp8_block=60 .* ms=[0-9]+$' "$tree/err"
+}
+server_refuses() { # server_refuses STATUS TEXT ARGUMENT…: on standard error, last words included
+  local wanted=$1 text=$2 status=0
+  shift 2
+  serve "$@" || status=$?
+  [ "$status" -eq "$wanted" ] && [ ! -s "$tree/out" ] && grep -qF "$text" "$tree/err" &&
+    tail -n 1 "$tree/err" | grep -qx 'refusing to start'
+}
+command_runs() { # the installed program with the installed rules
+  "$bin/ferrule" plan "$source/examples/qwen3_next_fp8" --tp 4 -f json | grep -qF "\"$tree$rules/qwen3_next.yaml\""
+}
+bin=$(dirname "$(find "$tree" -path '*/bin/ferrule')")
+
 for header in "$headers"/*.h; do
   check "<ferrule/${header##*/}> compiles alone" compiles_alone "${header##*/}"
 done
@@ -62,5 +90,14 @@ check "installed headers mention nothing internal" mentions_no_internals
 check "the library carries its version" version_in_name
 check "the rules lie where pkg-config says" test -d "$tree$rules"
 check "a program compiles, links and runs" program_runs
+check "the installed command uses the installed rules" command_runs
+check "the server of at most 80 lines compiles" server_compiles
+check "it starts, logs one line, answers, loads and runs" server_starts
+check "it refuses wrong rules" server_refuses 1 'error[FR301]: `in_proj_ba` is declared fused' \
+  "$tiny" 2 "$module" "$source/examples/qwen3_next_fp8/wrong_rules"
+check "it refuses rules with mistakes" server_refuses 1 'error[FR101]: unknown key `abuot`' \
+  "$tiny" 2 "$module" "$source/tests/cli/bad"
+check "it refuses a tp that does not divide" server_refuses 1 'error[FR501]' "$tiny" 3 "$module"
+check "it refuses a checkpoint that is not there" server_refuses 2 'error[FR901]' "$tree/nowhere" 1 "$module"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
