@@ -21,8 +21,7 @@ constexpr Family kFamilies[] = {
     {"gemma_4_26b_a4b", 1'013, 486},    {"llama_4_maverick", 507, 409},
     {"mistral_small_24b", 363, 281},    {"mixtral_8x7b", 995, 929},
     {"muse_glimmer_30b", 1'436, 721},   {"nemotron_3_ultra_550b", 49'983, 49'537},
-    {"nemotron_nano_12b_v2", 369, 137}, {"qwen2_5_7b", 339, 197},
-    {"qwen3_vl_2b", 625, 300},          {"qwen3_vl_30b_a3b", 882, 453},
+    {"nemotron_nano_12b_v2", 369, 137},
 };
 
 }  // namespace

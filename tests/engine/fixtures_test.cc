@@ -23,11 +23,31 @@ bool IsWeight(const Tensor& tensor, std::span<const int64_t> shape) {
 }  // namespace
 
 TEST_CASE("the claim is what is stored, for every linear of every listing") {
-  for (const char* name :
-       {"qwen3_next_80b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8", "qwen3_5_35b_a3b", "qwen3_8b_fp8",
-        "qwen3_30b_a3b_fp8", "deepseek_v3", "glm_4_5_fp8", "tiny/qwen3_next_fp8",
-        "tiny/qwen3_5_fp8", "deepseek_v3_2", "glm_5_1_fp8", "glm_5_2_fp8", "minimax_m2_7",
-        "glm_4_7_flash", "kimi_linear_48b", "mimo_v2_5", "mimo_v2_5_pro", "minimax_m3"}) {
+  for (const char* name : {"qwen3_next_80b_fp8",
+                           "qwen3_5_27b",
+                           "qwen3_5_27b_fp8",
+                           "qwen3_5_35b_a3b",
+                           "qwen3_8b_fp8",
+                           "qwen3_30b_a3b_fp8",
+                           "deepseek_v3",
+                           "glm_4_5_fp8",
+                           "qwen2_5_7b_instruct",
+                           "llama_3_1_8b_instruct",
+                           "llama_3_2_3b_instruct",
+                           "qwen3_vl_8b",
+                           "qwen3_vl_30b_a3b",
+                           "gemma_4_31b_it",
+                           "tiny/qwen3_next_fp8",
+                           "tiny/qwen3_5_fp8",
+                           "deepseek_v3_2",
+                           "glm_5_1_fp8",
+                           "glm_5_2_fp8",
+                           "minimax_m2_7",
+                           "glm_4_7_flash",
+                           "kimi_linear_48b",
+                           "mimo_v2_5",
+                           "mimo_v2_5_pro",
+                           "minimax_m3"}) {
     const Planned planned = PlanOfFixture(name);
     INFO(name << "\n" << ToHuman(planned.out, false));
     const Plan& plan = *planned.plan;
