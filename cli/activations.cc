@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-#include "engine/path_table.h"
+#include "engine/words.h"
 #include "kernels/fp8.h"
 
 namespace ferrule::cli {

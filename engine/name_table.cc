@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <numeric>
+
+#include "engine/words.h"
 
 namespace ferrule {
 namespace {
@@ -14,34 +15,6 @@ namespace {
 // than 100 by chance about never.
 constexpr size_t kMaxProbes = 128;
 constexpr size_t kBatch = 32;
-
-uint64_t Mix(uint64_t h, uint64_t word) {
-  h = (h ^ word) * 0x9E3779B97F4A7C15;
-  return h ^ (h >> 32);
-}
-
-uint64_t Load(const char* p) {
-  uint64_t word = 0;
-  std::memcpy(&word, p, 8);
-  return word;
-}
-
-// Two lanes, so that the multiplications of one overlap those of the other.
-uint64_t Hash(std::string_view name) {
-  const char* p = name.data();
-  size_t left = name.size();
-  uint64_t a = left, b = 0xD6E8FEB86659FD93, word = 0;
-  for (; left >= 16; p += 16, left -= 16) {
-    a = Mix(a, Load(p));
-    b = Mix(b, Load(p + 8));
-  }
-  if (left >= 8) {
-    a = Mix(a, Load(p));
-    p += 8, left -= 8;
-  }
-  if (left > 0) std::memcpy(&word, p, left);
-  return Mix(Mix(b, word), a);
-}
 
 uint32_t Fingerprint(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
 
@@ -56,7 +29,7 @@ std::vector<NameTable::Duplicate> NameTable::Build(std::span<const Tensor> tenso
   for (size_t first = 0; first < tensors.size(); first += kBatch) {
     const size_t count = std::min(kBatch, tensors.size() - first);
     for (size_t i = 0; i < count; ++i) {
-      hashes[i] = Hash(tensors[first + i].name);
+      hashes[i] = HashName(tensors[first + i].name);
       __builtin_prefetch(&slots_[hashes[i] & mask], 1);
     }
     for (size_t i = 0; i < count; ++i) {
@@ -110,7 +83,7 @@ uint32_t NameTable::Probe(uint64_t hash, std::string_view name,
 }
 
 uint32_t NameTable::Find(std::string_view name, std::span<const Tensor> tensors) const {
-  if (!slots_.empty()) return Probe(Hash(name), name, tensors);
+  if (!slots_.empty()) return Probe(HashName(name), name, tensors);
   const auto found =
       std::lower_bound(sorted_.begin(), sorted_.end(), name,
                        [&](uint32_t index, std::string_view n) { return tensors[index].name < n; });
@@ -129,7 +102,7 @@ std::vector<uint32_t> NameTable::FindAll(std::span<const std::string_view> names
   for (size_t first = 0; first < names.size(); first += kBatch) {
     const size_t count = std::min(kBatch, names.size() - first);
     for (size_t i = 0; i < count; ++i) {
-      hashes[i] = Hash(names[first + i]);
+      hashes[i] = HashName(names[first + i]);
       __builtin_prefetch(&slots_[hashes[i] & mask]);
     }
     for (size_t i = 0; i < count; ++i) {

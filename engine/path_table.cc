@@ -2,79 +2,66 @@
 #include "engine/path_table.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "engine/words.h"
 
 namespace ferrule {
 namespace {
 
-constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15u;
-
-uint64_t Mix(uint64_t value) {
-  value ^= value >> 32;
-  value *= kMultiplier;
-  return value ^ (value >> 29);
-}
-
 // The number of a segment, -1 when it is not one.
-int32_t NumberOf(const char* text, size_t size) {
-  if (size == 0 || size > 9 || (text[0] == '0' && size > 1)) return -1;
+int32_t NumberOf(std::string_view text) {
+  if (text.empty() || text.size() > 9 || (text[0] == '0' && text.size() > 1)) return -1;
   int32_t number = 0;
-  for (size_t i = 0; i < size; ++i) {
-    if (text[i] < '0' || text[i] > '9') return -1;
-    number = number * 10 + (text[i] - '0');
+  for (const char c : text) {
+    if (c < '0' || c > '9') return -1;
+    number = number * 10 + (c - '0');
   }
   return number;
 }
 
 uint64_t HashNumbers(std::span<const int32_t> numbers) {
   uint64_t hash = 0;
-  for (const int32_t number : numbers) hash = Mix(hash * 31 + static_cast<uint64_t>(number) + 1);
+  for (const int32_t number : numbers)
+    hash = MixHash(hash * 31 + static_cast<uint64_t>(number) + 1);
   return hash;
 }
 
 }  // namespace
 
-uint64_t HashBytes(std::string_view bytes) {
-  uint64_t hash = bytes.size() * kMultiplier;
-  size_t at = 0;
-  for (; at + 8 <= bytes.size(); at += 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + at, 8);
-    hash = (hash ^ word) * kMultiplier;
-    hash ^= hash >> 31;
-  }
-  uint64_t word = 0;
-  std::memcpy(&word, bytes.data() + at, bytes.size() - at);
-  return Mix(hash ^ word);
-}
-
 bool Normalise(std::string_view name, NormalName* out) {
   if (name.size() > kMaxName) return false;
   out->count = 0;
+  out->size = 0;
+  if (name.empty()) return true;
   char* to = out->text;
-  const char* at = name.data();
-  const char* end = at + name.size();
-  for (size_t segments = 0;; ++segments) {
-    if (segments == kMaxSegments) return false;
-    const void* dot = std::memchr(at, '.', static_cast<size_t>(end - at));
-    const char* stop = dot != nullptr ? static_cast<const char*>(dot) : end;
-    const size_t size = static_cast<size_t>(stop - at);
-    const int32_t number = size > 0 && *at <= '9' && *at >= '0' ? NumberOf(at, size) : -1;
-    if (number >= 0) {
-      out->numbers[out->count++] = number;
-      *to++ = '#';
-    } else {
-      std::memcpy(to, at, size);
-      to += size;
-      // A name's own "#" must not look like a number: it becomes "##", "##" becomes "###".
-      if (size > 0 && std::string_view(at, size).find_first_not_of('#') == std::string_view::npos)
-        *to++ = '#';
-    }
-    if (dot == nullptr) break;
-    *to++ = '.';
-    at = stop + 1;
-  }
-  out->size = static_cast<uint32_t>(to - out->text);
+  const char* const end = name.data() + name.size();
+  const char* copied = name.data();  // what is before is in `to`
+  size_t segments = 1;
+  // A number is replaced as a whole, everything else is copied as it stands.
+  const auto segment = [&](const char* at) {
+    if (at == end || (*at != '#' && (*at < '0' || *at > '9'))) return;
+    const char* stop = at;
+    while (stop != end && *stop != '.') ++stop;
+    const std::string_view text(at, static_cast<size_t>(stop - at));
+    const int32_t number = NumberOf(text);
+    // A name's own "#" must not look like a number: it becomes "##", "##" becomes "###".
+    if (number < 0 && text.find_first_not_of('#') != std::string_view::npos) return;
+    const char* const upto = number < 0 ? stop : at;
+    CopyShort(to, copied, static_cast<size_t>(upto - copied));
+    to += upto - copied;
+    *to++ = '#';
+    copied = stop;
+    if (number >= 0) out->numbers[out->count++] = number;
+  };
+  segment(name.data());
+  const bool few = EachDot(name, [&](size_t dot) {
+    if (++segments > kMaxSegments) return false;
+    segment(name.data() + dot + 1);
+    return true;
+  });
+  if (!few) return false;
+  CopyShort(to, copied, static_cast<size_t>(end - copied));
+  out->size = static_cast<uint32_t>(to + (end - copied) - out->text);
   return true;
 }
 
@@ -115,21 +102,27 @@ void PathTable::Grow() {
 }
 
 PathTable::Entry* PathTable::Intern(std::string_view normal) {
-  if (last_ >= 0 && entries_[static_cast<size_t>(last_)].text == normal)
+  // Names come in runs of one template, or in turns that repeat for each expert.
+  int32_t* const guess = last_ < 0 ? nullptr : &entries_[static_cast<size_t>(last_)].follower;
+  if (guess != nullptr && entries_[static_cast<size_t>(*guess)].text == normal) {
+    last_ = *guess;
     return &entries_[static_cast<size_t>(last_)];
+  }
   int32_t id = Find(normal);
   if (id < 0) {
     if ((entries_.size() + 1) * 2 > slots_.size()) Grow();
     id = static_cast<int32_t>(entries_.size());
     Entry entry;
     entry.text = std::string(normal);
-    entry.hash = HashBytes(normal);
+    entry.hash = HashName(normal);
     const size_t mask = slots_.size() - 1;
     size_t at = entry.hash & mask;
     while (slots_[at] >= 0) at = (at + 1) & mask;
     slots_[at] = id;
+    entry.follower = id;
     entries_.push_back(std::move(entry));
   }
+  if (last_ >= 0) entries_[static_cast<size_t>(last_)].follower = id;
   last_ = id;
   return &entries_[static_cast<size_t>(id)];
 }
@@ -141,10 +134,18 @@ int32_t PathTable::Add(std::string_view name, int32_t value) {
 }
 
 int32_t PathTable::Add(std::string_view normal, std::span<const int32_t> numbers, int32_t value) {
+  return AddRun(normal, numbers, 0, 1, value);
+}
+
+int32_t PathTable::AddRun(std::string_view normal, std::span<const int32_t> numbers,
+                          size_t position, int32_t count, int32_t value) {
   Entry* entry = Intern(normal);
   entry->dims = static_cast<uint32_t>(numbers.size());
-  entry->numbers.insert(entry->numbers.end(), numbers.begin(), numbers.end());
-  entry->values.push_back(value);
+  for (int32_t i = 0; i < count; ++i) {
+    entry->values.push_back(value + i);
+    for (size_t d = 0; d < numbers.size(); ++d)
+      entry->numbers.push_back(numbers[d] + (d == position ? i : 0));
+  }
   return last_;
 }
 
@@ -173,14 +174,14 @@ std::vector<PathTable::Duplicate> PathTable::Seal() {
       while (size < count * 2) size *= 2;
       cells = size;
     }
-    entry.cells.assign(cells, -1);  // positions in `values`
+    entry.cells.assign(cells, -1);
     for (size_t i = 0; i < count; ++i) {
       const std::span<const int32_t> numbers(entry.numbers.data() + i * dims, dims);
       const size_t at = static_cast<size_t>(Probe(entry, numbers));
       if (entry.cells[at] >= 0)
-        duplicates.push_back({entry.values[static_cast<size_t>(entry.cells[at])], entry.values[i]});
+        duplicates.push_back({ValueAt(entry, at), entry.values[i]});
       else
-        entry.cells[at] = static_cast<int32_t>(i);
+        entry.cells[at] = entry.dense ? entry.values[i] : static_cast<int32_t>(i);
     }
   }
   return duplicates;
@@ -208,7 +209,7 @@ int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers) c
 
 int32_t PathTable::Find(std::string_view normal) const {
   if (slots_.empty()) return -1;
-  const uint64_t hash = HashBytes(normal);
+  const uint64_t hash = HashName(normal);
   const size_t mask = slots_.size() - 1;
   for (size_t at = hash & mask; slots_[at] >= 0; at = (at + 1) & mask) {
     const Entry& entry = entries_[static_cast<size_t>(slots_[at])];
@@ -222,8 +223,51 @@ int32_t PathTable::At(int32_t id, std::span<const int32_t> numbers) const {
   const Entry& entry = entries_[static_cast<size_t>(id)];
   if (numbers.size() != entry.dims || entry.cells.empty()) return -1;
   const int32_t at = Probe(entry, numbers);
-  if (at < 0 || entry.cells[static_cast<size_t>(at)] < 0) return -1;
-  return entry.values[static_cast<size_t>(entry.cells[static_cast<size_t>(at)])];
+  return at < 0 ? -1 : ValueAt(entry, static_cast<size_t>(at));
+}
+
+int32_t PathTable::ValueAt(const Entry& entry, size_t cell) {
+  const int32_t at = entry.cells[cell];
+  return entry.dense || at < 0 ? at : entry.values[static_cast<size_t>(at)];
+}
+
+PathTable::Run PathTable::Along(int32_t id, std::span<const int32_t> numbers, int position) const {
+  Run run;
+  if (id < 0) return run;
+  const Entry& entry = entries_[static_cast<size_t>(id)];
+  if (numbers.size() != entry.dims || entry.cells.empty()) return run;
+  if (!entry.dense) {
+    run.table_ = this;
+    run.id_ = id;
+    run.position_ = position;
+    run.numbers_ = numbers;
+    return run;
+  }
+  uint64_t at = 0;
+  for (size_t d = 0; d < numbers.size(); ++d) {
+    const int64_t offset = int64_t{numbers[d]} - entry.low[d];
+    const uint64_t extent = static_cast<uint64_t>(entry.extent[d]);
+    at *= extent;
+    run.stride_ *= extent;
+    if (static_cast<int>(d) == position) {
+      run.first_ = offset;
+      run.extent_ = extent;
+      run.stride_ = 1;
+    } else if (offset < 0 || offset >= entry.extent[d]) {
+      return Run();
+    } else {
+      at += static_cast<uint64_t>(offset);
+    }
+  }
+  run.cells_ = entry.cells.data() + at;
+  return run;
+}
+
+int32_t PathTable::Run::Slow(int32_t i) const {
+  int32_t numbers[kMaxSegments];
+  std::copy(numbers_.begin(), numbers_.end(), numbers);
+  if (position_ >= 0) numbers[position_] += i;
+  return table_->At(id_, std::span<const int32_t>(numbers, numbers_.size()));
 }
 
 int32_t PathTable::At(std::string_view name) const {

@@ -20,7 +20,7 @@ inline constexpr size_t kMaxName = 1024;
 inline constexpr size_t kMaxSegments = 32;
 
 struct NormalName {
-  char text[kMaxName + kMaxSegments];
+  char text[kMaxName + kMaxSegments + 8];  // CopyShort writes whole words
   uint32_t size = 0;
   uint32_t count = 0;
   int32_t numbers[kMaxSegments];
@@ -44,6 +44,10 @@ class PathTable {
   int32_t Add(std::string_view name, int32_t value);
   // The same with the name already taken apart.
   int32_t Add(std::string_view normal, std::span<const int32_t> numbers, int32_t value);
+  // The same for `count` names that differ in the number at `position`, which counts up from
+  // numbers[position] as the values do from `value`.
+  int32_t AddRun(std::string_view normal, std::span<const int32_t> numbers, size_t position,
+                 int32_t count, int32_t value);
   // Builds the look-up. Equal names: the first stays, all others are returned.
   std::vector<Duplicate> Seal();
 
@@ -52,6 +56,29 @@ class PathTable {
   // Value of the name with this template and these numbers, -1 when there is none.
   int32_t At(int32_t id, std::span<const int32_t> numbers) const;
   int32_t At(std::string_view name) const;
+
+  // At(id, numbers) while the number at `position` counts up: run(i) adds i to it. Refers to the
+  // table and to `numbers`. Without a position only run(0) is asked for.
+  class Run {
+   public:
+    int32_t operator()(int32_t i) const {
+      if (cells_ == nullptr) return table_ == nullptr ? -1 : Slow(i);
+      const uint64_t offset = static_cast<uint64_t>(first_ + i);
+      return offset < extent_ ? cells_[offset * stride_] : -1;
+    }
+
+   private:
+    friend class PathTable;
+    int32_t Slow(int32_t i) const;
+    const int32_t* cells_ = nullptr;  // of a dense box
+    int64_t first_ = 0;
+    uint64_t extent_ = 1, stride_ = 0;
+    const PathTable* table_ = nullptr;  // of a hash table
+    int32_t id_ = -1;
+    int position_ = -1;
+    std::span<const int32_t> numbers_;
+  };
+  Run Along(int32_t id, std::span<const int32_t> numbers, int position) const;
 
   size_t templates() const { return entries_.size(); }
   std::string_view Text(int32_t id) const { return entries_[static_cast<size_t>(id)].text; }
@@ -65,22 +92,22 @@ class PathTable {
     std::string text;
     uint64_t hash = 0;
     uint32_t dims = 0;
+    int32_t follower = 0;          // the template that was added after this one the last time
     std::vector<int32_t> numbers;  // dims per name
     std::vector<int32_t> values;
-    // After Seal: a dense box over the ranges of the numbers, or a hash table when the box would
-    // be mostly empty.
+    // After Seal: a dense box of values over the ranges of the numbers, or, when the box would be
+    // mostly empty, a hash table of positions in `values`.
     std::vector<int32_t> low, extent, cells;
     bool dense = true;
   };
   Entry* Intern(std::string_view normal);
   void Grow();
+  static int32_t ValueAt(const Entry& entry, size_t cell);
   int32_t Probe(const Entry& entry, std::span<const int32_t> numbers) const;
 
   std::vector<Entry> entries_;
   std::vector<int32_t> slots_;  // open addressing over entries_
-  int32_t last_ = -1;           // names come in runs of one template
+  int32_t last_ = -1;           // the template that was added to last
 };
-
-uint64_t HashBytes(std::string_view bytes);
 
 }  // namespace ferrule

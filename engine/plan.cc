@@ -134,13 +134,9 @@ bool IndexPaths(Decisions* d, Diagnostics* out) {
   d->unit_of.resize(d->modules.size());
   for (size_t u = 0; u < d->units.units.size(); ++u) {
     const Unit& unit = d->units.units[u];
-    std::vector<int32_t> numbers = unit.numbers;
-    for (int32_t i = 0; i < unit.count; ++i) {
-      if (unit.range >= 0)
-        numbers[static_cast<size_t>(unit.range)] = unit.Number(static_cast<size_t>(unit.range), i);
-      d->paths.Add(unit.path, numbers, unit.first + i);
-      d->unit_of[static_cast<size_t>(unit.first + i)] = static_cast<int32_t>(u);
-    }
+    d->paths.AddRun(unit.path, unit.numbers, static_cast<size_t>(unit.range), unit.count,
+                    unit.first);
+    std::fill_n(d->unit_of.begin() + unit.first, unit.count, static_cast<int32_t>(u));
   }
   const auto twice = d->paths.Seal();
   if (twice.empty()) return true;

@@ -34,10 +34,6 @@ class StoredReader {
   }
 
  private:
-  struct Role {
-    int32_t id = -1;  // template of the tensor
-  };
-
   // Template id of the tensor `<path>.<name>`; of `<path>` itself for an empty name.
   int32_t RoleId(const Unit& unit, std::string_view name) const {
     if (name.empty()) return stored_.table().Find(unit.path);
@@ -46,12 +42,12 @@ class StoredReader {
     return -1;
   }
 
-  int32_t TensorOf(const Unit& unit, int32_t id, int32_t i) const {
-    if (id < 0) return -1;
-    int32_t numbers[kMaxSegments];
-    std::copy(unit.numbers.begin(), unit.numbers.end(), numbers);
-    if (unit.range >= 0) numbers[unit.range] += i;
-    return stored_.table().At(id, std::span<const int32_t>(numbers, unit.numbers.size()));
+  // The tensors of one template for all modules of the unit.
+  PathTable::Run Tensors(const Unit& unit, int32_t id) const {
+    return stored_.table().Along(id, unit.numbers, unit.range);
+  }
+  PathTable::Run Role(const Unit& unit, std::string_view name) const {
+    return Tensors(unit, RoleId(unit, name));
   }
 
   const Tensor& TensorAt(int32_t tensor) const {
@@ -82,11 +78,11 @@ class StoredReader {
   // Norms, embeddings, convolutions, parameters.
   void PlainUnit(const Unit& unit) {
     const bool param = unit.kind == NodeKind::kParam;
-    const int32_t weight = RoleId(unit, param ? "" : "weight");
-    const int32_t bias = unit.bias ? RoleId(unit, "bias") : -1;
+    const PathTable::Run weight = Role(unit, param ? "" : "weight");
+    const PathTable::Run bias = unit.bias ? Role(unit, "bias") : PathTable::Run();
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      module.weight = TensorOf(unit, weight, i);
+      module.weight = weight(i);
       if (module.weight < 0) {
         module.absent = unit.optional;
         if (!unit.optional) Missing(unit, i, param ? "" : "weight");
@@ -106,7 +102,7 @@ class StoredReader {
           return finding;
         });
       if (!unit.bias) continue;
-      module.bias = TensorOf(unit, bias, i);
+      module.bias = bias(i);
       if (module.bias < 0) {
         Missing(unit, i, "bias");
       } else {
@@ -118,30 +114,31 @@ class StoredReader {
   }
 
   void LinearUnit(const Unit& unit) {
-    const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
+    const PathTable::Run plain = Role(unit, unit.node->suffix ? "weight" : "");
     // `gate_up_proj` has no `.weight`, and its bias is `gate_up_proj_bias`.
-    const int32_t bias =
-        unit.node->suffix ? RoleId(unit, "bias") : stored_.table().Find(unit.path + "_bias");
+    const PathTable::Run bias = unit.node->suffix
+                                    ? Role(unit, "bias")
+                                    : Tensors(unit, stored_.table().Find(unit.path + "_bias"));
     std::vector<int64_t> shape;
     if (unit.stack > 0) shape.push_back(unit.stack);
     shape.push_back(unit.node->transposed ? unit.in : unit.rows);
     shape.push_back(unit.node->transposed ? unit.rows : unit.in);
     const std::vector<int64_t> straight = {unit.stack, unit.rows, unit.in};
-    struct Ids {
-      int32_t weight = -1, scale = -1, input = -1;
+    struct Roles {
+      PathTable::Run weight, scale, input;
     };
-    std::vector<Ids> ids(d_.quant.schemes.size());
-    for (size_t s = 1; s < ids.size(); ++s) {
+    std::vector<Roles> roles(d_.quant.schemes.size());
+    scale_shapes_.assign(roles.size(), {});
+    for (size_t s = 1; s < roles.size(); ++s) {
       const SchemeRule& rule = *d_.quant.schemes[s].rule;
-      if (rule.weight) ids[s].weight = RoleId(unit, rule.weight->name);
-      if (rule.scale) ids[s].scale = RoleId(unit, rule.scale->name);
-      if (rule.input) ids[s].input = RoleId(unit, rule.input->name);
+      if (rule.weight) roles[s].weight = Role(unit, rule.weight->name);
+      if (rule.scale) roles[s].scale = Role(unit, rule.scale->name);
+      if (rule.input) roles[s].input = Role(unit, rule.input->name);
     }
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      int32_t weight = TensorOf(unit, plain, i);
-      for (size_t s = 1; s < ids.size() && weight < 0; ++s)
-        weight = TensorOf(unit, ids[s].weight, i);
+      int32_t weight = plain(i);
+      for (size_t s = 1; s < roles.size() && weight < 0; ++s) weight = roles[s].weight(i);
       module.weight = weight;
       if (weight < 0) {
         if (Opaque(unit, i, &module)) continue;
@@ -155,7 +152,7 @@ class StoredReader {
       module.has_dtype = true;
       const bool turned = unit.node->transposed_either && ShapeIs(weight, straight);
       if (!ShapeIs(weight, shape) && !turned) WrongShape(unit, weight, shape);
-      const int32_t stored_bias = TensorOf(unit, bias, i);
+      const int32_t stored_bias = bias(i);
       if (unit.bias && stored_bias < 0) Missing(unit, i, "bias");
       if (unit.bias && stored_bias >= 0) {
         module.bias = stored_bias;
@@ -166,7 +163,7 @@ class StoredReader {
       }
       if (IsPlain(module.dtype)) {
         module.stored = 0;
-        for (const Ids& id : ids) OrphanScale(unit, &module, TensorOf(unit, id.scale, i));
+        for (const Roles& role : roles) OrphanScale(unit, &module, role.scale(i));
         continue;
       }
       // The scheme whose names and shapes fit; the claimed one first.
@@ -176,12 +173,12 @@ class StoredReader {
         if (!rule.weight || std::find(rule.weight->dtypes.begin(), rule.weight->dtypes.end(),
                                       module.dtype) == rule.weight->dtypes.end())
           return 0;
-        const int32_t scale = TensorOf(unit, ids[s].scale, i);
+        const int32_t scale = roles[s].scale(i);
         if (scale < 0) return 1;
-        return ScaleFits(unit, d_.quant.schemes[s], scale) ? 3 : 2;
+        return ScaleFits(unit, s, scale) ? 3 : 2;
       };
       int quality = 0;
-      for (size_t n = 0; n < ids.size(); ++n) {
+      for (size_t n = 0; n < roles.size(); ++n) {
         const size_t s = n == 0 ? static_cast<size_t>(module.claim) : n;
         if (s == 0) continue;
         const int q = fits(s);
@@ -195,9 +192,9 @@ class StoredReader {
         continue;
       }
       module.stored = static_cast<int8_t>(best);
-      module.scale = TensorOf(unit, ids[best].scale, i);
-      module.input = TensorOf(unit, ids[best].input, i);
-      Scales(unit, i, d_.quant.schemes[best], &module);
+      module.scale = roles[best].scale(i);
+      module.input = roles[best].input(i);
+      Scales(unit, i, best, &module);
     }
   }
 
@@ -206,7 +203,7 @@ class StoredReader {
     for (size_t s = 1; s < d_.quant.schemes.size(); ++s) {
       if (d_.quant.schemes[s].rule->weight) continue;
       for (const auto& [segment, id] : stored_.Below(unit.path)) {
-        const int32_t tensor = TensorOf(unit, id, i);
+        const int32_t tensor = Tensors(unit, id)(i);
         if (tensor < 0) continue;
         ledger_.Take(tensor);
         module->weight = tensor;
@@ -233,21 +230,24 @@ class StoredReader {
     return {groups * CeilDiv(unit.rows / groups, scheme.block_n), CeilDiv(unit.in, scheme.block_k)};
   }
 
-  bool ScaleFits(const Unit& unit, const Scheme& scheme, int32_t scale) const {
+  bool ScaleFits(const Unit& unit, size_t s, int32_t scale) {
+    const Scheme& scheme = d_.quant.schemes[s];
     const std::span<const int64_t> stored = checkpoint_.shape(TensorAt(scale));
-    const std::vector<int64_t> expected = ScaleShape(unit, scheme);
+    std::vector<int64_t>& expected = scale_shapes_[s];
+    if (expected.empty()) expected = ScaleShape(unit, scheme);
     if (std::equal(stored.begin(), stored.end(), expected.begin(), expected.end())) return true;
     if (scheme.rule->scale->per == Per::kTensor) return stored.empty();
     return scheme.rule->scale->per == Per::kRow && stored.size() == 1 && stored[0] == unit.rows;
   }
 
-  void Scales(const Unit& unit, int32_t i, const Scheme& scheme, Module* module) {
+  void Scales(const Unit& unit, int32_t i, size_t s, Module* module) {
+    const Scheme& scheme = d_.quant.schemes[s];
     const SchemeRule& rule = *scheme.rule;
     if (module->input >= 0) ledger_.Take(module->input);
     if (rule.scale && module->scale < 0) MissingScale(unit, i, rule.scale->name, module);
     if (module->scale >= 0) {
       ledger_.Take(module->scale);
-      if (!ScaleFits(unit, scheme, module->scale))
+      if (!ScaleFits(unit, s, module->scale))
         WrongScale(unit, "scale", ScaleShape(unit, scheme),
                    fmt::format("{} for weights {}", ScaleWords(scheme),
                                ShapeText(checkpoint_.shape(TensorAt(module->weight)))),
@@ -364,7 +364,7 @@ class StoredReader {
   std::string TakeBelow(const Unit& unit, int32_t i) {
     std::string names;
     for (const auto& [segment, id] : stored_.Below(unit.path)) {
-      const int32_t tensor = TensorOf(unit, id, i);
+      const int32_t tensor = Tensors(unit, id)(i);
       if (tensor < 0 || ledger_.taken(tensor)) continue;
       ledger_.Take(tensor);
       names += fmt::format("{}`{}` {} {}", names.empty() ? "" : ", ", Printable(segment),
@@ -380,6 +380,8 @@ class StoredReader {
   Ledger& ledger_;
   Diagnostics* out_;
   Grouped grouped_;
+  std::vector<std::vector<int64_t>>
+      scale_shapes_;  // of the unit at hand, by scheme; made when asked for
 };
 
 }  // namespace

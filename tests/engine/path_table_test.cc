@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/path_table.h"
 
+#include <algorithm>
 #include <map>
 #include <random>
 
@@ -57,6 +58,41 @@ size_t Compare(const std::vector<std::string>& names, const std::vector<std::str
             names[static_cast<size_t>(table.Value(id, i))]);
   CHECK(counted == names.size());
   return twice;
+}
+
+// As a dense box of numbers, and as one that is mostly empty.
+void CompareRuns(bool sparse) {
+  // (first number, count, another number)
+  const int32_t runs[][3] = {{0, 7, 3}, {5, 1, 4}, {2, 300, 4}, {500'000'000, 20, 9}, {1, 0, 2}};
+  PathTable one, many;
+  int32_t value = 0;
+  for (const auto& [from, count, other] : runs) {
+    const int32_t numbers[] = {other, from};
+    if (from > 1000 && !sparse) continue;
+    many.AddRun("m.#.e.#.w", numbers, 1, count, value);
+    for (int32_t i = 0; i < count; ++i, ++value)
+      one.Add("m." + std::to_string(other) + ".e." + std::to_string(from + i) + ".w", value);
+  }
+  CHECK(one.Seal().size() == many.Seal().size());
+  const int32_t id = many.Find("m.#.e.#.w");
+  REQUIRE(id == 0);
+  CHECK(many.Count(id) == one.Count(id));
+  size_t found = 0;
+  for (int32_t layer = 0; layer < 12; ++layer)
+    for (const int32_t from : {-3, 0, 4, 290, 499'999'990, 600'000'000})
+      for (const int position : {0, 1}) {
+        const int32_t numbers[] = {layer, from};
+        const PathTable::Run run = many.Along(id, numbers, position);
+        for (int32_t i = 0; i < 40; ++i) {
+          int32_t at[] = {layer, from};
+          at[position] += i;
+          CHECK(run(i) == one.At(0, at));
+          found += run(i) >= 0;
+        }
+      }
+  CHECK(found > 100);
+  CHECK(many.Along(id, {}, -1)(0) == -1);  // as many numbers as the template has
+  CHECK(many.Along(-1, {}, -1)(0) == -1);
 }
 
 }  // namespace
@@ -154,6 +190,54 @@ TEST_CASE("numbers may be dense, sparse, or huge") {
     others.push_back("m.999999999.e.0.w");
     Compare(names, others);
   }
+}
+
+TEST_CASE("names by the run are the same as one by one") {
+  CompareRuns(false);
+  CompareRuns(true);
+
+  PathTable plain;
+  plain.Add("a", 5);
+  plain.Add("b.3", 6);
+  plain.Seal();
+  CHECK(plain.Along(plain.Find("a"), {}, -1)(0) == 5);
+  const int32_t three[] = {3}, four[] = {4};
+  CHECK(plain.Along(plain.Find("b.#"), three, -1)(0) == 6);
+  CHECK(plain.Along(plain.Find("b.#"), four, -1)(0) == -1);
+}
+
+TEST_CASE("names of every length are taken apart as the plain way does") {
+  // The obvious way: cut at dots, look at each segment.
+  const auto plain = [](const std::string& name) {
+    std::string out, numbers;
+    for (size_t at = 0; at <= name.size();) {
+      const size_t end = std::min(name.find('.', at), name.size());
+      const std::string segment = name.substr(at, end - at);
+      const bool digits = segment.find_first_not_of("0123456789") == std::string::npos;
+      if (!segment.empty() && digits && segment.size() <= 9 &&
+          (segment == "0" || segment[0] != '0')) {
+        out += '#';
+        numbers += " " + segment;
+      } else {
+        out += segment;
+        if (!segment.empty() && segment.find_first_not_of('#') == std::string::npos) out += '#';
+      }
+      if (end < name.size()) out += '.';
+      at = end + 1;
+    }
+    return out + numbers;
+  };
+  std::mt19937 random(13);
+  const std::string letters = "..01.29a#b_\xAE\x2F-";
+  for (size_t length = 0; length < 70; ++length)
+    for (int round = 0; round < 200; ++round) {
+      std::string name(length, 'x');
+      for (char& c : name)
+        if (round % 4 != 0 || random() % 4 == 0) c = letters[random() % letters.size()];
+      if (std::count(name.begin(), name.end(), '.') >= static_cast<long>(kMaxSegments)) continue;
+      INFO(name);
+      CHECK(NormalOf(name) == plain(name));
+    }
 }
 
 TEST_CASE("a name with two numbers swapped is another name") {

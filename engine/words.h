@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Short texts eight bytes at a time, without a call into the C library: dots of a path, copies,
+// hashes. Never reads beyond the text.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace ferrule {
+
+template <typename T>
+T LoadAs(const char* p) {
+  T value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+
+// `size` < 8 bytes as the low bytes of a word, the others 0.
+inline uint64_t LoadTail(const char* p, size_t size) {
+  if constexpr (std::endian::native != std::endian::little) {
+    uint64_t word = 0;
+    std::memcpy(&word, p, size);
+    return word;
+  }
+  const auto byte = [&](size_t i) { return uint64_t{static_cast<uint8_t>(p[i])} << 8 * i; };
+  if (size >= 4)  // two loads that overlap
+    return LoadAs<uint32_t>(p) | uint64_t{LoadAs<uint32_t>(p + size - 4)} << 8 * (size - 4);
+  return size == 0 ? 0 : byte(0) | byte(size / 2) | byte(size - 1);
+}
+
+// Copies `size` bytes; may write up to 8 bytes from `to` on although there are fewer.
+inline void CopyShort(char* to, const char* from, size_t size) {
+  if (size < 8) {
+    const uint64_t word = LoadTail(from, size);
+    std::memcpy(to, &word, 8);
+    return;
+  }
+  for (size_t at = 0; at + 8 < size; at += 8) std::memcpy(to + at, from + at, 8);
+  std::memcpy(to + size - 8, from + size - 8, 8);
+}
+
+// Calls visit(i) for the position of each dot in order; false as soon as visit says false.
+template <typename Visit>
+bool EachDot(std::string_view text, const Visit& visit) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kLows = 0x7F7F7F7F7F7F7F7F;
+  size_t at = 0;
+  if constexpr (std::endian::native == std::endian::little) {
+    for (; at + 8 <= text.size(); at += 8) {
+      const uint64_t other = LoadAs<uint64_t>(text.data() + at) ^ (kOnes * '.');
+      // A high bit in each byte that is a dot and in no other.
+      uint64_t dots = ~(((other & kLows) + kLows) | other | kLows);
+      for (; dots != 0; dots &= dots - 1)
+        if (!visit(at + static_cast<size_t>(std::countr_zero(dots)) / 8)) return false;
+    }
+  }
+  for (; at < text.size(); ++at)
+    if (text[at] == '.' && !visit(at)) return false;
+  return true;
+}
+
+constexpr uint64_t kHashMultiplier = 0x9E3779B97F4A7C15u;
+
+inline uint64_t MixHash(uint64_t value) {
+  value ^= value >> 32;
+  value *= kHashMultiplier;
+  return value ^ (value >> 29);
+}
+
+inline uint64_t HashBytes(std::string_view bytes) {
+  uint64_t hash = bytes.size() * kHashMultiplier;
+  size_t at = 0;
+  for (; at + 8 <= bytes.size(); at += 8) {
+    hash = (hash ^ LoadAs<uint64_t>(bytes.data() + at)) * kHashMultiplier;
+    hash ^= hash >> 31;
+  }
+  return MixHash(hash ^ LoadTail(bytes.data() + at, bytes.size() - at));
+}
+
+// For longer texts: two lanes, so that the multiplications of one overlap those of the other.
+inline uint64_t HashName(std::string_view name) {
+  const auto mix = [](uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * kHashMultiplier;
+    return hash ^ (hash >> 32);
+  };
+  const char* p = name.data();
+  size_t left = name.size();
+  uint64_t a = left, b = 0xD6E8FEB86659FD93;
+  for (; left >= 16; p += 16, left -= 16) {
+    a = mix(a, LoadAs<uint64_t>(p));
+    b = mix(b, LoadAs<uint64_t>(p + 8));
+  }
+  if (left >= 8) {
+    a = mix(a, LoadAs<uint64_t>(p));
+    p += 8, left -= 8;
+  }
+  return mix(mix(b, LoadTail(p, left)), a);
+}
+
+}  // namespace ferrule
