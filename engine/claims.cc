@@ -84,19 +84,25 @@ class Claimer {
 
  private:
   // Calls visit(i, hits) for each module of the unit with all entries that name it by its path or
-  // by a declared second name of its root.
+  // by a declared second name of its root. Most templates occur in no entry, with whatever numbers:
+  // then no path is written.
   template <typename Visit>
   void Hits(const Unit& unit, bool literal, const Visit& visit) {
     std::vector<PathWriter> writers;
-    writers.emplace_back(unit, "", "");
+    const auto add = [&](std::string_view root, std::string_view alias) {
+      writers.emplace_back(unit, root, alias);
+      if (!Named(writers.back().At(0), literal)) writers.pop_back();
+      return !writers.empty();
+    };
+    const bool own = add("", "");
     for (const auto& [root, alias] : d_.units.aliases)
-      if (Below(unit.path, root)) writers.emplace_back(unit, root, alias);
+      if (Below(unit.path, root)) add(root, alias);
     std::vector<Hit> hits;
     for (int32_t i = 0; i < unit.count; ++i) {
       hits.clear();
       for (size_t w = 0; w < writers.size(); ++w) {
         const std::string_view path = writers[w].At(i);
-        if (w > 0 && d_.paths.At(path) >= 0) continue;  // a real module of that name
+        if ((w > 0 || !own) && d_.paths.At(path) >= 0) continue;  // a real module of that name
         if (literal) {
           const Hit hit = list_.MatchLiteral(path);
           if (hit) hits.push_back(hit);
@@ -106,6 +112,13 @@ class Claimer {
       }
       visit(i, hits);
     }
+  }
+
+  // Whether an entry may name a path of the same template as `path`.
+  bool Named(std::string_view path, bool literal) const {
+    NormalName normal;
+    if (!Normalise(path, &normal)) return true;
+    return literal ? list_.MayMatchLiteral(normal.view()) : list_.MayMatch(normal.view());
   }
 
   void Use(const Hit& hit, const Unit& unit) {

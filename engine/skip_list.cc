@@ -7,16 +7,22 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <bit>
 
 #include "engine/path_table.h"
 #include "engine/python_regex.h"
+#include "engine/words.h"
 
 namespace ferrule {
 namespace {
 
 constexpr uint64_t kBase = 0x100000001B3u;  // FNV's prime: odd, so that powers never vanish
-constexpr size_t kFilterBits = 1 << 16;
+constexpr auto kPowers = [] {
+  std::array<uint64_t, kMaxSegments> powers{1};
+  for (size_t i = 1; i < powers.size(); ++i) powers[i] = powers[i - 1] * kBase;
+  return powers;
+}();
+constexpr size_t kLeastFilterBits = 1 << 16;
 
 // A path as hashes of its segments. The hash of a run of segments h0 … hn is Σ hi · base^(n - i),
 // so that ancestors and last segments cost one multiplication each.
@@ -27,17 +33,15 @@ struct Segments {
 
   // False when there are more than kMaxSegments.
   bool Split(std::string_view path) {
-    for (size_t at = 0;;) {
+    size_t at = 0;
+    const auto end = [&](size_t stop) {
       if (count == kMaxSegments) return false;
-      const void* dot = std::memchr(path.data() + at, '.', path.size() - at);
-      const size_t end = dot != nullptr
-                             ? static_cast<size_t>(static_cast<const char*>(dot) - path.data())
-                             : path.size();
       begin[count] = at;
-      hash[count++] = HashBytes(path.substr(at, end - at));
-      if (dot == nullptr) return true;
-      at = end + 1;
-    }
+      hash[count++] = HashBytes(path.substr(at, stop - at));
+      at = stop + 1;
+      return true;
+    };
+    return EachDot(path, end) && end(path.size());
   }
 };
 
@@ -53,52 +57,45 @@ size_t SlotOf(uint64_t hash) { return static_cast<size_t>((hash * 0x9E3779B97F4A
 
 }  // namespace
 
-struct SkipList::State {
-  std::vector<ListEntry> entries;
-  std::vector<std::string> names;
-  std::vector<bool> pattern;
-  bool exact = false, ancestor = false, last = false, by_class = false;
-  // Plain entries by hash, open addressing; equal names are chained through `next`.
-  std::vector<int> slots, next;
-  std::vector<uint64_t> hashes;
-  std::array<uint64_t, kFilterBits / 64> filter{};
-  std::unique_ptr<RE2::Set> set;
-  std::vector<int> set_entry;                  // set id → entry
-  std::vector<std::unique_ptr<RE2>> patterns;  // in the order of set_entry; when the set gives up
-  std::vector<int> linear;                     // entries that are the class name of a linear
+// Plain names by hash, open addressing; equal ones are chained through `next`.
+class SkipList::Literals {
+ public:
+  bool exact = false, ancestor = false, last = false;
 
-  void Insert(int at) {
-    const uint64_t hash = HashOf(names[static_cast<size_t>(at)]);
-    hashes[static_cast<size_t>(at)] = hash;
-    const size_t mask = slots.size() - 1;
+  void Reserve(size_t count) {
+    size_t slots = 64;
+    while (slots < count * 2) slots *= 2;
+    slots_.assign(slots, -1);
+    // Nearly all of what is looked up is in no list: at most one bit in 32 is set to say so.
+    filter_.assign(std::max(kLeastFilterBits, std::bit_ceil(count * 32)) / 64, 0);
+    next_.assign(count, -1);
+    hashes_.assign(count, 0);
+  }
+
+  // `names` are all of Reserve's `count` names; `at` is one of them.
+  void Insert(const std::vector<std::string>& names, int at) {
+    const std::string& name = names[static_cast<size_t>(at)];
+    const uint64_t hash = HashOf(name);
+    hashes_[static_cast<size_t>(at)] = hash;
+    const size_t mask = slots_.size() - 1;
     size_t slot = SlotOf(hash) & mask;
-    for (; slots[slot] >= 0; slot = (slot + 1) & mask) {
-      int other = slots[slot];
-      if (names[static_cast<size_t>(other)] != names[static_cast<size_t>(at)]) continue;
-      while (next[static_cast<size_t>(other)] >= 0) other = next[static_cast<size_t>(other)];
-      next[static_cast<size_t>(other)] = at;
+    for (; slots_[slot] >= 0; slot = (slot + 1) & mask) {
+      int other = slots_[slot];
+      if (names[static_cast<size_t>(other)] != name) continue;
+      while (next_[static_cast<size_t>(other)] >= 0) other = next_[static_cast<size_t>(other)];
+      next_[static_cast<size_t>(other)] = at;
       return;
     }
-    slots[slot] = at;
-    const size_t bit = SlotOf(hash) % kFilterBits;
-    filter[bit / 64] |= uint64_t{1} << (bit % 64);
+    slots_[slot] = at;
+    const size_t bit = FilterBit(hash);
+    filter_[bit / 64] |= uint64_t{1} << (bit % 64);
   }
 
-  int Lookup(uint64_t hash, std::string_view text) const {
-    const size_t bit = SlotOf(hash) % kFilterBits;
-    if ((filter[bit / 64] >> (bit % 64) & 1) == 0) return -1;
-    const size_t mask = slots.size() - 1;
-    for (size_t slot = SlotOf(hash) & mask; slots[slot] >= 0; slot = (slot + 1) & mask) {
-      const size_t at = static_cast<size_t>(slots[slot]);
-      if (hashes[at] == hash && names[at] == text) return slots[slot];
-    }
-    return -1;
-  }
-
-  // Calls visit(entry, how) for plain entries: exact, ancestors from long to short, last segments
-  // from long to short. Stops when visit returns true.
+  // Calls visit(entry, how): exact, ancestors from long to short, last segments from long to short.
+  // Stops when visit returns true.
   template <typename Visit>
-  void Literals(std::string_view path, const Visit& visit) const {
+  void Match(const std::vector<std::string>& names, std::string_view path,
+             const Visit& visit) const {
     Segments segments;
     if (!segments.Split(path)) return;
     const size_t count = segments.count;
@@ -106,25 +103,76 @@ struct SkipList::State {
     uint64_t hash = 0;
     for (size_t i = 0; i < count; ++i) prefix[i] = hash = hash * kBase + segments.hash[i];
     const auto chain = [&](int at, Primitive how) {
-      for (; at >= 0; at = next[static_cast<size_t>(at)])
+      for (; at >= 0; at = next_[static_cast<size_t>(at)])
         if (visit(at, how)) return true;
       return false;
     };
-    if (exact && chain(Lookup(hash, path), Primitive::kExact)) return;
+    if (exact && chain(Lookup(names, hash, path), Primitive::kExact)) return;
     if (ancestor)
       for (size_t i = count - 1; i-- > 0;) {
         const std::string_view above = path.substr(0, segments.begin[i + 1] - 1);
-        if (chain(Lookup(prefix[i], above), Primitive::kAncestor)) return;
+        if (chain(Lookup(names, prefix[i], above), Primitive::kAncestor)) return;
       }
     if (!last) return;
-    uint64_t power[kMaxSegments];
-    power[0] = 1;
-    for (size_t i = 1; i < count; ++i) power[i] = power[i - 1] * kBase;
     for (size_t i = 1; i < count; ++i) {
-      const uint64_t tail = hash - prefix[i - 1] * power[count - i - 1] * kBase;
+      const uint64_t tail = hash - prefix[i - 1] * kPowers[count - i];
       const std::string_view below = path.substr(segments.begin[i]);
-      if (chain(Lookup(tail, below), Primitive::kLastSegments)) return;
+      if (chain(Lookup(names, tail, below), Primitive::kLastSegments)) return;
     }
+  }
+
+ private:
+  int Lookup(const std::vector<std::string>& names, uint64_t hash, std::string_view text) const {
+    const size_t bit = FilterBit(hash);
+    if ((filter_[bit / 64] >> (bit % 64) & 1) == 0) return -1;
+    const size_t mask = slots_.size() - 1;
+    for (size_t slot = SlotOf(hash) & mask; slots_[slot] >= 0; slot = (slot + 1) & mask) {
+      const size_t at = static_cast<size_t>(slots_[slot]);
+      if (hashes_[at] == hash && names[at] == text) return slots_[slot];
+    }
+    return -1;
+  }
+
+  size_t FilterBit(uint64_t hash) const {
+    return static_cast<size_t>(hash >> 32) & (filter_.size() * 64 - 1);
+  }
+
+  std::vector<int> slots_, next_;
+  std::vector<uint64_t> hashes_;
+  std::vector<uint64_t> filter_;
+};
+
+struct SkipList::State {
+  std::vector<ListEntry> entries;
+  std::vector<std::string> names;
+  std::vector<bool> pattern;
+  bool by_class = false;
+  Literals literals;                   // of `names`
+  std::vector<std::string> templates;  // `names` with numbers taken out, each once
+  Literals by_template;                // of `templates`
+  bool any_template = false;           // an entry is over the limits for a template
+  std::unique_ptr<RE2::Set> set;
+  std::vector<int> set_entry;                  // set id → entry
+  std::vector<std::unique_ptr<RE2>> patterns;  // in the order of set_entry; when the set gives up
+  std::vector<int> linear;                     // entries that are the class name of a linear
+
+  void IndexTemplates() {
+    NormalName normal;
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (pattern[i]) continue;
+      if (Normalise(names[i], &normal))
+        templates.emplace_back(normal.view());
+      else
+        any_template = true;
+    }
+    std::sort(templates.begin(), templates.end());
+    templates.erase(std::unique(templates.begin(), templates.end()), templates.end());
+    by_template.exact = literals.exact;
+    by_template.ancestor = literals.ancestor;
+    by_template.last = literals.last;
+    by_template.Reserve(templates.size());
+    for (size_t i = 0; i < templates.size(); ++i)
+      by_template.Insert(templates, static_cast<int>(i));
   }
 
   template <typename Visit>
@@ -161,19 +209,15 @@ std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<Li
   const auto has = [&](Primitive primitive) {
     return std::find(dialect.match.begin(), dialect.match.end(), primitive) != dialect.match.end();
   };
-  state.exact = has(Primitive::kExact);
-  state.ancestor = has(Primitive::kAncestor);
-  state.last = has(Primitive::kLastSegments);
+  state.literals.exact = has(Primitive::kExact);
+  state.literals.ancestor = has(Primitive::kAncestor);
+  state.literals.last = has(Primitive::kLastSegments);
   state.by_class = has(Primitive::kClassName);
   state.entries = std::move(entries);
   const size_t count = state.entries.size();
   state.names.resize(count);
   state.pattern.assign(count, false);
-  state.next.assign(count, -1);
-  state.hashes.assign(count, 0);
-  size_t slots = 64;
-  while (slots < count * 2) slots *= 2;
-  state.slots.assign(slots, -1);
+  state.literals.Reserve(count);
 
   bool good = true;
   std::vector<std::string> regexes;
@@ -220,7 +264,7 @@ std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<Li
     for (const std::string& end : dialect.strip)
       if (name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0)
         name.resize(name.size() - end.size());
-    name = ApplyRenames(name, renames, state.last);
+    name = ApplyRenames(name, renames, state.literals.last);
     state.names[i] = name;
     if (name.empty()) {
       out->Add(Code::kBadQuantConfig, "an entry of the skip list is empty", state.entries[i].at);
@@ -228,9 +272,10 @@ std::optional<SkipList> SkipList::Compile(const Dialect& dialect, std::vector<Li
       continue;
     }
     if (state.by_class && name == "Linear") state.linear.push_back(static_cast<int>(i));
-    state.Insert(static_cast<int>(i));
+    state.literals.Insert(state.names, static_cast<int>(i));
   }
   if (!good) return std::nullopt;
+  state.IndexTemplates();
   if (!regexes.empty()) {
     state.set = std::make_unique<RE2::Set>(PythonRegexOptions(), RE2::ANCHOR_START);
     bool added = true;
@@ -252,11 +297,22 @@ bool SkipList::has_patterns() const { return state_->set != nullptr; }
 
 Hit SkipList::MatchLiteral(std::string_view path) const {
   Hit hit;
-  state_->Literals(path, [&](int at, Primitive how) {
+  state_->literals.Match(state_->names, path, [&](int at, Primitive how) {
     hit = {at, how};
     return true;
   });
   return hit;
+}
+
+bool SkipList::MayMatch(std::string_view normal) const {
+  if (state_->set || !state_->linear.empty()) return true;
+  return MayMatchLiteral(normal);
+}
+
+bool SkipList::MayMatchLiteral(std::string_view normal) const {
+  bool any = state_->any_template;
+  state_->by_template.Match(state_->templates, normal, [&](int, Primitive) { return any = true; });
+  return any;
 }
 
 Hit SkipList::Match(std::string_view path) const {
@@ -274,7 +330,7 @@ void SkipList::MatchAll(std::string_view path, std::vector<Hit>* hits) const {
     hits->push_back({at, how});
     return false;
   };
-  state_->Literals(path, add);
+  state_->literals.Match(state_->names, path, add);
   state_->Patterns(path, add);
 }
 

@@ -71,8 +71,13 @@ class SkipList {
   Hit MatchLiteral(std::string_view path) const;
   // Every entry that names `path`, appended to `hits`.
   void MatchAll(std::string_view path, std::vector<Hit>* hits) const;
+  // Whether any path with this template (Normalise) may be named at all: false proves that Match,
+  // MatchLiteral and MatchAll find nothing for it, whatever its numbers.
+  bool MayMatch(std::string_view normal) const;
+  bool MayMatchLiteral(std::string_view normal) const;
 
  private:
+  class Literals;
   struct State;
   std::unique_ptr<State> state_;
 };
