@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/large_memory.h"
+
 namespace ferrule {
 
 class Arena {
@@ -40,14 +42,17 @@ class Arena {
 
  private:
   void AddChunk(size_t size) {
-    const size_t grown =
-        std::min(size_t{1} << 20, size_t{4096} << std::min<size_t>(chunks_.size(), 8));
-    left_ = std::max(size, grown);
-    chunks_.push_back(std::make_unique_for_overwrite<char[]>(left_));
+    left_ =
+        std::max(size, std::min(kLargePage, size_t{4096} << std::min<size_t>(chunks_.size(), 9)));
+    chunks_.emplace_back(LargeMemory<char>().allocate(left_), Release{left_});
     next_ = chunks_.back().get();
   }
 
-  std::vector<std::unique_ptr<char[]>> chunks_;
+  struct Release {
+    size_t size = 0;
+    void operator()(char* chunk) const { LargeMemory<char>().deallocate(chunk, size); }
+  };
+  std::vector<std::unique_ptr<char, Release>> chunks_;
   char* next_ = nullptr;
   size_t left_ = 0;
 };

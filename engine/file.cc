@@ -125,8 +125,11 @@ bool ReadAt(const OpenFile& file, const std::string& path, void* buffer, size_t 
   return false;
 }
 
-std::optional<std::string> ReadFile(const std::string& path, uint64_t max_size, Code missing,
-                                    Diagnostics* diagnostics) {
+namespace {
+
+template <typename Text>
+std::optional<Text> ReadWhole(const std::string& path, uint64_t max_size, Code missing,
+                              Diagnostics* diagnostics) {
   const std::optional<OpenFile> file = OpenForReading(path, missing, diagnostics);
   if (!file) return std::nullopt;
   if (file->size() > max_size) {
@@ -136,9 +139,22 @@ std::optional<std::string> ReadFile(const std::string& path, uint64_t max_size, 
         At(path));
     return std::nullopt;
   }
-  std::string text(file->size(), '\0');
+  Text text;
+  text.resize(file->size());
   if (!ReadAt(*file, path, text.data(), text.size(), 0, diagnostics)) return std::nullopt;
   return text;
+}
+
+}  // namespace
+
+std::optional<std::string> ReadFile(const std::string& path, uint64_t max_size, Code missing,
+                                    Diagnostics* diagnostics) {
+  return ReadWhole<std::string>(path, max_size, missing, diagnostics);
+}
+
+std::optional<LargeVector<char>> ReadLargeFile(const std::string& path, uint64_t max_size,
+                                               Code missing, Diagnostics* diagnostics) {
+  return ReadWhole<LargeVector<char>>(path, max_size, missing, diagnostics);
 }
 
 }  // namespace ferrule

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/diagnostics.h"
+#include "engine/large_memory.h"
 
 namespace ferrule {
 
@@ -69,5 +70,8 @@ bool ReadAt(const OpenFile& file, const std::string& path, void* buffer, size_t 
 // A whole file of at most `max_size` bytes; larger is kJsonLimit.
 std::optional<std::string> ReadFile(const std::string& path, uint64_t max_size, Code missing,
                                     Diagnostics* diagnostics);
+// The same for files that may be large.
+std::optional<LargeVector<char>> ReadLargeFile(const std::string& path, uint64_t max_size,
+                                               Code missing, Diagnostics* diagnostics);
 
 }  // namespace ferrule

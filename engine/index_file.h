@@ -22,7 +22,7 @@ inline constexpr size_t kMaxIndexFiles = 4'096;
 
 struct IndexFile {
   std::vector<std::string> files;       // in the order of their first mention
-  std::vector<std::string_view> names;  // of tensors; in the text or in `unescaped`
+  LargeVector<std::string_view> names;  // of tensors; in the text or in `unescaped`
   std::vector<uint32_t> file_of;        // names[i] is in files[file_of[i]]
   std::optional<uint64_t> total_size;   // of metadata, when it is a whole number
   Arena unescaped;

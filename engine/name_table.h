@@ -38,7 +38,7 @@ class NameTable {
   uint32_t Probe(uint64_t hash, std::string_view name, std::span<const Tensor> tensors) const;
   std::vector<Duplicate> Sort(std::span<const Tensor> tensors);
 
-  std::vector<Slot> slots_;
+  LargeVector<Slot> slots_;
   std::vector<uint32_t> sorted_;  // used when slots_ is empty
 };
 

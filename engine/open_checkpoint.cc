@@ -147,9 +147,9 @@ class CheckpointReader {
 
   void Index() {
     const std::string path = PathOf(kIndex);
-    const auto text = ReadFile(path, kMaxIndexBytes, Code::kMissingFile, diagnostics_);
+    const auto text = ReadLargeFile(path, kMaxIndexBytes, Code::kMissingFile, diagnostics_);
     if (!text) return;
-    auto index = ParseIndex(path, *text, diagnostics_);
+    auto index = ParseIndex(path, {text->data(), text->size()}, diagnostics_);
     if (!index) return;
     out_.files = std::move(index->files);
     out_.header_bytes += text->size();

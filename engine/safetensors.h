@@ -24,6 +24,7 @@
 #include "engine/arena.h"
 #include "engine/diagnostics.h"
 #include "engine/file.h"
+#include "engine/large_memory.h"
 
 namespace ferrule {
 
@@ -70,8 +71,8 @@ static_assert(sizeof(Tensor) <= 48, "92,000 tensors should fit a second-level ca
 
 // Tensors of one or more files.
 struct TensorTable {
-  std::vector<Tensor> tensors;
-  std::vector<int64_t> dims;
+  LargeVector<Tensor> tensors;
+  LargeVector<int64_t> dims;
   Arena names;
 
   std::span<const int64_t> shape(const Tensor& tensor) const {
