@@ -60,6 +60,9 @@ struct DiffOptions {
 struct InferOptions {
   std::string checkpoint, out;
 };
+struct AuditOptions {
+  std::string checkpoint;
+};
 
 struct DecideOptions {
   std::string cases;
@@ -76,6 +79,7 @@ int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
 int Diff(const Common& common, const DiffOptions& options);
 int Infer(const Common& common, const InferOptions& options);
+int Audit(const Common& common, const AuditOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);
 
 // Default rules and overlays; `model_type` not empty: only what may describe it.

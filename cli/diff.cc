@@ -148,7 +148,8 @@ void WriteCompared(const Compared& c, JsonWriter* out) {
 std::string Json(const DiffOptions& options, const std::vector<Compared>& all, const Sums& sums,
                  const Diagnostics& findings) {
   JsonWriter out;
-  out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("tool").Text("ferrule");
+  out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("tool").BeginObject();
+  out.Key("name").Text("ferrule").Key("version").Text(kVersion).EndObject();
   out.Key("command").Text("diff").Key("old").Text(options.before).Key("new").Text(options.after);
   out.Key("checkpoints").BeginArray();
   for (const Compared& c : all) WriteCompared(c, &out);

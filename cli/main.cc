@@ -140,8 +140,9 @@ int Main(int argc, char** argv) {
   CLI::App* diff_app =
       app.add_subcommand("diff", "what changes when rules change, and whether it can be right");
   diff_app
-      ->add_option("OLD", diff.before,
-                   "default, a directory of rules, a saved plan, or a git commit (REF[:PATH])")
+      ->add_option(
+          "OLD", diff.before,
+          "default, a directory of rules, a rule file, a saved plan, or a git commit (REF[:PATH])")
       ->required();
   diff_app->add_option("NEW", diff.after, "the same")->required();
   diff_app->add_option("CHECKPOINTS", diff.checkpoints,
@@ -156,6 +157,12 @@ int Main(int argc, char** argv) {
   infer_app->add_option("DIR", infer.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
   infer_app->add_option("-o,--out", infer.out, "file to write; default: standard output");
+
+  AuditOptions audit;
+  CLI::App* audit_app =
+      app.add_subcommand("audit", "what can be said of a checkpoint without rules for it");
+  audit_app->add_option("DIR", audit.checkpoint, "directory of a checkpoint or header fixture")
+      ->required();
 
   const bool json = AsksForJson(argc, argv);
   try {
@@ -200,6 +207,7 @@ int Main(int argc, char** argv) {
   if (capture_app->parsed()) return Capture(common, capture);
   if (diff_app->parsed()) return Diff(common, diff);
   if (infer_app->parsed()) return Infer(common, infer);
+  if (audit_app->parsed()) return Audit(common, audit);
   return Run(common, run);
 }
 

@@ -81,6 +81,8 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
       over.rules.push_back(word);
       tree.book_ = ReadBook(over, "", {}, &tree.mistakes_);
     }
+  } else if (fs::is_regular_file(word, error) && fs::path(word).extension() == ".yaml") {
+    tree.book_ = ReadBook(common, "", {word}, &tree.mistakes_);
   } else if (fs::is_regular_file(word, error)) {
     const auto text = ReadFile(word, kMaxPlanBytes, Code::kNotFound, out);
     JsonLimits limits;

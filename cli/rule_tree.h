@@ -5,6 +5,7 @@
 //   DIR                 a directory of rules; with a `dialects` folder in it by itself, else over
 //   the
 //                       default rules
+//   FILE.yaml           one rule file over the default rules
 //   FILE.json           a plan saved with `ferrule plan -f json`
 //   REF[:PATH]          a git commit of the repository around the working directory; PATH (default
 //                       `rules`) from its top

@@ -46,6 +46,7 @@ class Drafter {
                                                              : section_.Find("quantization_config");
     const auto quant = ReadQuantConfig(method, book_.dialects, {}, out_);
     if (!quant) return std::nullopt;
+    quantized_ = quant->schemes.size() > 1;
     TensorRoles roles;
     for (const Scheme& scheme : quant->schemes) {
       if (scheme.rule == nullptr) continue;
@@ -128,6 +129,8 @@ class Drafter {
     for (const auto& [name, expression] : writer.conditions)
       body += fmt::format("  {}: {}\n", name, expression);
     body += "\nmodules:\n" + writer.text;
+    if (quantized_)
+      for (const auto& [path, word] : quantize) draft.unlisted.push_back(path);
     draft.yaml = Head(draft) + body + Example(body) + Test(tree, writer);
     return draft;
   }
@@ -265,9 +268,7 @@ class Drafter {
       for (const KnownModule* module : known.Find(name, ""))
         if (word == Quantize::kDefault) word = module->quantize;
       const bool head = name.find("head") != std::string::npos;
-      const bool unquantized =
-          !checkpoint_.quantization_config && plan->decisions.quant.schemes.size() <= 1;
-      if (plain || (unquantized && word != Quantize::kDefault))
+      if (plain || (!quantized_ && word != Quantize::kDefault))
         words[path] = head || word == Quantize::kNamed ? "named" : "never";
     }
     return words;
@@ -280,6 +281,7 @@ class Drafter {
   std::string model_type_, section_name_;
   JsonValue section_;
   ConfigScope config_;
+  bool quantized_ = false;
 };
 
 }  // namespace

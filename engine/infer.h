@@ -23,6 +23,9 @@ struct RuleDraft {
   int64_t lines = 0;   // modules and tensors described
   int64_t unsure = 0;  // lines that could not be told
   int64_t known = 0;   // lines that another rule file has too
+  // Paths with placeholders of linears that the config would quantize and that are stored
+  // unquantized throughout: the draft says `quantize: never` or `named` there.
+  std::vector<std::string> unlisted;
 };
 
 // `book` may describe this model_type too: that file is not looked at. Nothing with findings when
