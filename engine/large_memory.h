@@ -20,7 +20,7 @@ inline constexpr size_t kLargePage = size_t{2} << 20;
 // what has no constructor.
 template <typename T>
 struct LargeMemory {
-  using value_type = T;
+  using value_type = T;  // NOLINT(readability-identifier-naming): as containers want
   LargeMemory() = default;
   template <typename U>
   LargeMemory(const LargeMemory<U>&) {}  // NOLINT(google-explicit-constructor): as containers want
