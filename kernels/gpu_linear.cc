@@ -128,7 +128,7 @@ class Launcher {
     a.segment_count = step.count;
     a.row_tiles = step.tiles;
     a.plan = step.tile;
-    const int n = a.plan.token_tile;
+    const int n = a.plan.token_tile / a.plan.share;  // what one CTA brings
     if (fp8) {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);

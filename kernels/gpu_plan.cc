@@ -78,6 +78,8 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
   if (choice.clusters > 0) plan->clusters = std::min(choice.clusters, tiles);
   plan->most_blocks = static_cast<int>(DivideUp(shape.blocks, slices));
   plan->most_tiles = static_cast<int>(DivideUp(tiles, plan->clusters));
+  plan->tiles_each = tiles / plan->clusters;
+  plan->tiles_over = tiles % plan->clusters;
   plan->slots = std::min(plan->token_tile == 32 ? 2 : 4, plan->most_tiles);
   plan->ring = 0;
   const int64_t rest = LayOut(shape, plan) + int64_t{32} * 16;  // barriers of the deepest ring
@@ -141,16 +143,26 @@ TilePlan PlanTile(const TileShape& shape, const TileChoice& choice) {
 
   // Slices depend on tiles alone, so that sums are made in the same order wherever tiles are equal.
   plan.slices = 1;
+  const int ctas = plan.token_tile >= 64 ? kMultiprocessors : 2 * kMultiprocessors;
   if (plan.row_tile == 128)
     for (const int slices : {2, 4, 8})
-      if (tiles <= ClustersThatFit(slices)) plan.slices = slices;
+      if (tiles * slices <= ctas) plan.slices = slices;
   if (choice.slices > 0) plan.slices = choice.slices;
   while (plan.slices > shape.blocks) plan.slices /= 2;
 
-  const int resident = plan.token_tile == 128 ? 1 : choice.resident > 0 ? choice.resident : 2;
+  const int resident = plan.token_tile >= 64 ? 1 : choice.resident > 0 ? choice.resident : 2;
+  // x is read by every tile of rows; from L2 it costs as much as W does from DRAM. Neighbouring
+  // tiles of one cluster read it once, if they walk through K alike.
+  const bool alike = shape.fp8 != shape.bf16;
+  plan.share = choice.share > 0 ? choice.share : 1;
+  while (plan.share > 1 && (!alike || plan.share * plan.slices > 8 || plan.share > row_tiles ||
+                            plan.token_tile / plan.share < 8))
+    plan.share /= 2;
+  const int64_t groups = plan.token_tiles * DivideUp(row_tiles, plan.share);
+
   // A cluster that shares out K takes one tile: its barriers include the warp that loads ahead.
   plan.clusters = static_cast<int>(
-      plan.slices > 1 ? tiles : std::min<int64_t>(tiles, int64_t{kMultiprocessors} * resident));
+      plan.slices > 1 ? groups : std::min(groups, int64_t{ClustersThatFit(plan.share)} * resident));
   const int64_t limit = resident == 2 ? kHalfShared : kAllShared;
   const int64_t n = plan.token_tile;
   const int64_t staging = plan.slices > 1
@@ -158,12 +170,14 @@ TilePlan PlanTile(const TileShape& shape, const TileChoice& choice) {
                               : int64_t{2} * std::min<int64_t>(n, 64) * kStagingPitch * 2;
   plan.stage_bytes = static_cast<int>((plan.row_tile + n) * kBoxBytes);
   const int64_t each = plan.stage_bytes + n * 4 + 16;
-  plan.stages = static_cast<int>(std::min<int64_t>((limit - kAlign - staging) / each, 12));
+  const int64_t scales = RoundUp(8 * DivideUp(shape.blocks, plan.slices), 8);  // two warpgroups'
+  plan.stages = static_cast<int>(std::min<int64_t>((limit - kAlign - staging - scales) / each, 12));
   const int64_t stages = plan.stages;
   plan.x_box = static_cast<int>(stages * plan.row_tile * kBoxBytes);
   plan.staging = static_cast<int>(plan.x_box + stages * n * kBoxBytes);
   plan.x_scales = static_cast<int>(plan.staging + staging);
-  plan.barriers = static_cast<int>(plan.x_scales + stages * n * 4);
+  plan.w_scales = static_cast<int>(plan.x_scales + stages * n * 4);
+  plan.barriers = static_cast<int>(plan.w_scales + scales);
   plan.shared = static_cast<size_t>(plan.barriers + stages * 16 + kAlign);
   return plan;
 }

@@ -14,7 +14,7 @@ namespace ferrule {
 
 constexpr int kBlock = 128;            // columns and rows of a scale block
 constexpr int kBoxBytes = 128;         // of K in one box
-constexpr int kGpuSegments = 8;        // in one launch
+constexpr int kGpuSegments = 4;        // in one launch
 constexpr int kMultiprocessors = 132;  // of H100 and H200; other counts run, less evenly
 
 // Clusters of `slices` CTAs that the device holds at one CTA a multiprocessor: its groups of
@@ -46,6 +46,7 @@ struct SmallPlan {
   int ahead = 0, in_flight = 0;
   int ring = 1;                         // boxes of each warpgroup's ring
   int slots = 1;                        // tiles whose partial sums are under way
+  int tiles_each = 1, tiles_over = 0;   // the first so many clusters take one more
   int most_blocks = 1, most_tiles = 1;  // of one CTA
   // Offsets from the 1024-aligned start of shared memory, in bytes.
   int x_fp8 = 0, x_bf16 = 0, sums = 0, staging = 0, x_scales = 0, w_scales = 0, barriers = 0;
@@ -74,12 +75,13 @@ struct TileChoice {
   int row_tile = 0;    // 128 or 256 (256 with 128 tokens only)
   int slices = 0;      // 1, 2, 4 or 8
   int resident = 0;    // CTAs of one multiprocessor: 1 or 2
+  int share = 0;       // CTAs of a cluster that read x once for all: 1, 2 or 4
 };
 struct TilePlan {
-  int token_tile = 128, row_tile = 128, slices = 1, clusters = 1;
+  int token_tile = 128, row_tile = 128, slices = 1, share = 1, clusters = 1;
   int64_t token_tiles = 1;
   int stages = 2;
-  int x_box = 0, x_scales = 0, staging = 0, barriers = 0;  // offsets, as above; W comes first
+  int x_box = 0, x_scales = 0, w_scales = 0, staging = 0, barriers = 0;  // offsets; W comes first
   int stage_bytes = 0;
   size_t shared = 0;
 };

@@ -93,7 +93,9 @@ class Walk {
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
-    if (UseSmall(step->recipe)) {
+    // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
+    const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
+    if (UseSmall(step->recipe) && (!repeats || choice_.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
       step->small = PlanSmall(shape, choice_.small);
       step->tiles = small_fp8 + small_bf16;
@@ -110,6 +112,8 @@ class Walk {
     }
     tile.tokens = group_.tokens;
     tile.blocks = step->blocks;
+    tile.fp8 = fp8 > 0;
+    tile.bf16 = fp8 < step->count;
     step->tile = PlanTile(tile, choice_.tile);
     step->tiles = static_cast<int>(step->tile.row_tile == 256 ? tile.wide_tiles : tile.row_blocks);
     step->kernel = GpuKernel::kTile;

@@ -18,20 +18,21 @@ __device__ __forceinline__ uint32_t Amax(uint32_t amax, uint4 v) {
   return Amax(Amax(Amax(Amax(amax, v.x), v.y), v.z), v.w);
 }
 
-// The scale of a group whose largest |x| is `amax` (BF16 bits): NaN when that is not finite.
-__device__ __forceinline__ float ScaleOf(uint32_t amax, bool ue8m0) {
-  if (amax > 0x7F7F) return __uint_as_float(0x7FC00000);
-  float scale = __fdiv_rn(fmaxf(__uint_as_float(amax << 16), 1e-10f), 448.0f);
-  if (ue8m0) scale = __uint_as_float((__float_as_uint(scale) + 0x7FFFFF) & 0x7F800000);
-  return scale;
-}
-
 // RN(x / scale) given inverse = RN(1 / scale): the product is off by an ulp at most, and one exact
 // remainder makes it right (Markstein), as long as nothing underflows. Where it does the quotient
 // is far below half the smallest code, 2^-10, and becomes zero either way.
 __device__ __forceinline__ float Quotient(float x, float scale, float inverse) {
   const float q = x * inverse;
   return __fmaf_rn(-__fmaf_rn(q, scale, -x), inverse, q);  // signs so that -0 stays -0
+}
+
+// The scale of a group whose largest |x| is `amax` (BF16 bits): NaN when that is not finite.
+__device__ __forceinline__ float ScaleOf(uint32_t amax, bool ue8m0) {
+  if (amax > 0x7F7F) return __uint_as_float(0x7FC00000);
+  const float largest = fmaxf(__uint_as_float(amax << 16), 1e-10f);
+  float scale = Quotient(largest, 448.0f, 1.0f / 448.0f);
+  if (ue8m0) scale = __uint_as_float((__float_as_uint(scale) + 0x7FFFFF) & 0x7F800000);
+  return scale;
 }
 
 // Four BF16 values → four codes. Saturates at ±448; NaN gives 0x7F.

@@ -124,6 +124,17 @@ __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, int
       "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
       : "memory");
 }
+// The same into the CTAs of the cluster whose bits are set in `mask`, at the same place in each;
+// the barrier at the same place counts in each.
+__device__ __forceinline__ void CopyBoxToMany(uint32_t to, const CUtensorMap* map, int column,
+                                              int row, uint32_t barrier, uint16_t mask,
+                                              uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster.L2::cache_hint [%0],[%1,{%2,%3}],[%4],%5,%6;" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"(mask), "l"(policy)
+      : "memory");
+}
 // Plain bytes; both addresses and the size are multiples of 16.
 __device__ __forceinline__ void CopyBytes(uint32_t to, const void* from, uint32_t bytes,
                                           uint32_t barrier) {

@@ -34,7 +34,7 @@ using namespace small_m;
 // Blocks [begin, end) of one FP8 tile. Two blocks are in flight; a missing second one repeats the
 // first with scale 0.
 template <int n>
-__device__ __forceinline__ void MultiplyFp8(const SmallArguments& a, const Share& s, uint32_t ring,
+__device__ __forceinline__ void MultiplyFp8(const auto& a, const Share& s, uint32_t ring,
                                             uint32_t full, uint32_t empty, int begin, int end,
                                             const float* sw, Stage* at, float (&sum)[n / 2]) {
   const int lane = threadIdx.x & 31;
@@ -74,7 +74,7 @@ __device__ __forceinline__ void MultiplyFp8(const SmallArguments& a, const Share
 
 // Boxes [begin, end) of one BF16 tile, two in flight.
 template <int n>
-__device__ __forceinline__ void MultiplyBf16(const SmallArguments& a, const Share& s, uint32_t ring,
+__device__ __forceinline__ void MultiplyBf16(const auto& a, const Share& s, uint32_t ring,
                                              uint32_t full, uint32_t empty, int begin, int end,
                                              Stage* at, float (&sum)[n / 2]) {
   const int lane = threadIdx.x & 31;
@@ -99,10 +99,10 @@ __device__ __forceinline__ void MultiplyBf16(const SmallArguments& a, const Shar
 
 // The sums of one warpgroup to the CTAs that own the rows.
 template <int n>
-__device__ __forceinline__ void Send(const SmallArguments& a, const Share& s, int slot,
+__device__ __forceinline__ void Send(const auto& a, const Share& s, int warp, int slot,
                                      const float (&sum)[n / 2]) {
   constexpr int kPitch = kSmallPitch<n>;
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, c = (lane & 3) * 2;
+  const int lane = threadIdx.x & 31, c = (lane & 3) * 2;
   const int wg = warp >> 2, half = a.plan.halves == 2 ? wg : 0;
   const int slot_floats = kSmallTile * a.plan.halves * kPitch;
   const int source = s.rank * a.plan.halves + half;
@@ -144,13 +144,12 @@ __device__ __forceinline__ void Send(const SmallArguments& a, const Share& s, in
       CopyToCluster(MapShared(sums, lane), s.base + a.plan.staging + staged * 4 + lane * bytes,
                     bytes, MapShared(barrier, lane));
   }
-  __syncwarp();
-  if (lane == 0) BarrierArrive(barrier);
+  BarrierArrive(barrier);  // every lane for its own rows
 }
 
 template <int n>
-__device__ __forceinline__ void Consume(const SmallArguments& a, const Share& s) {
-  const int warp = threadIdx.x >> 5, wg = warp >> 2, halves = a.plan.halves;
+__device__ __forceinline__ void Consume(const auto& a, const Share& s, int warp) {
+  const int wg = warp >> 2, halves = a.plan.halves;
   const uint32_t ring = s.base + wg * a.plan.ring * kTileBytes;
   const uint32_t full = Full(a, s) + 8 * wg * a.plan.ring;
   const uint32_t empty = Empty(a, s) + 8 * wg * a.plan.ring;
@@ -174,7 +173,7 @@ __device__ __forceinline__ void Consume(const SmallArguments& a, const Share& s)
       MultiplyBf16<n>(a, s, ring, full, empty, 2 * begin, 2 * end, &stage, sum);
     }
     if (round > 0) BarrierWait(SumsEmpty(a, s) + 8 * slot, (round - 1) & 1);
-    Send<n>(a, s, slot, sum);
+    Send<n>(a, s, warp, slot, sum);
     slot += 3 - halves;
     while (slot >= a.plan.slots) {
       slot -= a.plan.slots;
@@ -185,9 +184,9 @@ __device__ __forceinline__ void Consume(const SmallArguments& a, const Share& s)
 
 // Adds the sources of each row in their order and stores y, two rows a thread.
 template <int n>
-__device__ __forceinline__ void SumAndStore(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int warp) {
   constexpr int kPitch = kSmallPitch<n>;
-  const int lane = threadIdx.x & 31, e = (threadIdx.x >> 5) - kProducer - 1;
+  const int lane = threadIdx.x & 31, e = warp - kProducer - 1;
   const int sources = s.slices * a.plan.halves, slot_floats = kSmallTile * a.plan.halves * kPitch;
   const int log_pairs = 5 - s.log_slices;
   int slot = 0, phase = 0, segment = 0;
@@ -195,7 +194,7 @@ __device__ __forceinline__ void SumAndStore(const SmallArguments& a, const Share
   for (int t = 0; t < s.tiles; ++t) {
     const int tile = s.cluster + t * a.plan.clusters;
     segment = SegmentOf(a, tile, segment);
-    const GpuSegment& g = a.segments[segment];
+    const GpuSegment g = a.segments[segment];
     const int row0 = g.first_row + (tile - g.first_tile) * kSmallTile + s.rank * s.rows;
     BarrierWait(SumsFull(a, s) + 8 * slot, phase);
     if (n == 32 && t + 1 == s.tiles) {
@@ -235,11 +234,13 @@ __device__ __forceinline__ void SumAndStore(const SmallArguments& a, const Share
   }
 }
 
-template <int n>
+template <int n, int kSegments>
 __global__ void __launch_bounds__(kSmallThreads, 2)
-    SmallLinear(const __grid_constant__ SmallArguments a) {
+    SmallLinear(const __grid_constant__ SmallArgumentsOf<kSegments> a) {
   extern __shared__ char raw[];
   const Share s = MakeShare(a, raw);
+  // Known to be the same in all lanes, so that what follows from it lives in uniform registers,
+  // where matrix instructions want their descriptors.
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   if (warp == kProducer) {
     if (lane == 0) InitBarriers<n>(a, s);
@@ -255,8 +256,8 @@ __global__ void __launch_bounds__(kSmallThreads, 2)
     return;
   }
   const int quantizer = warp < kProducer ? warp : warp - 1;
-  LoadScales(a, s, quantizer, lane);
   ClusterArriveRelaxed();
+  LoadScales(a, s, quantizer, lane);
   ClusterWait();
   WaitForEarlier();
   Quantize<n>(a, s, quantizer, lane);
@@ -269,16 +270,16 @@ __global__ void __launch_bounds__(kSmallThreads, 2)
   }
   if (a.plan.ahead == SmallChoice::kAfterX && threadIdx.x == 0) LaunchDependents();
   if (warp < kProducer) {
-    Consume<n>(a, s);
+    Consume<n>(a, s, warp);
     if (n == 32) ClusterArriveRelaxed();
   } else {
-    SumAndStore<n>(a, s);
+    SumAndStore<n>(a, s, warp);
   }
   if (n == 32) ClusterWait();  // every copy out of this CTA has arrived: its memory may go
 }
 
-template <int n>
-cudaError_t LaunchWidth(const SmallArguments& a, cudaStream_t stream) {
+template <int n, int kSegments>
+cudaError_t LaunchShape(const SmallArgumentsOf<kSegments>& a, cudaStream_t stream) {
   // Attributes belong to a device; asking again for each of the first launches does no harm.
   static bool ready[64] = {};
   int device = 0;
@@ -286,7 +287,8 @@ cudaError_t LaunchWidth(const SmallArguments& a, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   if (device >= 64 || !ready[device]) {
     const auto set = [&error](cudaFuncAttribute attribute, int value) {
-      if (error == cudaSuccess) error = cudaFuncSetAttribute(SmallLinear<n>, attribute, value);
+      if (error == cudaSuccess)
+        error = cudaFuncSetAttribute(SmallLinear<n, kSegments>, attribute, value);
     };
     set(cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024);
     set(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
@@ -307,7 +309,17 @@ cudaError_t LaunchWidth(const SmallArguments& a, cudaStream_t stream) {
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, SmallLinear<n>, a);
+  return cudaLaunchKernelEx(&config, SmallLinear<n, kSegments>, a);
+}
+
+template <int n>
+cudaError_t LaunchWidth(const SmallArguments& a, cudaStream_t stream) {
+  if (a.segment_count > 1) return LaunchShape<n>(a, stream);
+  SmallArgumentsOf<1> one;
+  static_cast<SmallCommon&>(one) = a;
+  one.segments[0] = a.segments[0];
+  one.weights[0] = a.weights[0];
+  return LaunchShape<n>(one, stream);
 }
 
 }  // namespace

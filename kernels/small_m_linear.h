@@ -25,20 +25,26 @@ struct GpuSegment {
   int y_f32;
 };
 
-struct SmallArguments {
+struct SmallCommon {
   const __nv_bfloat16* x;  // [tokens, columns], 16-byte aligned
   int64_t x_stride;        // a multiple of 8
   int tokens;
   int columns;  // a multiple of 8
-  int k_phase;  // a multiple of 8
+  int k_phase;  // a multiple of 16
   int blocks;   // of the whole row: ceil((columns + k_phase) / 128)
   int ue8m0;
   int segment_count;
   int tiles;
   SmallPlan plan;
-  GpuSegment segments[kGpuSegments];
-  CUtensorMap weights[kGpuSegments];  // boxes of 64 rows × 128 bytes, 128-byte swizzle
 };
+
+// A launch with one segment has parameters for one: more bytes start later.
+template <int kSegments>
+struct SmallArgumentsOf : SmallCommon {
+  GpuSegment segments[kSegments];
+  CUtensorMap weights[kSegments];  // boxes of 64 rows × 128 bytes, 128-byte swizzle
+};
+using SmallArguments = SmallArgumentsOf<kGpuSegments>;
 
 cudaError_t LaunchSmall(const SmallArguments& arguments, cudaStream_t stream);
 

@@ -29,9 +29,10 @@ struct Share {
   char* memory;             // the same, generic
 };
 
-__device__ __forceinline__ Share MakeShare(const SmallArguments& a, char* raw) {
+__device__ __forceinline__ Share MakeShare(const auto& a, char* raw) {
   Share s;
-  s.base = (SharedAddress(raw) + 1023) & ~1023u;
+  // By a shuffle, or the compiler would work it out again, slowly, wherever it is used.
+  s.base = __shfl_sync(~0u, (SharedAddress(raw) + 1023) & ~1023u, 0);
   s.memory = raw + (s.base - SharedAddress(raw));
   s.rank = static_cast<int>(ClusterRank());
   s.log_slices = a.plan.log_slices;
@@ -39,45 +40,47 @@ __device__ __forceinline__ Share MakeShare(const SmallArguments& a, char* raw) {
   s.cluster = blockIdx.x >> s.log_slices;
   s.first_block = a.blocks * s.rank >> s.log_slices;
   s.blocks = (a.blocks * (s.rank + 1) >> s.log_slices) - s.first_block;
-  s.tiles = (a.tiles - s.cluster + a.plan.clusters - 1) / a.plan.clusters;
+  s.tiles = a.plan.tiles_each + (s.cluster < a.plan.tiles_over ? 1 : 0);
   s.rows = kSmallTile >> s.log_slices;
   return s;
 }
 
 // The segment of a tile, searched from segment `i` on: tiles come in rising order.
-__device__ __forceinline__ int SegmentOf(const SmallArguments& a, int tile, int i) {
-  while (tile >= a.segments[i].tiles_end) ++i;
+template <int kSegments>
+__device__ __forceinline__ int SegmentOf(const SmallArgumentsOf<kSegments>& a, int tile, int i) {
+  if constexpr (kSegments > 1)
+    while (tile >= a.segments[i].tiles_end) ++i;
   return i;
 }
 
-__device__ __forceinline__ uint32_t Full(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ uint32_t Full(const auto& a, const Share& s) {
   return s.base + a.plan.barriers;
 }
-__device__ __forceinline__ uint32_t Empty(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ uint32_t Empty(const auto& a, const Share& s) {
   return Full(a, s) + 16 * a.plan.ring;
 }
-__device__ __forceinline__ uint32_t SumsFull(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ uint32_t SumsFull(const auto& a, const Share& s) {
   return Full(a, s) + 32 * a.plan.ring;
 }
-__device__ __forceinline__ uint32_t SumsEmpty(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ uint32_t SumsEmpty(const auto& a, const Share& s) {
   return SumsFull(a, s) + 8 * a.plan.slots;
 }
 
 // Bytes that the other CTAs send into one slot.
 template <int n>
-__device__ __forceinline__ uint32_t SentBytes(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ uint32_t SentBytes(const auto& a, const Share& s) {
   const int pieces = (s.slices - 1) * a.plan.halves * s.rows;
   return n == 32 ? pieces * kSmallPitch<n> * 4 : pieces * ((a.tokens + 1) / 2) * 8;
 }
 
 template <int n>
-__device__ __forceinline__ void InitBarriers(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
   for (int i = 0; i < 2 * a.plan.ring; ++i) {
     BarrierInit(Full(a, s) + 8 * i, 1);
     BarrierInit(Empty(a, s) + 8 * i, 4);  // warps of a warpgroup
   }
   for (int i = 0; i < a.plan.slots; ++i) {
-    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 4 * a.plan.halves);  // own warps, and who expects
+    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own threads, and who expects
     BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
   }
   for (int i = 0; i < a.plan.slots; ++i) BarrierExpect(SumsFull(a, s) + 8 * i, SentBytes<n>(a, s));
@@ -86,7 +89,7 @@ __device__ __forceinline__ void InitBarriers(const SmallArguments& a, const Shar
 
 // One thread: asks for the boxes of both warpgroups in turn, each into its own ring. (Two
 // warpgroups must not share one: a parity wait would pass two phases early.)
-__device__ __forceinline__ void Produce(const SmallArguments& a, const Share& s) {
+__device__ __forceinline__ void Produce(const auto& a, const Share& s) {
   struct Ring {
     int stage = 0, round = 0;
   } rings[2];
@@ -94,24 +97,35 @@ __device__ __forceinline__ void Produce(const SmallArguments& a, const Share& s)
   const int half = s.blocks / 2, halves = a.plan.halves, depth = a.plan.ring;
   int left = s.tiles * s.blocks - a.plan.ahead;
   if (left <= 0) LaunchDependents();
-  const auto load = [&](int w, int segment, int tile, int box) {
+  // What a warpgroup's tile needs, out of the loop: indexed parameters are slow to read.
+  struct Source {
+    const CUtensorMap* map;
+    int row, column, step;
+  };
+  const auto source = [&](int segment, int tile, int boxes_before) {
+    const GpuSegment& g = a.segments[segment];
+    const int step = g.scale == nullptr ? kBoxBytes / 2 : kBoxBytes;
+    return Source{&a.weights[segment], g.first_row + (tile - g.first_tile) * kSmallTile,
+                  s.first_block * kBlock - a.k_phase + boxes_before * step, step};
+  };
+  const uint32_t full = Full(a, s), empty = Empty(a, s);
+  const int in_flight = a.plan.in_flight;
+  const auto load = [&](int w, Source& from) {
     Ring& r = rings[w];
     const int i = w * depth + r.stage;
-    if (r.round > 0) BarrierWait(Empty(a, s) + 8 * i, (r.round - 1) & 1);
-    const int old = r.stage - a.plan.in_flight;  // this one must have come by now
+    if (r.round > 0) BarrierWait(empty + 8 * i, (r.round - 1) & 1);
+    const int old = r.stage - in_flight;  // this one must have come by now
     if (r.round > 0 || old >= 0)
-      BarrierWait(Full(a, s) + 8 * (w * depth + (old < 0 ? old + depth : old)),
+      BarrierWait(full + 8 * (w * depth + (old < 0 ? old + depth : old)),
                   (old < 0 ? r.round - 1 : r.round) & 1);
-    const GpuSegment& g = a.segments[segment];
-    BarrierExpect(Full(a, s) + 8 * i, kTileBytes);
-    const int elements = g.scale == nullptr ? kBoxBytes / 2 : kBoxBytes;
-    CopyBox(s.base + i * kTileBytes, &a.weights[segment],
-            s.first_block * kBlock - a.k_phase + box * elements,
-            g.first_row + (tile - g.first_tile) * kSmallTile, Full(a, s) + 8 * i, policy);
+    BarrierExpect(full + 8 * i, kTileBytes);
+    CopyBox(s.base + i * kTileBytes, from.map, from.column, from.row, full + 8 * i, policy);
+    from.column += from.step;
     if (++r.stage == depth) {
       r.stage = 0;
       ++r.round;
     }
+    if (--left == 0) LaunchDependents();
   };
   int segment = 0;
 #pragma unroll 1
@@ -125,24 +139,18 @@ __device__ __forceinline__ void Produce(const SmallArguments& a, const Share& s)
     const int boxes1 = a.segments[segment1].scale == nullptr ? 2 : 1;
     const int count0 = (halves == 2 ? half : s.blocks) * boxes0;
     const int count1 = second ? (halves == 2 ? s.blocks - half : s.blocks) * boxes1 : 0;
-    const int begin1 = halves == 2 ? half * boxes1 : 0;
+    Source source0 = source(segment, tile, 0);
+    Source source1 = source(segment1, tile1, halves == 2 ? half * boxes1 : 0);
 #pragma unroll 1
     for (int k = 0; k < max(count0, count1); ++k) {
-      if (k < count0) {
-        load(0, segment, tile, k);
-        if (--left == 0) LaunchDependents();
-      }
-      if (k < count1) {
-        load(1, segment1, tile1, begin1 + k);
-        if (--left == 0) LaunchDependents();
-      }
+      if (k < count0) load(0, source0);
+      if (k < count1) load(1, source1);
     }
   }
 }
 
 // Scales of W for all tiles of this CTA: constant, so read before the wait.
-__device__ __forceinline__ void LoadScales(const SmallArguments& a, const Share& s, int warp,
-                                           int lane) {
+__device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int warp, int lane) {
   float* to = reinterpret_cast<float*>(s.memory + a.plan.w_scales);
   int segment = 0;
   for (int t = warp; t < s.tiles; t += kQuantizers) {
@@ -159,8 +167,7 @@ __device__ __forceinline__ void LoadScales(const SmallArguments& a, const Share&
 // x of this slice into shared memory: 8 lanes a (token, block), 16 columns each, several groups of
 // a warp in flight.
 template <int n>
-__device__ __forceinline__ void Quantize(const SmallArguments& a, const Share& s, int warp,
-                                         int lane) {
+__device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp, int lane) {
   constexpr int kAtOnce = n == 8 ? 2 : 4;
   const bool fp8 = a.plan.x_bf16 > a.plan.x_fp8, bf16 = a.plan.sums > a.plan.x_bf16;  // has room
   char* codes = s.memory + a.plan.x_fp8;

@@ -15,164 +15,96 @@
 #include "kernels/gpu_segment.cuh"
 #include "kernels/sm90.cuh"
 #include "kernels/tile_linear.h"
+#include "kernels/tile_load.cuh"
 #include "kernels/wgmma.cuh"
 
 namespace ferrule {
 namespace {
 
 using namespace sm90;
+using namespace tile;
 
-constexpr int kConsumers = 256;
-constexpr int kTokenGroup = 16;  // token tiles that are walked before the next row tile
-
-template <int n>
-constexpr int kThreads = n == 128 ? 384 : 288;  // 128: a producer warpgroup that gives registers
-
-struct Place {                        // of a tile
-  int segment, row, row_tile, token;  // row: of W, <= 0 for the first tile of a shard
-};
-
-struct Work {
-  uint32_t base;
-  char* memory;
-  int rank, slices, cluster;
-  int64_t tiles;
-};
-
-__device__ __forceinline__ Work MakeWork(const TileArguments& a, char* raw) {
-  Work w;
-  w.base = (SharedAddress(raw) + 1023) & ~1023u;
-  w.memory = raw + (w.base - SharedAddress(raw));
-  w.slices = a.plan.slices;
-  w.rank = static_cast<int>(ClusterRank());
-  w.cluster = blockIdx.x / a.plan.slices;
-  w.tiles = a.plan.token_tiles * a.row_tiles;
-  return w;
-}
-
-__device__ __forceinline__ Place PlaceOf(const TileArguments& a, int64_t tile) {
-  const int64_t group = tile / (int64_t{kTokenGroup} * a.row_tiles);
-  const int rest = static_cast<int>(tile - group * kTokenGroup * a.row_tiles);
-  const int width =
-      static_cast<int>(min(int64_t{kTokenGroup}, a.plan.token_tiles - group * kTokenGroup));
-  Place p;
-  const int row_tile = rest / width;
-  p.token = static_cast<int>(group * kTokenGroup + rest % width) * a.plan.token_tile;
-  p.segment = 0;
-  while (row_tile >= a.segments[p.segment].tiles_end) ++p.segment;
+// Scales of W of this slice and tile, into shared memory of the warpgroup.
+__device__ __forceinline__ void LoadScales(const TileArguments& a, const Place& p, Range boxes,
+                                           int row, int wg, float* to) {
   const GpuSegment& g = a.segments[p.segment];
-  p.row_tile = row_tile - g.first_tile;
-  p.row = g.first_row + p.row_tile * a.plan.row_tile;
-  return p;
+  const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride;
+  for (int k = boxes.begin + (threadIdx.x & 127); k < boxes.end; k += 128)
+    to[k - boxes.begin] = __ldg(from + k);
+  WarpgroupBarrier(wg);
 }
 
-struct Range {
-  int begin, end;
-};
-// Boxes of K of this CTA.
-__device__ __forceinline__ Range BoxesOf(const TileArguments& a, const Work& w, bool bf16) {
-  const int boxes = bf16 ? a.bf16_boxes : a.blocks;
-  return {boxes * w.rank / w.slices, boxes * (w.rank + 1) / w.slices};
-}
-
-__device__ __forceinline__ void CopyWeights(const TileArguments& a, const Work& w, const Place& p,
-                                            bool bf16, int box, int stage, uint64_t policy) {
-  const uint32_t full = w.base + a.plan.barriers + 8 * stage;
-  const int bytes = a.plan.row_tile * kBoxBytes;
-  BarrierExpect(full, a.plan.stage_bytes + (bf16 ? 0 : a.plan.token_tile * 4));
-  CopyBox(w.base + stage * bytes, &a.weights[p.segment],
-          bf16 ? box * (kBoxBytes / 2) : box * kBlock - a.k_phase, p.row, full, policy);
-}
-
-__device__ __forceinline__ void CopyX(const TileArguments& a, const Work& w, const Place& p,
-                                      bool bf16, int box, int stage, uint64_t policy) {
-  const uint32_t full = w.base + a.plan.barriers + 8 * stage;
-  const int n = a.plan.token_tile;
-  CopyBox(w.base + a.plan.x_box + stage * n * kBoxBytes, bf16 ? &a.x_bf16 : &a.x_fp8,
-          bf16 ? box * (kBoxBytes / 2) : box * kBlock, p.token, full, policy);
-  if (!bf16)
-    CopyBytes(w.base + a.plan.x_scales + stage * n * 4,
-              a.x_scales + static_cast<int64_t>(box) * a.x_scale_stride + p.token, n * 4, full);
-}
-
-// One thread.
-__device__ __forceinline__ void Produce(const TileArguments& a, const Work& w) {
-  const uint64_t keep = EvictNormal(), once = a.plan.token_tiles == 1 ? EvictFirst() : keep;
+// Blocks of one tile, two in flight; a missing second one repeats the first with scale 0. Like its
+// twin in small_m_linear.cu; scales of x lie in the ring here.
+template <int n>
+__device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& w, Range boxes,
+                                            int wg, const float* sw, Stage* at,
+                                            float (&sum)[n / 2]) {
   const int depth = a.plan.stages;
-  const uint32_t empty = w.base + a.plan.barriers + 8 * depth;
-  Stage stage{0, 1};  // an empty ring: the phase before the first is over
-  bool first = true;
+  const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * depth;
+  const uint32_t rows = w.base + wg * 64 * kBoxBytes, x = w.base + a.plan.x_box;
+  const float* sx =
+      reinterpret_cast<const float*>(w.memory + a.plan.x_scales) + (threadIdx.x & 3) * 2;
 #pragma unroll 1
-  for (int64_t tile = w.cluster; tile < w.tiles; tile += a.plan.clusters) {
-    const Place p = PlaceOf(a, tile);
-    const bool bf16 = a.segments[p.segment].scale == nullptr;
-    const Range boxes = BoxesOf(a, w, bf16);
-    int begin = boxes.begin;
-    if (first) {
-      const int early = min(depth, boxes.end - boxes.begin);
-      for (int i = 0; i < early; ++i) CopyWeights(a, w, p, bf16, begin + i, i, once);
-      WaitForEarlier();
-      for (int i = 0; i < early; ++i) {
-        CopyX(a, w, p, bf16, begin + i, i, keep);
-        stage.Next(depth);
-      }
-      begin += early;
-      first = false;
-    }
-    const bool last = tile + a.plan.clusters >= w.tiles;
-    if (last && begin == boxes.end) LaunchDependents();
-#pragma unroll 1
-    for (int k = begin; k < boxes.end; ++k) {
-      BarrierWait(empty + 8 * stage.index, stage.phase);
-      CopyWeights(a, w, p, bf16, k, stage.index, once);
-      CopyX(a, w, p, bf16, k, stage.index, keep);
-      stage.Next(depth);
-      if (last && k + 1 == boxes.end) LaunchDependents();
-    }
+  for (int k = boxes.begin; k < boxes.end; k += 2) {
+    const bool two = k + 1 < boxes.end;
+    const int k1 = two ? k + 1 : k;
+    Stage next = *at;
+    if (two) next.Next(depth);
+    float d0[n / 2], d1[n / 2];
+    BarrierWait(full + 8 * at->index, at->phase);
+    BarrierWait(full + 8 * next.index, next.phase);
+    const uint64_t w0 = Descriptor(rows + at->index * 128 * kBoxBytes);
+    const uint64_t w1 = Descriptor(rows + next.index * 128 * kBoxBytes);
+    const uint64_t x0 = Descriptor(x + at->index * n * kBoxBytes);
+    const uint64_t x1 = Descriptor(x + next.index * n * kBoxBytes);
+    WgmmaFence();
+#pragma unroll
+    for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(d0, w0 + 2 * q, x0 + 2 * q, q);
+    WgmmaCommit();
+#pragma unroll
+    for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(d1, w1 + 2 * q, x1 + 2 * q, q);
+    WgmmaCommit();
+    const float sw0 = sw[k - boxes.begin], sw1 = two ? sw[k1 - boxes.begin] : 0.0f;
+    WgmmaWait<1>();
+    Promote<n>(sum, d0, sw0, sx + at->index * n);
+    if (two) Release(w, empty + 8 * at->index);
+    WgmmaWait<0>();
+    Promote<n>(sum, d1, sw1, sx + next.index * n);
+    __syncwarp();
+    Release(w, empty + 8 * next.index);
+    *at = next;
+    at->Next(depth);
   }
 }
 
-// Row of the tile where 64-row piece `i` of warpgroup `wg` begins.
-template <int kPieces>
-__device__ __forceinline__ int PieceRow(int wg, int i) {
-  return (wg * kPieces + i) * 64;
-}
-
-template <int n, int kPieces>
-__device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& w, const Place& p,
-                                            int wg, Stage* stage, float (&sum)[kPieces][n / 2]) {
-  const int lane = threadIdx.x & 31;
+// The same for 256-row tiles, of which a warpgroup has two pieces: no room for two blocks.
+template <int n>
+__device__ __forceinline__ void MultiplyFp8Wide(const TileArguments& a, const Work& w, Range boxes,
+                                                int wg, const float* sw, Stage* stage,
+                                                float (&sum)[2][n / 2]) {
   const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * a.plan.stages;
-  const Range boxes = BoxesOf(a, w, false);
-  const GpuSegment& g = a.segments[p.segment];
-  const int scale_row = kPieces == 2 ? 2 * p.row_tile + wg : p.row_tile;
-  // The second half of a 256-row tile may lie past the last row, and past the last row of scales.
-  const bool any = p.row + PieceRow<kPieces>(wg, 0) < g.rows;
-  const float* scales = g.scale + static_cast<int64_t>(any ? scale_row : 0) * g.scale_stride;
-  float lanes = 0;
 #pragma unroll 1
   for (int k = boxes.begin; k < boxes.end; ++k) {
-    const int at = (k - boxes.begin) & 31;
-    if (at == 0) lanes = k + lane < boxes.end ? __ldg(scales + k + lane) : 0.0f;
-    const float sw = __shfl_sync(~0u, lanes, at);
     BarrierWait(full + 8 * stage->index, stage->phase);
+    const float scale = sw[k - boxes.begin];
     const float* sx = reinterpret_cast<const float*>(w.memory + a.plan.x_scales) +
-                      stage->index * n + (lane & 3) * 2;
+                      stage->index * n + (threadIdx.x & 3) * 2;
     const uint64_t x = Descriptor(w.base + a.plan.x_box + stage->index * n * kBoxBytes);
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      const uint64_t weight = Descriptor(
-          w.base + (stage->index * a.plan.row_tile + PieceRow<kPieces>(wg, i)) * kBoxBytes);
+    for (int i = 0; i < 2; ++i) {
+      const uint64_t weight =
+          Descriptor(w.base + (stage->index * 256 + PieceRow<2>(wg, i)) * kBoxBytes);
       float d[n / 2];
       WgmmaFence();
 #pragma unroll
       for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(d, weight + 2 * q, x + 2 * q, q);
       WgmmaCommit();
       WgmmaWait<0>();
-      Promote<n>(sum[i], d, sw, sx);
+      Promote<n>(sum[i], d, scale, sx);
     }
     __syncwarp();
-    if (lane == 0) BarrierArrive(empty + 8 * stage->index);
+    Release(w, empty + 8 * stage->index);
     stage->Next(a.plan.stages);
   }
 }
@@ -180,7 +112,6 @@ __device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& 
 template <int n, int kPieces>
 __device__ __forceinline__ void MultiplyBf16(const TileArguments& a, const Work& w, int wg,
                                              Stage* stage, float (&sum)[kPieces][n / 2]) {
-  const int lane = threadIdx.x & 31;
   const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * a.plan.stages;
   const Range boxes = BoxesOf(a, w, true);
   int before = 0;
@@ -198,12 +129,12 @@ __device__ __forceinline__ void MultiplyBf16(const TileArguments& a, const Work&
     }
     WgmmaCommit();
     WgmmaWait<1>();
-    if (lane == 0 && k > boxes.begin) BarrierArrive(empty + 8 * before);
+    if (k > boxes.begin) Release(w, empty + 8 * before);
     before = stage->index;
     stage->Next(a.plan.stages);
   }
   WgmmaWait<0>();
-  if (lane == 0 && boxes.end > boxes.begin) BarrierArrive(empty + 8 * before);
+  if (boxes.end > boxes.begin) Release(w, empty + 8 * before);
 }
 
 // S = 1: y of one 64-row piece of a warpgroup. BF16 is turned in shared memory, 64 tokens at a
@@ -239,11 +170,7 @@ __device__ __forceinline__ void StorePiece(const TileArguments& a, const Work& w
       stage[((i >> 2) * 8 + c + (i & 1)) * kStagingPitch + r + (i & 2) * 4] =
           __float2bfloat16_rn(value);
     }
-    if (wg == 0) {
-      NamedBarrier<128>(1);
-    } else {
-      NamedBarrier<128>(2);
-    }
+    WarpgroupBarrier(wg);
     for (int i = thread; i < kChunk * 8; i += 128) {  // 8 rows of a token a thread
       const int token = p.token + chunk * kChunk + i / 8, row = row0 + i % 8 * 8;
       if (token >= a.tokens) continue;
@@ -259,11 +186,7 @@ __device__ __forceinline__ void StorePiece(const TileArguments& a, const Work& w
             y[j] = __ushort_as_bfloat16(static_cast<uint16_t>(words[j / 2] >> j % 2 * 16));
       }
     }
-    if (wg == 0) {
-      NamedBarrier<128>(1);
-    } else {
-      NamedBarrier<128>(2);
-    }
+    WarpgroupBarrier(wg);
   }
 }
 
@@ -283,18 +206,18 @@ __device__ __forceinline__ void SumAndStore(const TileArguments& a, const Work& 
   const GpuSegment& g = a.segments[p.segment];
   const int rows = 128 / w.slices, quads = rows / 4;
   const int tokens = min(a.plan.token_tile, a.tokens - p.token);
-  const uint32_t sums = w.base + a.plan.staging + w.rank * rows * 4;
+  const uint32_t sums = w.base + a.plan.staging + w.slice * rows * 4;
 #pragma unroll 1
   for (int i = threadIdx.x; i < tokens * quads; i += kConsumers) {
     const int m = i / quads, r = i % quads * 4;
     const uint32_t from = sums + (m * kTilePitch + r) * 4;
-    float4 v = LoadCluster(MapShared(from, 0));
+    float4 v = LoadCluster(MapShared(from, w.member));
 #pragma unroll 4
     for (int q = 1; q < w.slices; ++q) {
-      const float4 u = LoadCluster(MapShared(from, q));
+      const float4 u = LoadCluster(MapShared(from, q * w.share + w.member));
       v = make_float4(v.x + u.x, v.y + u.y, v.z + u.z, v.w + u.w);
     }
-    const int token = p.token + m, row = p.row + w.rank * rows + r;
+    const int token = p.token + m, row = p.row + w.slice * rows + r;
     __nv_bfloat16* y = static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row;
     if (g.y_f32 == 0 && g.bias == nullptr && row >= 0 && row + 4 <= g.rows &&
         (reinterpret_cast<uintptr_t>(y) & 7) == 0) {
@@ -312,16 +235,26 @@ __device__ __forceinline__ void SumAndStore(const TileArguments& a, const Work& 
 }
 
 template <int n, int kPieces>
-__device__ __forceinline__ void Consume(const TileArguments& a, const Work& w) {
-  const int wg = threadIdx.x >> 7;
+__device__ __forceinline__ void Consume(const TileArguments& a, const Work& w, int wg) {
   Stage stage;
   bool first = true;
 #pragma unroll 1
   for (int64_t tile = w.cluster; tile < w.tiles; tile += a.plan.clusters) {
-    const Place p = PlaceOf(a, tile);
+    const Place p = PlaceOf(a, w, tile);
     float sum[kPieces][n / 2] = {};
     if (a.segments[p.segment].scale != nullptr) {
-      MultiplyFp8<n, kPieces>(a, w, p, wg, &stage, sum);
+      const Range boxes = BoxesOf(a, w, false);
+      float* scales = reinterpret_cast<float*>(w.memory + a.plan.w_scales) +
+                      wg * ((a.blocks + w.slices - 1) / w.slices);
+      // Half of a 256-row tile may lie past the last row, and past the last row of scales.
+      const bool any = p.row + PieceRow<kPieces>(wg, 0) < a.segments[p.segment].rows;
+      const int row = kPieces == 2 ? 2 * p.row_tile + wg : p.row_tile;
+      LoadScales(a, p, boxes, any ? row : 0, wg, scales);
+      if constexpr (kPieces == 2) {
+        MultiplyFp8Wide<n>(a, w, boxes, wg, scales, &stage, sum);
+      } else {
+        MultiplyFp8<n>(a, w, boxes, wg, scales, &stage, sum[0]);
+      }
     } else {
       MultiplyBf16<n, kPieces>(a, w, wg, &stage, sum);
     }
@@ -345,21 +278,25 @@ __device__ __forceinline__ void Consume(const TileArguments& a, const Work& w) {
 }
 
 template <int n, int kPieces>
-__global__ void __launch_bounds__(kThreads<n>, n == 128 ? 1 : 2)
+__global__ void __launch_bounds__(kThreads<n>, n >= 64 ? 1 : 2)
     TileLinear(const __grid_constant__ TileArguments a) {
   static_assert(kPieces == 1 || n == 128, "256 rows are for many tokens");
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
-  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
   if (threadIdx.x == kConsumers) {
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 1);
-      BarrierInit(full + 8 * (a.plan.stages + i), kConsumers / 32);
+      BarrierInit(full + 8 * (a.plan.stages + i), kConsumers / 32 * a.plan.share);
     }
     BarrierInitFence();
   }
   __syncthreads();
+  if (w.share > 1) {  // nobody sends before all can receive
+    ClusterArrive();
+    ClusterWait();
+  }
   if (warp >= kConsumers / 32) {
     if constexpr (n == 128) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == kConsumers) Produce(a, w);
@@ -372,7 +309,12 @@ __global__ void __launch_bounds__(kThreads<n>, n == 128 ? 1 : 2)
     }
   } else {
     if constexpr (n == 128) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    Consume<n, kPieces>(a, w);
+    Consume<n, kPieces>(a, w, warp >> 2);
+  }
+  if (w.share > 1 && w.slices == 1) {  // nobody leaves while others may still release to it
+    __syncwarp();
+    ClusterArrive();
+    ClusterWait();
   }
 }
 
@@ -395,10 +337,10 @@ cudaError_t LaunchShape(const TileArguments& a, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {static_cast<unsigned>(a.plan.slices), 1, 1};
+  attributes[0].val.clusterDim = {static_cast<unsigned>(a.plan.slices * a.plan.share), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  config.gridDim = dim3(static_cast<unsigned>(a.plan.clusters * a.plan.slices));
+  config.gridDim = dim3(static_cast<unsigned>(a.plan.clusters * a.plan.slices * a.plan.share));
   config.blockDim = dim3(kThreads<n>);
   config.dynamicSmemBytes = a.plan.shared;
   config.stream = stream;

@@ -24,7 +24,7 @@ struct TileArguments {
   TilePlan plan;
   GpuSegment segments[kGpuSegments];  // tiles of plan.row_tile rows
   CUtensorMap weights[kGpuSegments];  // boxes of row_tile rows × 128 bytes
-  CUtensorMap x_fp8, x_bf16;          // boxes of token_tile rows × 128 bytes
+  CUtensorMap x_fp8, x_bf16;          // boxes of token_tile / share rows × 128 bytes
 };
 
 cudaError_t LaunchTile(const TileArguments& arguments, cudaStream_t stream);
