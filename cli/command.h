@@ -46,6 +46,14 @@ struct RunOptions {
   int64_t tokens = 4;
   uint64_t seed = 1;
   int threads = 0;  // 0: one for each core
+  std::string device = "cpu";
+};
+struct BenchOptions {
+  std::vector<std::string> shapes;  // NAME=IN:ROWS[b],…; empty: linears of released models
+  std::vector<int64_t> tokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+  bool sweep = false;  // every way to run a cell, not the chosen one
+  bool check = true;
+  std::string commit;  // for the first line
 };
 struct CaptureOptions {
   std::string checkpoint, out;
@@ -77,6 +85,7 @@ int Explain(const Common& common, const ExplainOptions& options);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
+int Bench(const Common& common, const BenchOptions& options);  // only with CUDA
 int Diff(const Common& common, const DiffOptions& options);
 int Infer(const Common& common, const InferOptions& options);
 int Audit(const Common& common, const AuditOptions& options);

@@ -121,6 +121,7 @@ int Main(int argc, char** argv) {
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
   run_app->add_option("--tokens", run.tokens, "tokens of random activations")
       ->check(WholeNumber(1, 65536));
+  run_app->add_option("--device", run.device, "cpu or cuda")->check(OneOf({"cpu", "cuda"}));
   run_app->add_option("--seed", run.seed, "seed of random activations")
       ->check(WholeNumber(0, INT64_MAX));
   run_app->add_option("--threads", run.threads, "0: one for each core")->check(WholeNumber(0, 256));
@@ -164,6 +165,17 @@ int Main(int argc, char** argv) {
   audit_app->add_option("DIR", audit.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
 
+  BenchOptions bench;
+  bool no_check = false;
+  CLI::App* bench_app = app.add_subcommand("bench", "time linears on the GPU, as a table");
+  bench_app->add_option("--shape", bench.shapes, "NAME=IN:ROWS,ROWS…; `b` after BF16 rows");
+  bench_app->add_option("--tokens", bench.tokens, "numbers of tokens")
+      ->delimiter(',')
+      ->check(WholeNumber(1, 65536));
+  bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
+  bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
+  bench_app->add_option("--commit", bench.commit, "what was built, for the first line");
+
   const bool json = AsksForJson(argc, argv);
   try {
     app.parse(argc, argv);
@@ -182,6 +194,11 @@ int Main(int argc, char** argv) {
   if (expert_option->count() > 0)
     return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
                              "plan without it"));
+#ifndef FERRULE_CUDA
+  if (bench_app->parsed() || run.device == "cuda")
+    return Usage(json, Wrong("this ferrule was built without CUDA",
+                             "build it where nvcc 12.8 or newer is on PATH"));
+#endif
   const int tp = check_app->parsed()     ? check.tp
                  : plan_app->parsed()    ? plan.tp
                  : explain_app->parsed() ? explain.tp
@@ -208,6 +225,10 @@ int Main(int argc, char** argv) {
   if (diff_app->parsed()) return Diff(common, diff);
   if (infer_app->parsed()) return Infer(common, infer);
   if (audit_app->parsed()) return Audit(common, audit);
+#ifdef FERRULE_CUDA
+  bench.check = !no_check;
+  if (bench_app->parsed()) return Bench(common, bench);
+#endif
   return Run(common, run);
 }
 

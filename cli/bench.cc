@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--sweep] [--no-check]
+//
+// A TSV line for each shape, number of tokens and way to run it; `#` lines say where and when.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <ctime>
+
+#include "cli/command.h"
+#include "engine/version.h"
+#include "kernels/gpu_bench.h"
+#include "kernels/gpu_linear.h"
+
+namespace ferrule::cli {
+namespace {
+
+// Linears of released models, one GPU and four; `b`: BF16. in : rows of each segment.
+constexpr const char* kShapes[] = {
+    "q3n_qkvz=2048:12288",
+    "q3n_ba=2048:64",
+    "q3n_out_o=4096:2048",
+    "q3n_qkv=2048:9216",
+    "q3n_sh_gateup=2048:1024",
+    "q3n_sh_down=512:2048",
+    "q35_27b_qkvz=5120:16384",
+    "q35_27b_qkvgate=5120:14336",
+    "q35_27b_out_o=6144:5120",
+    "q35_27b_gateup=5120:34816",
+    "q35_27b_down=17408:5120",
+    "ds_qkv_a=7168:2112",
+    "ds_q_b=1536:24576",
+    "ds_o=16384:7168",
+    "ds_sh_gateup=7168:4096",
+    "ds_sh_down=2048:7168",
+    "ds_dense_gateup=7168:36864",
+    "ds_dense_down=18432:7168",
+    "q3n_tp4_qkvz=2048:3072",
+    "q3n_tp4_out_o=1024:2048",
+    "q3n_tp4_sh_gateup=2048:256",
+    "group_q3n_qkvz_ba=2048:12288,64b",
+    "group_q3n_shared_router_gate=2048:1024,512b,1b",
+    "bf16_q3n_ba=2048:64b",
+    "bf16_q3n_router=2048:512b",
+    "bf16_q3n_qkvz=2048:12288b",
+};
+
+bool Number(std::string_view text, int64_t* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size() && *value > 0 &&
+         *value <= 0x7FFFFFF;
+}
+
+// The parts of `text` between the separators.
+std::vector<std::string_view> Split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+bool ParseShape(std::string_view text, BenchShape* shape) {
+  const size_t equals = text.find('='), colon = text.find(':');
+  if (equals == std::string_view::npos || colon == std::string_view::npos || colon < equals)
+    return false;
+  shape->name = text.substr(0, equals);
+  if (!Number(text.substr(equals + 1, colon - equals - 1), &shape->in)) return false;
+  for (std::string_view rows : Split(text.substr(colon + 1), ',')) {
+    BenchSegment segment;
+    if (!rows.empty() && rows.back() == 'b') {
+      segment.bf16 = true;
+      rows.remove_suffix(1);
+    }
+    if (!Number(rows, &segment.rows)) return false;
+    shape->segments.push_back(segment);
+  }
+  return true;
+}
+
+struct Way {
+  std::string name;
+  GpuChoice choice;
+};
+
+// By rule; with --sweep also every way that could be better.
+std::vector<Way> WaysOf(int64_t tokens, bool sweep) {
+  std::vector<Way> ways = {{"rule", {}}};
+  if (!sweep) return ways;
+  if (tokens <= kSmallTokens)
+    for (const int slices : {1, 2, 4, 8, 16})
+      for (const int halves : {1, 2})
+        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce}) {
+          GpuChoice choice;
+          choice.kernel = GpuKernel::kSmall;
+          choice.small.slices = slices;
+          choice.small.halves = halves;
+          choice.small.ahead = ahead;
+          const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
+          ways.push_back({fmt::format("small s{} h{} {}", slices, halves, next), choice});
+        }
+  for (const int token_tile : {16, 32, 64, 128}) {
+    if (token_tile / 2 >= tokens && token_tile > 16) continue;
+    if (token_tile < 64 && tokens > 64) continue;
+    for (const int slices : {1, 2, 4, 8})
+      for (const int share : {1, 2, 4}) {
+        if (slices * share > 8 || (token_tile == 16 && share == 4)) continue;
+        if (slices > 1 && tokens > 512) continue;
+        GpuChoice choice;
+        choice.kernel = GpuKernel::kTile;
+        choice.tile = {token_tile, 128, slices, 0, share};
+        ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice});
+      }
+  }
+  for (const int share : {1, 2, 4}) {
+    if (tokens <= 64) break;
+    GpuChoice choice;
+    choice.kernel = GpuKernel::kTile;
+    choice.tile = {128, 256, 1, 1, share};
+    ways.push_back({fmt::format("tile n128 wide x{}", share), choice});
+  }
+  return ways;
+}
+
+std::string Today() {
+  const std::time_t now = std::time(nullptr);
+  char text[32] = {};
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
+  return text;
+}
+
+}  // namespace
+
+int Bench(const Common& common, const BenchOptions& options) {
+  Diagnostics findings;
+  std::vector<BenchShape> shapes;
+  std::vector<std::string> texts = options.shapes;
+  if (texts.empty()) texts.assign(std::begin(kShapes), std::end(kShapes));
+  for (const std::string& text : texts) {
+    BenchShape shape;
+    if (!ParseShape(text, &shape)) {
+      findings.Add(Code::kUsage, fmt::format("`{}` is no shape", text))
+          .Help("NAME=IN:ROWS,ROWS…, with a `b` after the rows of BF16 segments");
+      return Finish(common, "bench", findings);
+    }
+    shapes.push_back(std::move(shape));
+  }
+  std::string failure;
+  const std::unique_ptr<GpuBench> bench = GpuBench::Create(&failure);
+  if (!bench) {
+    findings.Add(Code::kIo, fmt::format("no benchmark without a GPU: {}", failure));
+    return Finish(common, "bench", findings);
+  }
+  const GpuBench::Device& device = bench->device();
+  Print(fmt::format("# ferrule {} {}, {}, {}, CUDA {}, reads {:.3f} TB/s\n", kVersion,
+                    options.commit.empty() ? "unknown commit" : options.commit, Today(),
+                    device.name, device.driver, device.bandwidth * 1e-12));
+  Print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
+  bool failed = false;
+  for (const BenchShape& shape : shapes) {
+    int64_t rows = 0;
+    for (const BenchSegment& segment : shape.segments) rows += segment.rows;
+    for (const int64_t tokens : options.tokens)
+      for (const Way& way : WaysOf(tokens, options.sweep)) {
+        const BenchResult r = bench->Run(shape, tokens, way.choice, options.check);
+        const std::string where =
+            fmt::format("{}\t{}\t{}\t{}\t{}", shape.name, tokens, rows, shape.in, way.name);
+        if (!r.failure.empty()) {
+          failed = failed || !options.sweep;
+          Print(fmt::format("# {}: {}\n", where, r.failure));
+          continue;
+        }
+        Print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where, r.microseconds,
+                          r.spread, r.floor_us, r.floor_us / r.microseconds,
+                          options.check ? fmt::format("{:.2e}", r.error) : "",
+                          options.check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
+        failed = failed || (options.check && !(r.error < 4e-4));
+      }
+  }
+  if (!options.sweep)
+    Print(fmt::format("# host time of a call: {:.2f} us\n", bench->HostCost(shapes[0], 1)));
+  return failed ? 1 : 0;
+}
+
+}  // namespace ferrule::cli
