@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/gpu_table.h"
+
 namespace ferrule {
 namespace {
 
@@ -93,11 +95,14 @@ class Walk {
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
+    GpuChoice choice = choice_;
+    if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1)
+      LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
-    if (UseSmall(step->recipe) && (!repeats || choice_.kernel == GpuKernel::kSmall)) {
+    if (UseSmall(step->recipe, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
-      step->small = PlanSmall(shape, choice_.small);
+      step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
       if (step->small.fits) return Take(*step);
@@ -114,14 +119,14 @@ class Walk {
     tile.blocks = step->blocks;
     tile.fp8 = fp8 > 0;
     tile.bf16 = fp8 < step->count;
-    step->tile = PlanTile(tile, choice_.tile);
+    step->tile = PlanTile(tile, choice.tile);
     step->tiles = static_cast<int>(step->tile.row_tile == 256 ? tile.wide_tiles : tile.row_blocks);
     step->kernel = GpuKernel::kTile;
     return Take(*step);
   }
 
-  bool UseSmall(const XRecipe& recipe) const {
-    if (group_.tokens > kSmallTokens || choice_.kernel == GpuKernel::kTile) return false;
+  bool UseSmall(const XRecipe& recipe, const GpuChoice& choice) const {
+    if (group_.tokens > kSmallTokens || choice.kernel == GpuKernel::kTile) return false;
     return XAligned(group_) && group_.in % 8 == 0 && recipe.phase % 8 == 0;
   }
 

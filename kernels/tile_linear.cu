@@ -34,6 +34,13 @@ __device__ __forceinline__ void LoadScales(const TileArguments& a, const Place& 
   WarpgroupBarrier(wg);
 }
 
+// With many tokens the tensor cores are the limit: the warpgroups take turns, so that one
+// multiplies while the other adds up. Each waits for its own barrier; the other arrives there when
+// half of its products are made.
+template <int n>
+constexpr bool kTurns = n == 128;
+constexpr int kFirstTurn = 3;  // barriers 3 and 4
+
 // Blocks of one tile, two in flight; a missing second one repeats the first with scale 0. Like its
 // twin in small_m_linear.cu; scales of x lie in the ring here.
 template <int n>
@@ -45,6 +52,8 @@ __device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& 
   const uint32_t rows = w.base + wg * 64 * kBoxBytes, x = w.base + a.plan.x_box;
   const float* sx =
       reinterpret_cast<const float*>(w.memory + a.plan.x_scales) + (threadIdx.x & 3) * 2;
+  if constexpr (kTurns<n>)
+    if (wg == 1) NamedBarrierArrive<kConsumers>(kFirstTurn);
 #pragma unroll 1
   for (int k = boxes.begin; k < boxes.end; k += 2) {
     const bool two = k + 1 < boxes.end;
@@ -58,6 +67,7 @@ __device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& 
     const uint64_t w1 = Descriptor(rows + next.index * 128 * kBoxBytes);
     const uint64_t x0 = Descriptor(x + at->index * n * kBoxBytes);
     const uint64_t x1 = Descriptor(x + next.index * n * kBoxBytes);
+    if constexpr (kTurns<n>) NamedBarrier<kConsumers>(kFirstTurn + wg);
     WgmmaFence();
 #pragma unroll
     for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(d0, w0 + 2 * q, x0 + 2 * q, q);
@@ -67,6 +77,8 @@ __device__ __forceinline__ void MultiplyFp8(const TileArguments& a, const Work& 
     WgmmaCommit();
     const float sw0 = sw[k - boxes.begin], sw1 = two ? sw[k1 - boxes.begin] : 0.0f;
     WgmmaWait<1>();
+    if constexpr (kTurns<n>)  // the last turn of a tile has nobody to call
+      if (wg == 0 || k + 2 < boxes.end) NamedBarrierArrive<kConsumers>(kFirstTurn + 1 - wg);
     Promote<n>(sum, d0, sw0, sx + at->index * n);
     if (two) Release(w, empty + 8 * at->index);
     WgmmaWait<0>();
