@@ -25,6 +25,7 @@ struct CheckOptions {
 };
 struct PlanCommand {
   std::string checkpoint;
+  std::string as;  // ENGINE@VERSION: what that engine would do otherwise
   int tp = 1;
   bool expand = false;
 };

@@ -40,6 +40,7 @@ class RuntimeDecider final : public Decider {
   RowOutcome Ask(const JsonValue& row, const std::string& where, Diagnostics* out) override {
     RowOutcome outcome;
     const std::string name(row.Find("fn").Text());
+    if (name == "block_check") return AskBlocks(row, where, out);
     const RuntimeFunction* function = runtime_->Find(name);
     if (function != nullptr && function->hidden) function = nullptr;
     if (!Covered(row, function)) return outcome;
@@ -101,7 +102,8 @@ class RuntimeDecider final : public Decider {
       if (expected) ++compared;
       right = right && (!expected || Same(expected, json));
     }
-    if (answer.result == "ok" && compared == 0) right = false;
+    if (answer.result == "ok" && compared == 0 && row.Find("fn").Text() != "block_check")
+      right = false;
     out->why = answer.error;
     if (answer.result == "unsupported" && IsInexpressible(answer.error))
       out->kind = Kind::kUnsupported;
@@ -119,6 +121,44 @@ class RuntimeDecider final : public Decider {
       more += "}";
     }
     out->line = AnsweredLine(row, answered, more);
+  }
+
+  // A layer's sizes on one rank: is it refused?
+  RowOutcome AskBlocks(const JsonValue& row, const std::string& where, Diagnostics* out) const {
+    RowOutcome outcome;
+    const auto size = [&](const char* key) { return row.Find(key).AsInt().value_or(0); };
+    BlockShape shape;
+    shape.tp = std::max<int64_t>(1, size("tp"));
+    shape.inner = size("inner");
+    shape.experts = shape.inner > 0;
+    shape.columns = size("columns");
+    shape.columns_per_rank = size("columns_per_rank");
+    shape.rows = size("rows");
+    shape.rows_per_rank = size("rows_per_rank");
+    for (const JsonValue part : row.Find("parts")) shape.parts.push_back(part.AsInt().value_or(0));
+    shape.allowed = row.Find("allowed").AsBool().value_or(false);
+    shape.block_rows = row.Find("block")[0].AsInt().value_or(0);
+    shape.block_columns = row.Find("block")[1].AsInt().value_or(0);
+    const bool sound = shape.block_rows > 0 && shape.block_columns > 0 &&
+                       (shape.experts || (shape.columns_per_rank > 0 && shape.rows_per_rank > 0));
+    if (!sound || !runtime_->block_check) {
+      out->Add(
+          Code::kBadInput,
+          sound ? fmt::format("{}@{} describes no block check", runtime_->engine, runtime_->version)
+                : "a block check needs `block` and the sizes of one rank, all above 0",
+          {nullptr, where, 0, 0, 0, {}});
+      outcome.kind = RowOutcome::Kind::kFailed;
+      return outcome;
+    }
+    const auto refusal = Refusal(*runtime_->block_check, shape);
+    RuntimeAnswer answer;
+    answer.result = refusal ? "error" : "ok";
+    if (refusal) answer.error = "ValueError: " + *refusal;
+    Compare(row, answer, &outcome);
+    // The message counts too: it is what a user searches for.
+    if (row.Find("error") && row.Find("error").Text() != answer.error)
+      outcome.kind = RowOutcome::Kind::kFailed;
+    return outcome;
   }
 
   // Whether the runtime file lists this row as one where it differs from the recording.
@@ -166,6 +206,7 @@ std::unique_ptr<Decider> MakeDecider(const Common& common, const std::string& as
   directories.insert(directories.end(), common.rules.begin(), common.rules.end());
   auto book = LoadRuntimes(directories, out);
   if (!book) return nullptr;
+  if (as.empty()) return MakeOwnDecider(common, std::move(*book), out);
   auto runtime = book->Find(as, out);
   if (runtime == nullptr) return nullptr;
   return std::make_unique<RuntimeDecider>(std::move(*book), std::move(runtime));

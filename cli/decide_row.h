@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "engine/json.h"
+#include "engine/runtime.h"
 
 namespace ferrule::cli {
 
@@ -28,6 +29,9 @@ class Decider {
 
 // Null with a finding when `as` names no runtime. Without `as` ferrule itself answers.
 std::unique_ptr<Decider> MakeDecider(const Common& common, const std::string& as, Diagnostics* out);
+
+std::unique_ptr<Decider> MakeOwnDecider(const Common& common, RuntimeBook runtimes,
+                                        Diagnostics* out);
 
 // The members of `row` but for those that are answered, then `more`, as one JSON object.
 std::string AnsweredLine(const JsonValue& row, const std::vector<std::string>& answered,

@@ -84,6 +84,7 @@ int Main(int argc, char** argv) {
   plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
   plan_app->add_option("--tp", plan.tp, "tensor-parallel size")->check(tp_word);
+  plan_app->add_option("--as", plan.as, "what this ENGINE@VERSION would do otherwise");
   std::string expert_parallel;
   CLI::Option* expert_option =
       plan_app->add_option("--ep", expert_parallel, "reserved")->expected(0, 1);

@@ -1,9 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule plan DIR [--tp N] [--expand]
+// ferrule plan DIR [--tp N] [--as ENGINE@VERSION] [--expand]
 #include "engine/plan.h"
+#include <fmt/format.h>
+
 #include "cli/command.h"
+#include "engine/plan_as.h"
 
 namespace ferrule::cli {
+namespace {
+
+// One line that says how far the engine and the checkpoint agree; findings for the rest.
+std::string CompareAs(const Common& common, const Plan& plan, const std::string& as,
+                      Diagnostics* out) {
+  std::vector<std::string> directories = {DefaultRules()};
+  directories.insert(directories.end(), common.rules.begin(), common.rules.end());
+  const auto book = LoadRuntimes(directories, out);
+  const auto runtime = book ? book->Find(as, out) : nullptr;
+  const auto counts = runtime ? ComparePlan(plan, *runtime, out) : std::nullopt;
+  if (!counts) return {};
+  return fmt::format("as {}@{}: {} modules asked, {} decided alike, {} otherwise, {} refused\n",
+                     runtime->engine, runtime->version, counts->asked, counts->alike,
+                     counts->otherwise, counts->refused);
+}
+
+}  // namespace
 
 int MakePlan(const Common& common, const PlanCommand& options) {
   Diagnostics findings;
@@ -32,10 +52,13 @@ int MakePlan(const Common& common, const PlanCommand& options) {
       findings.Append(first);
     }
   }
+  std::string compared;
+  if (plan && !options.as.empty()) compared = CompareAs(common, *plan, options.as, &findings);
   ReportOptions report = Options(common, "plan", options.checkpoint);
   report.expand = options.expand;
   report.tp = options.tp;
   Print(PlanReport(plan ? &*plan : nullptr, findings, report));
+  if (common.format == Format::kHuman) Print(compared);
   return findings.ExitCode();
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/block_check.h"
 #include "engine/name_match.h"
 #include "engine/yaml.h"
 
@@ -207,6 +208,17 @@ struct Runtime {
   std::vector<std::pair<std::string, std::vector<std::string>>> classes;  // class → its ancestors
   std::vector<std::shared_ptr<const RuntimeFunction>> functions;
   std::vector<KnownDifference> known_differences;
+  std::optional<BlockCheck> block_check;
+  // quant_method of a config → the function that it reaches.
+  std::vector<std::pair<std::string, std::string>> methods;
+  // Architecture → the fused map of its class, as it reaches the functions.
+  std::vector<std::pair<std::string, FusedMap>> models;
+  // linear, experts, head → the word that `layer` tests compare.
+  std::vector<std::pair<std::string, std::string>> layers;
+  FusedMap unchecked;  // architecture → last segments of modules that get no block check
+  std::vector<std::string> one_output;  // last segments of fused modules that have one output
+  bool cuts_interleaved = true;  // an interleaved unified tensor has one output for each slice
+  std::vector<std::pair<std::string, std::string>> shared;  // section → version it is the same as
   // Where `same_as` leads: the file that defines the function.
   std::vector<std::pair<std::string, std::shared_ptr<const Runtime>>> origins;
 

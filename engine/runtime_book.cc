@@ -82,6 +82,36 @@ bool Covers(const Runtime& runtime, std::string_view version) {
          std::find(runtime.covers.begin(), runtime.covers.end(), version) != runtime.covers.end();
 }
 
+// Copies the sections that a file shares with another of its engine.
+bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtime* runtime,
+                   Diagnostics* out) {
+  bool good = true;
+  for (const auto& [section, version] : runtime->shared) {
+    const auto there = std::find_if(runtimes.begin(), runtimes.end(), [&](const auto& other) {
+      return other->engine == runtime->engine && other->version == version;
+    });
+    const bool owns =
+        there != runtimes.end() && (section == "methods"  ? !(*there)->methods.empty()
+                                    : section == "models" ? !(*there)->models.empty()
+                                                          : (*there)->block_check.has_value());
+    const bool shares = there != runtimes.end() &&
+                        std::any_of((*there)->shared.begin(), (*there)->shared.end(),
+                                    [&](const auto& entry) { return entry.first == section; });
+    if (!owns || shares) {
+      out->Add(Code::kUnknownName,
+               fmt::format("`same_as`: {}@{} does not define `{}` itself", runtime->engine, version,
+                           section),
+               runtime->yaml.At(runtime->yaml.root.KeyPlace(section)));
+      good = false;
+      continue;
+    }
+    if (section == "methods") runtime->methods = (*there)->methods;
+    if (section == "models") runtime->models = (*there)->models;
+    if (section == "block_check") runtime->block_check = (*there)->block_check;
+  }
+  return good;
+}
+
 }  // namespace
 
 bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostics* out) {
@@ -108,7 +138,16 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
       }
     }
   }
+  for (const auto& runtime : *runtimes) good = ShareSections(*runtimes, runtime.get(), out) && good;
   for (const auto& runtime : *runtimes) {
+    for (const auto& [method, function] : runtime->methods)
+      if (runtime->Find(function) == nullptr) {
+        out->Add(Code::kUnknownName,
+                 fmt::format("`methods`: `{}` leads to {}, which is not in this file", method,
+                             Quoted(function)),
+                 runtime->yaml.At(runtime->yaml.root));
+        good = false;
+      }
     for (const auto& function : runtime->functions)
       if (function->same_as.empty()) good = NameCheck(*runtime, *function, out).Run() && good;
     for (const auto& other : *runtimes) {
