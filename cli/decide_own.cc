@@ -12,6 +12,13 @@
 namespace ferrule::cli {
 namespace {
 
+// Rows write `modelopt-mixed` where config.json has `modelopt_mixed`.
+bool SameMethod(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    return x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
+  });
+}
+
 class OwnDecider final : public Decider {
  public:
   OwnDecider(Book book, RuntimeBook runtimes)
@@ -31,8 +38,8 @@ class OwnDecider final : public Decider {
       const auto dialect =
           std::find_if(book_.dialects.begin(), book_.dialects.end(), [&](const auto& known) {
             return known->name == method || method == "any" ||
-                   std::find(known->quant_methods.begin(), known->quant_methods.end(), method) !=
-                       known->quant_methods.end();
+                   std::any_of(known->quant_methods.begin(), known->quant_methods.end(),
+                               [&](const auto& claimed) { return SameMethod(claimed, method); });
           });
       if (dialect == book_.dialects.end()) {
         out->Add(Code::kUnknownMethod, fmt::format("no dialect claims {}", Quoted(method)),

@@ -38,7 +38,9 @@ AskAnswer Fail(Code code, std::string reason) {
 
 class Asker {
  public:
-  Asker(const Question& question, SkipList list) : q_(question), list_(std::move(list)) {}
+  // `named`: what is quantized by name, if the dialect and the question have such a list.
+  Asker(const Question& question, SkipList list, std::optional<SkipList> named)
+      : q_(question), list_(std::move(list)), named_(std::move(named)) {}
 
   AskAnswer Run() const {
     const std::string_view last = LastSegment(q_.module);
@@ -63,11 +65,15 @@ class Asker {
     const std::string parent =
         q_.module.substr(0, q_.module.size() - LastSegment(q_.module).size());
     const Hit own = list_.MatchLiteral(q_.module);
+    const Hit named = named_ ? named_->MatchLiteral(q_.module) : Hit();
     std::vector<std::pair<std::string_view, AskAnswer>> parts;
     for (const std::string& part : claim.parts) {
       const std::string path = parent + part;
       if (!Stored(path)) continue;
-      parts.emplace_back(part, own && !Dtype(path) ? Listed(own) : One(path));
+      parts.emplace_back(part, Dtype(path) ? One(path)
+                               : own       ? Listed(own)
+                               : named     ? Named(named)
+                                           : One(path));
     }
     if (parts.empty())
       return Fail(Code::kMissingTensor,
@@ -114,6 +120,10 @@ class Asker {
               *stored == Verdict::kSkip ? "stored in BF16, F16 or F32" : "stored quantized", ""};
     }
     if (const Hit hit = list_.Match(path)) return Listed(hit);
+    if (named_) {
+      if (const Hit hit = named_->Match(path)) return Named(hit);
+      return {Verdict::kSkip, "it is not named among what is quantized", ""};
+    }
     // A container of which only something is named: the rest cannot be known from here.
     for (size_t i = 0; i < list_.size(); ++i) {
       const std::string& name = list_.name(i);
@@ -135,8 +145,16 @@ class Asker {
             ""};
   }
 
+  AskAnswer Named(const Hit& hit) const {
+    return {Verdict::kQuant,
+            fmt::format("{} [{}] ({})", Quoted(named_->entry(static_cast<size_t>(hit.entry)).text),
+                        hit.entry, PrimitiveName(hit.how)),
+            ""};
+  }
+
   const Question& q_;
   const SkipList list_;
+  const std::optional<SkipList> named_;
 };
 
 }  // namespace
@@ -150,20 +168,33 @@ AskAnswer Ask(const Dialect& dialect, const Question& question) {
   if (question.tp < 1)
     return Fail(Code::kBadTp, fmt::format("tp must be at least 1, not {}", question.tp));
   const Renames renames = WithoutDots(question.renames);
-  std::vector<ListEntry> entries;
-  for (std::string entry : question.list) {
-    const bool pattern =
-        !dialect.pattern_prefix.empty() && entry.rfind(dialect.pattern_prefix, 0) == 0;
-    const std::string& suffix = question.wrapper_suffix;
-    if (!pattern && !suffix.empty() && entry.size() > suffix.size() && entry.ends_with(suffix))
-      entry.resize(entry.size() - suffix.size());
-    if (!pattern) entry = ApplyRenames(entry, renames, true);
-    entries.push_back({std::move(entry), {}});
-  }
   Diagnostics out;
-  auto list = SkipList::Compile(dialect, std::move(entries), {}, &out);
+  const auto compile = [&](const Matching& matching, const std::vector<std::string>& names,
+                           SkipList::Use use) {
+    std::vector<ListEntry> entries;
+    for (std::string entry : names) {
+      const bool pattern = matching.IsPattern(entry);
+      const std::string& suffix = question.wrapper_suffix;
+      if (!pattern && !suffix.empty() && entry.size() > suffix.size() && entry.ends_with(suffix))
+        entry.resize(entry.size() - suffix.size());
+      if (!pattern) entry = ApplyRenames(entry, renames, true);
+      entries.push_back({std::move(entry), {}});
+    }
+    return SkipList::Compile(matching, std::move(entries), {}, &out, use);
+  };
+  auto list = compile(dialect.list.names, question.list, SkipList::Use::kSkip);
   if (!list) return Fail(out.findings()[0].code, out.findings()[0].message);
-  AskAnswer answer = Asker(question, std::move(*list)).Run();
+  std::optional<SkipList> named;
+  if (!question.include.empty() || !question.layers.empty()) {
+    const bool layers = question.include.empty();
+    if (layers ? dialect.layers.empty() : !dialect.only)
+      return Fail(Code::kBadQuantConfig,
+                  fmt::format("dialect `{}` has no list of what is quantized", dialect.name));
+    named = compile(layers ? dialect.layers[0].names : dialect.only->names,
+                    layers ? question.layers : question.include, SkipList::Use::kTargets);
+    if (!named) return Fail(out.findings()[0].code, out.findings()[0].message);
+  }
+  AskAnswer answer = Asker(question, std::move(*list), std::move(named)).Run();
   if (answer.verdict != Verdict::kError && question.size % question.tp != 0)
     return Fail(Code::kUncuttable, fmt::format("{} rows or columns do not divide by tp {}",
                                                question.size, question.tp));

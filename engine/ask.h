@@ -30,6 +30,8 @@ struct FusedClaim {
 struct Question {
   std::string module;  // dotted path
   std::vector<std::string> list;
+  std::vector<std::string> include;  // all that is quantized; empty: unknown
+  std::vector<std::string> layers;   // names that are quantized, whatever their schemes
   // Whole segments `from` of an entry, anywhere, are read as `to`; a dot at the end of either is
   // dropped. The first that applies, once.
   Renames renames;
@@ -54,9 +56,9 @@ struct AskAnswer {
 AskAnswer Ask(const Dialect& dialect, const Question& question);
 
 // A JSON object with `module`, `ignore` and optionally `fused` {name: [part]}, `renames` {from:
-// to}, `wrapper_suffix`, `disk` [name], `absent_on_disk` [name], `disk_dtype` {tensor: dtype},
-// `tp`, `size`; other keys are free text. Nothing, with a finding, when one of them is of a wrong
-// kind.
+// to}, `include` [name], `quantized_layers` {name: …}, `wrapper_suffix`, `disk` [name],
+// `absent_on_disk` [name], `disk_dtype` {tensor: dtype}, `tp`, `size`; other keys are free text.
+// Nothing, with a finding, when one of them is of a wrong kind.
 std::optional<Question> ReadQuestion(const JsonValue& row, Diagnostics* out);
 
 }  // namespace ferrule

@@ -74,6 +74,12 @@ std::optional<Question> ReadQuestion(const JsonValue& row, Diagnostics* out) {
   }
   Question q;
   const bool good = read.Text("module", &q.module) && read.Texts("ignore", &q.list) &&
+                    read.Texts("include", &q.include) &&
+                    read.Members("quantized_layers",
+                                 [&](std::string name, const JsonValue&) {
+                                   q.layers.push_back(std::move(name));
+                                   return true;
+                                 }) &&
                     read.Text("wrapper_suffix", &q.wrapper_suffix) &&
                     read.Texts("disk", &q.stored) && read.Texts("absent_on_disk", &q.absent) &&
                     read.Count("tp", 1, &q.tp) && read.Count("size", 1, &q.size) &&

@@ -74,6 +74,8 @@ bool Unclaimed(const Dialects& others, const Dialect& dialect, Diagnostics* out)
   for (const auto& other : others) {
     if (other->name == dialect.name)
       return twice(fmt::format("the name {}", Quoted(dialect.name)), "dialect", *other);
+    // A file that says when it claims a method goes before the one that does not.
+    if (other->claims_when.has_value() != dialect.claims_when.has_value()) continue;
     for (const std::string& method : dialect.quant_methods)
       if (std::find(other->quant_methods.begin(), other->quant_methods.end(), method) !=
           other->quant_methods.end())

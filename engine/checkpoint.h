@@ -13,8 +13,9 @@
 //   - a header fixture: config.json and tensors.json (tests/fixtures/README.md): names, dtypes and
 //     shapes without weights;
 //   - config.json alone: nothing about tensors is known.
-// hf_quant_config.json and quantization_config.json may stand beside config.json in all of them.
-// Only headers are read. A checkpoint is immutable and may be read from many threads.
+// hf_quant_config.json, quant_model_description.json and quantization_config.json may stand beside
+// config.json in all of them. Only headers are read. A checkpoint is immutable and may be read from
+// many threads.
 #pragma once
 
 #include <cstddef>
@@ -35,8 +36,9 @@ namespace ferrule {
 
 struct Checkpoint {
   std::string directory;
-  JsonValue config;           // config.json
-  JsonValue hf_quant_config;  // hf_quant_config.json; missing when there is none
+  JsonValue config;                   // config.json
+  JsonValue hf_quant_config;          // hf_quant_config.json; missing when there is none
+  JsonValue quant_model_description;  // quant_model_description.json, which modelslim writes
   // quantization_config.json if there is one, else the key of that name in config.json; missing
   // when neither says anything (a null says nothing). That both differ is an error, FR604.
   JsonValue quantization_config;

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_map>
 
+#include "engine/dead_entries.h"
 #include "engine/decision.h"
 #include "engine/grouped.h"
 
@@ -57,144 +57,235 @@ bool Below(std::string_view path, std::string_view root) {
          path[root.size()] == '.';
 }
 
-// A name as a regular expression: only the dot means something in it.
-std::string Escaped(std::string_view name) {
-  std::string out;
-  for (const char c : name) out += c == '.' ? std::string("\\.") : std::string(1, c);
-  return out;
-}
+// One list of names, what of it was used, and which of its entries name the module at hand.
+struct Named {
+  int8_t where = kInList;
+  const SkipList* names = nullptr;
+  std::vector<bool> used;
+  std::vector<std::vector<std::string_view>> roots;  // of entries that hit by last segments
+  std::vector<std::pair<Hit, std::string_view>> hits;
+};
 
 class Claimer {
  public:
-  Claimer(Decisions* decisions, Diagnostics* out)
-      : d_(*decisions),
-        list_(d_.quant.list),
-        out_(out),
-        used_(list_.size(), false),
-        roots_(list_.size()) {}
+  Claimer(Decisions* decisions, Diagnostics* out) : d_(*decisions), out_(out) {
+    Add(kInList, d_.quant.list);
+    if (d_.quant.only) Add(kInOnly, d_.quant.only->names);
+    for (size_t t = 0; t < d_.quant.layers.size(); ++t)
+      Add(static_cast<int8_t>(t), d_.quant.layers[t].names);
+  }
 
   void Run() {
     for (const Unit& unit : d_.units.units)
       if (unit.kind == NodeKind::kFused) FusedUnit(unit);
     for (const Unit& unit : d_.units.units)
-      if (unit.kind != NodeKind::kFused) ForEachPath(unit);
-    ReportRoots();
-    ReportDead();
-  }
-
- private:
-  // Calls visit(i, hits) for each module of the unit with all entries that name it by its path or
-  // by a declared second name of its root. Most templates occur in no entry, with whatever numbers:
-  // then no path is written.
-  template <typename Visit>
-  void Hits(const Unit& unit, bool literal, const Visit& visit) {
-    std::vector<PathWriter> writers;
-    const auto add = [&](std::string_view root, std::string_view alias) {
-      writers.emplace_back(unit, root, alias);
-      if (!Named(writers.back().At(0), literal)) writers.pop_back();
-      return !writers.empty();
-    };
-    const bool own = add("", "");
-    for (const auto& [root, alias] : d_.units.aliases)
-      if (Below(unit.path, root)) add(root, alias);
-    std::vector<Hit> hits;
-    for (int32_t i = 0; i < unit.count; ++i) {
-      hits.clear();
-      for (size_t w = 0; w < writers.size(); ++w) {
-        const std::string_view path = writers[w].At(i);
-        if ((w > 0 || !own) && d_.paths.At(path) >= 0) continue;  // a real module of that name
-        if (literal) {
-          const Hit hit = list_.MatchLiteral(path);
-          if (hit) hits.push_back(hit);
-        } else {
-          list_.MatchAll(path, &hits);
-        }
-      }
-      visit(i, hits);
+      if (unit.kind != NodeKind::kFused) PlainUnit(unit);
+    grouped_.Flush(out_);
+    for (const Named& named : named_) {
+      ReportRoots(named);
+      ReportDead(named.where, named.used, &d_, out_);
     }
   }
 
-  // Whether an entry may name a path of the same template as `path`.
-  bool Named(std::string_view path, bool literal) const {
-    NormalName normal;
-    if (!Normalise(path, &normal)) return true;
-    return literal ? list_.MayMatchLiteral(normal.view()) : list_.MayMatch(normal.view());
+ private:
+  void Add(int8_t where, const SkipList& names) {
+    named_.push_back({where, &names, std::vector<bool>(names.size()), {}, {}});
+    named_.back().roots.resize(names.size());
   }
 
-  void Use(const Hit& hit, const Unit& unit) {
+  Named* In(int8_t where) {
+    for (Named& named : named_)
+      if (named.where == where) return &named;
+    return nullptr;
+  }
+
+  // Calls visit(i) for each module of the unit with `hits` filled: all entries that name it by its
+  // path or by a declared second name of its root.
+  template <typename Visit>
+  void Hits(const Unit& unit, bool literal, const Visit& visit) {
+    std::vector<PathWriter> writers;
+    writers.emplace_back(unit, "", "");
+    for (const auto& [root, alias] : d_.units.aliases)
+      if (Below(unit.path, root)) writers.emplace_back(unit, root, alias);
+    std::vector<Hit> hits;
+    for (int32_t i = 0; i < unit.count; ++i) {
+      paths_.clear();
+      for (Named& named : named_) named.hits.clear();
+      for (size_t w = 0; w < writers.size(); ++w) {
+        const std::string_view path = writers[w].At(i);
+        if (w > 0 && d_.paths.At(path) >= 0) continue;  // a real module of that name
+        paths_.push_back(path);
+        for (Named& named : named_) {
+          hits.clear();
+          if (!literal)
+            named.names->MatchAll(path, &hits);
+          else if (const Hit hit = named.names->MatchLiteral(path))
+            hits.push_back(hit);
+          for (const Hit& hit : hits) {
+            Use(&named, hit, unit);
+            named.hits.emplace_back(hit, path);
+          }
+        }
+      }
+      visit(i);
+    }
+  }
+
+  static void Use(Named* named, const Hit& hit, const Unit& unit) {
     const size_t entry = static_cast<size_t>(hit.entry);
-    used_[entry] = true;
+    named->used[entry] = true;
     if (hit.how != Primitive::kLastSegments) return;
     // The root: everything before the first number.
     const std::string_view root = std::string_view(unit.path).substr(0, unit.path.find('#'));
-    std::vector<std::string_view>& seen = roots_[entry];
+    std::vector<std::string_view>& seen = named->roots[entry];
     if (std::find(seen.begin(), seen.end(), root) == seen.end()) seen.push_back(root);
   }
 
   void FusedUnit(const Unit& unit) {
     const int32_t id = static_cast<int32_t>(&unit - d_.units.units.data());
-    if (list_.size() == 0) return;
-    Hits(unit, true, [&](int32_t i, const std::vector<Hit>& hits) {
-      if (hits.empty()) return;
-      for (const Hit& hit : hits) Use(hit, unit);
+    if (std::all_of(named_.begin(), named_.end(),
+                    [](const Named& named) { return named.names->size() == 0; }))
+      return;
+    Hits(unit, true, [&](int32_t i) {
+      const auto named = std::find_if(named_.begin(), named_.end(),
+                                      [](const Named& one) { return !one.hits.empty(); });
+      if (named == named_.end()) return;
+      const Hit& hit = named->hits[0].first;
+      if (hit.how != Primitive::kAncestor && hit.how != Primitive::kSegments)
+        FusedListed(unit, i, *named, hit);
       for (const int32_t part : unit.parts) {
         const Unit& p = d_.units.units[static_cast<size_t>(part)];
         Module& module = d_.modules[static_cast<size_t>(p.first + i)];
-        module.entry = hits[0].entry;
-        module.how = hits[0].how;
+        module.where = named->where;
+        module.entry = hit.entry;
+        module.how = hit.how;
         module.via = id;
       }
     });
   }
 
-  void ForEachPath(const Unit& unit) {
+  void FusedListed(const Unit& unit, int32_t i, const Named& named, const Hit& hit) {
+    grouped_.Add(Code::kFusedListed, unit.node, named.where, [&] {
+      const ListEntry& entry = named.names->entry(static_cast<size_t>(hit.entry));
+      Finding finding(Code::kFusedListed,
+                      fmt::format("{} in `{}` names the fused module `{}`", Quoted(entry.text),
+                                  d_.quant.KeyOf(named.where), unit.PathOf(i)),
+                      entry.at);
+      finding.Fact("modules", "{n} of this form");
+      finding.Fact("effect",
+                   "the claim of all its parts; engines that look only for the parts miss it");
+      return finding;
+    });
+  }
+
+  void PlainUnit(const Unit& unit) {
     if (!d_.quant.dialect) {
       for (int32_t i = 0; i < unit.count; ++i)
         d_.modules[static_cast<size_t>(unit.first + i)].reason = Reason::kNotQuantized;
       return;
     }
     const bool linear = IsLinear(unit.kind);
-    const bool grouped = d_.quant.schemes.size() > 1 && d_.quant.schemes[1].targets.has_value();
-    Hits(unit, false, [&](int32_t i, const std::vector<Hit>& hits) {
-      for (const Hit& hit : hits) Use(hit, unit);
+    Hits(unit, false, [&](int32_t i) {
       if (!linear) return;
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      if (!hits.empty()) {
-        module.entry = hits[0].entry;
-        module.how = hits[0].how;
-        module.via = -1;
-        module.reason = Reason::kEntry;
-        return;
-      }
-      if (module.via >= 0) {
-        module.reason = Reason::kFusedEntry;
-        return;
-      }
-      if (unit.quantize == Quantize::kNever) {
-        module.reason = Reason::kNever;
-      } else if (grouped) {
-        Target(unit, i, &module);
-      } else if (unit.quantize == Quantize::kNamed) {
-        module.reason = Reason::kNamed;
-      } else {
-        module.reason = Reason::kDefault;
-        module.claim = 1;
-      }
+      Linear(unit, &module);
+      if (module.entry >= 0 && module.via < 0) Accident(unit, i, module);
     });
   }
 
+  // What the lists say, in the order of the dialect; then the rule; then the method's default.
+  void Linear(const Unit& unit, Module* module) {
+    const Module via = *module;  // what names its fused module
+    module->entry = module->via = -1;
+    bool base_only = false, named = false;
+    for (const Section section : d_.quant.dialect->order) {
+      switch (section) {
+        case Section::kList:
+          if (!Take(kInList, via, module)) break;
+          Overlap(unit);
+          if (!d_.quant.dialect->list.leaves_base) return;
+          base_only = true;
+          break;
+        case Section::kOnly:
+          if (!d_.quant.only) break;
+          named = Take(kInOnly, via, module);
+          if (named) break;
+          module->reason = Reason::kNotInOnly;
+          return;
+        case Section::kLayers:
+          if (!base_only && Layer(unit, via, module)) return;
+          break;
+        case Section::kGroups:
+          break;
+      }
+    }
+    if (unit.quantize == Quantize::kNever) {
+      module->reason = Reason::kNever;
+    } else if (!d_.quant.dialect->groups_key.empty()) {
+      Target(unit, module);
+    } else if (unit.quantize == Quantize::kNamed && !named) {
+      module->reason = Reason::kNamed;
+    } else {
+      if (!named) module->reason = Reason::kDefault;
+      module->claim = d_.quant.base;
+    }
+  }
+
+  // Whether a list names the module, itself or through its fused module; then its claim's reason.
+  bool Take(int8_t where, const Module& via, Module* module) {
+    const Named& named = *In(where);
+    if (!named.hits.empty()) {
+      module->entry = named.hits[0].first.entry;
+      module->how = named.hits[0].first.how;
+      module->reason = where == kInOnly ? Reason::kOnly : Reason::kEntry;
+    } else if (via.via >= 0 && via.where == where) {
+      module->entry = via.entry;
+      module->how = via.how;
+      module->via = via.via;
+      module->reason = where == kInOnly ? Reason::kOnly : Reason::kFusedEntry;
+    } else {
+      return false;
+    }
+    module->where = where;
+    return true;
+  }
+
+  bool Layer(const Unit& unit, const Module& via, Module* module) {
+    for (size_t t = 0; t < d_.quant.layers.size(); ++t) {
+      const LayerTable& table = d_.quant.layers[t];
+      Named& named = *In(static_cast<int8_t>(t));
+      if (table.rule->ordered)
+        std::stable_sort(named.hits.begin(), named.hits.end(), [](const auto& a, const auto& b) {
+          return a.first.entry < b.first.entry;
+        });
+      // A container's entry does not reach what is never quantized, nor a class a head.
+      if (!named.hits.empty()) {
+        const Primitive how = named.hits[0].first.how;
+        if ((unit.quantize == Quantize::kNever && how != Primitive::kExact) ||
+            (unit.quantize == Quantize::kNamed && how == Primitive::kClassName))
+          continue;
+      }
+      if (!Take(named.where, via, module)) continue;
+      module->reason = Reason::kLayer;
+      module->claim = table.schemes[static_cast<size_t>(module->entry)];
+      return true;
+    }
+    return false;
+  }
+
   // The group that names the module; names and patterns before classes, then the first.
-  void Target(const Unit& unit, int32_t i, Module* module) {
-    const std::string path = unit.PathOf(i);
+  void Target(const Unit& unit, Module* module) {
     int8_t by_class = kNoScheme;
     for (size_t s = 1; s < d_.quant.schemes.size(); ++s) {
-      const Hit hit = d_.quant.schemes[s].targets->Match(path);
-      if (hit && hit.how != Primitive::kClassName) {
+      for (const std::string_view path : paths_) {
+        const Hit hit = d_.quant.schemes[s].targets->Match(path);
+        if (!hit || hit.how == Primitive::kClassName) continue;
         module->claim = static_cast<int8_t>(s);
         module->reason = Reason::kTarget;
         return;
       }
-      if (by_class == kNoScheme && Linear(d_.quant.schemes[s])) by_class = static_cast<int8_t>(s);
+      if (by_class == kNoScheme && HasLinear(d_.quant.schemes[s]))
+        by_class = static_cast<int8_t>(s);
     }
     if (unit.quantize == Quantize::kNamed) {
       module->reason = Reason::kNamed;
@@ -206,110 +297,77 @@ class Claimer {
     }
   }
 
-  static bool Linear(const Scheme& scheme) {
+  static bool HasLinear(const Scheme& scheme) {
     for (size_t t = 0; t < scheme.targets->size(); ++t)
       if (!scheme.targets->is_pattern(t) && scheme.targets->name(t) == "Linear") return true;
     return false;
   }
 
-  void ReportRoots() {
-    for (size_t entry = 0; entry < roots_.size(); ++entry) {
-      if (roots_[entry].size() < 2) continue;
-      std::vector<std::string> names;
-      for (const std::string_view root : roots_[entry])
-        names.emplace_back("`" + std::string(root.substr(0, root.find_last_not_of('.') + 1)) + "`");
-      out_->Add(Code::kSeveralRoots,
-                fmt::format("{} names modules below {}", Quoted(list_.entry(entry).text),
-                            fmt::join(names, " and ")),
-                list_.entry(entry).at);
-    }
-  }
-
-  // An entry may name the tensor of a module, a leftover, or a container.
-  bool NamesSomething(const std::string& name) const {
-    for (const std::string_view suffix : {".bias", ".weight"})
-      if (name.size() > suffix.size() &&
-          std::string_view(name).substr(name.size() - suffix.size()) == suffix &&
-          d_.paths.At(std::string_view(name).substr(0, name.size() - suffix.size())) >= 0)
-        return true;
-    for (const auto& leftover : d_.rules->leftovers) {
-      const std::string text = PathText(leftover);
-      NormalName normal;
-      if (!Normalise(name, &normal)) continue;
-      std::string pattern;
-      for (const Segment& segment : leftover) {
-        if (!pattern.empty()) pattern += '.';
-        pattern += segment.placeholder ? "#" : segment.text;
-      }
-      if (normal.view() == pattern) return true;
-    }
-    return false;
-  }
-
-  // Whether modules lie below a path that names none itself.
-  bool Container(const NormalName& name) const {
-    const std::string begin = std::string(name.view()) + ".";
-    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
-      if (d_.paths.Text(id).substr(0, begin.size()) != begin) continue;
-      for (size_t i = 0; i < d_.paths.Count(id); ++i)
-        if (std::equal(name.numbers, name.numbers + name.count, d_.paths.Numbers(id, i).begin()))
-          return true;
-    }
-    return false;
-  }
-
-  void ReportDead() {
-    Grouped grouped;
-    std::unordered_map<std::string, int64_t> seen;
-    std::unordered_map<std::string, int64_t> templates;
-    for (size_t entry = 0; entry < list_.size(); ++entry) {
-      const std::string& name = list_.name(entry);
-      if (!seen.emplace(list_.entry(entry).text, 0).second)
-        out_->Add(Code::kDuplicateEntry,
-                  fmt::format("{} stands twice in `{}`", Quoted(list_.entry(entry).text),
-                              d_.quant.list_key),
-                  list_.entry(entry).at);
-      if (used_[entry] || (!list_.is_pattern(entry) && NamesSomething(name))) continue;
-      d_.dead.push_back(static_cast<int32_t>(entry));
-      NormalName normal;
-      const std::string key =
-          !list_.is_pattern(entry) && Normalise(name, &normal) ? std::string(normal.view()) : name;
-      const int64_t group =
-          templates.emplace(key, static_cast<int64_t>(templates.size())).first->second;
-      grouped.Add(Code::kDeadEntry, nullptr, group, [&] {
-        Finding finding(Code::kDeadEntry,
-                        fmt::format("{} in `{}` matches no module", Quoted(list_.entry(entry).text),
-                                    d_.quant.list_key),
-                        list_.entry(entry).at);
-        finding.Fact("entries", "{n} of this form");
-        if (list_.is_pattern(entry)) {
-          finding.Fact("note", "patterns are matched from the start of the path");
-          return finding;
-        }
-        if (normal.size > 0 && Container(normal)) {
-          finding.Fact("note", fmt::format("it holds modules, but a name in a list of dialect `{}` "
-                                           "does not cover what is below it",
-                                           d_.quant.dialect->name));
-          const std::string& prefix = d_.quant.dialect->pattern_prefix;
-          if (!prefix.empty())
-            finding.Help(fmt::format("write `{}{}.*`", prefix, Escaped(name + ".")));
-          return finding;
-        }
-        std::string nearest = NearestPath(d_, name);
-        if (nearest.empty() && Normalise("model." + name, &normal) && Container(normal))
-          nearest = "model." + name;
-        if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
+  // The list names the module, and another list names it as quantized.
+  void Overlap(const Unit& unit) {
+    const Named& list = *In(kInList);
+    if (list.hits.empty()) return;
+    for (const Named& other : named_) {
+      if (other.where == kInList || other.hits.empty()) continue;
+      const Hit& hit = other.hits[0].first;
+      if (hit.how != Primitive::kExact ||
+          (other.where >= 0 && d_.quant.layers[static_cast<size_t>(other.where)]
+                                       .schemes[static_cast<size_t>(hit.entry)] == 0))
+        continue;
+      grouped_.Add(Code::kListsOverlap, unit.node, other.where, [&] {
+        const ListEntry& entry = list.names->entry(static_cast<size_t>(list.hits[0].first.entry));
+        Finding finding(Code::kListsOverlap,
+                        fmt::format("`{}` is named by `{}` and by `{}`", list.hits[0].second,
+                                    d_.quant.list_key, d_.quant.KeyOf(other.where)),
+                        entry.at);
+        finding.Mark(other.names->entry(static_cast<size_t>(hit.entry)).at, "here as quantized");
+        finding.Fact("modules", "{n} of this form");
+        finding.Fact("effect", fmt::format("{} [{}] is asked first", Quoted(entry.text),
+                                           list.hits[0].first.entry));
         return finding;
       });
     }
-    grouped.Flush(out_);
+  }
+
+  // Nothing but accidents names the module.
+  void Accident(const Unit& unit, int32_t i, const Module& module) {
+    const Named& named = *In(module.where);
+    std::string why;
+    for (const auto& [hit, path] : named.hits) {
+      why = named.names->Accident(hit, path);
+      if (why.empty()) return;
+    }
+    grouped_.Add(Code::kAccidentalHit, unit.node, named.where * 100000 + module.entry, [&] {
+      const ListEntry& entry = named.names->entry(static_cast<size_t>(module.entry));
+      Finding finding(Code::kAccidentalHit,
+                      fmt::format("{} in `{}` names `{}` by accident: {}", Quoted(entry.text),
+                                  d_.quant.KeyOf(named.where), unit.PathOf(i), why),
+                      entry.at);
+      finding.Fact("modules", "{n} of this form");
+      finding.Help("write whole segments");
+      return finding;
+    });
+  }
+
+  void ReportRoots(const Named& named) {
+    for (size_t entry = 0; entry < named.roots.size(); ++entry) {
+      if (named.roots[entry].size() < 2) continue;
+      std::vector<std::string> names;
+      for (const std::string_view root : named.roots[entry])
+        names.emplace_back("`" + std::string(root.substr(0, root.find_last_not_of('.') + 1)) + "`");
+      out_->Add(Code::kSeveralRoots,
+                fmt::format("{} names modules below {}",
+                            Quoted(d_.quant.TextOf(named.where, static_cast<int32_t>(entry))),
+                            fmt::join(names, " and ")),
+                named.names->entry(entry).at);
+    }
   }
 
   Decisions& d_;
-  const SkipList& list_;
   Diagnostics* out_;
-  std::vector<bool> used_;
-  std::vector<std::vector<std::string_view>> roots_;  // of entries that hit by last segments
+  std::vector<Named> named_;
+  std::vector<std::string_view> paths_;  // of the module at hand
+  Grouped grouped_;
 };
 
 }  // namespace
@@ -338,6 +396,12 @@ std::string_view ReasonName(Reason reason) {
       return "no group applies";
     case Reason::kDefault:
       return "not listed";
+    case Reason::kLayer:
+      return "named with a scheme";
+    case Reason::kOnly:
+      return "named as quantized";
+    case Reason::kNotInOnly:
+      return "not among what is quantized";
     case Reason::kSame:
       return "reads another tensor";
   }

@@ -65,15 +65,20 @@ class Decider {
   std::string Because(const Unit& unit, const Module& module) const {
     switch (module.reason) {
       case Reason::kEntry:
-      case Reason::kFusedEntry: {
-        const ListEntry& entry = d_.quant.list.entry(static_cast<size_t>(module.entry));
-        return fmt::format("{} in `{}` [{}] ({})", Quoted(entry.text), d_.quant.list_key,
-                           module.entry, PrimitiveName(module.how));
-      }
+      case Reason::kFusedEntry:
+      case Reason::kLayer:
+      case Reason::kOnly:
+        return fmt::format("{} in `{}` [{}] ({})",
+                           Quoted(d_.quant.TextOf(module.where, module.entry)),
+                           d_.quant.KeyOf(module.where), module.entry, PrimitiveName(module.how));
+      case Reason::kNotInOnly:
+        return fmt::format("no entry of `{}` names it", d_.quant.KeyOf(kInOnly));
       case Reason::kNever:
       case Reason::kNamed:
         return fmt::format("{}, {}", ReasonName(module.reason), RuleAt(d_, unit).ToString());
       case Reason::kDefault:
+        if (d_.quant.base == 0 && !d_.quant.layers.empty())
+          return fmt::format("no entry of `{}` names it", d_.quant.layers[0].key);
         return d_.quant.list_key.empty()
                    ? fmt::format("dialect `{}` quantizes all, and there is no list",
                                  d_.quant.dialect->name)

@@ -31,6 +31,9 @@ enum class Reason : uint8_t {
   kTarget,        // a target of a group names it or its class
   kNoTarget,      // no group applies
   kDefault,       // the method quantizes what is not listed
+  kLayer,         // a table of layers names it and says its scheme
+  kOnly,          // the list of all that is quantized names it
+  kNotInOnly,     // and does not
   kSame,          // `same:`: another tensor is read
 };
 std::string_view ReasonName(Reason reason);
@@ -57,10 +60,11 @@ struct KnownFused {
 // One module or tensor of the model; index: unit.first + i.
 struct Module {
   int32_t weight = -1, scale = -1, input = -1, bias = -1;  // tensors of the checkpoint
-  int32_t entry = -1;                                      // of the skip list
+  int32_t entry = -1;                                      // of the list at `where`
   int32_t via = -1;                                        // kFusedEntry: the fused unit
   Reason reason = Reason::kNotQuantized;
   Primitive how = Primitive::kExact;
+  int8_t where = kInList;
   int8_t claim = 0;  // index in QuantConfig::schemes
   int8_t stored = kNoScheme;
   int8_t scheme = 0;
@@ -101,6 +105,8 @@ void ClaimModules(Decisions* decisions, Diagnostics* out);
 void ReadStored(const Checkpoint& checkpoint, const StoredNames& stored,
                 const std::vector<KnownFused>& known, Decisions* decisions, Diagnostics* out);
 void Decide(const Checkpoint& checkpoint, Decisions* decisions, Diagnostics* out);
+// Notes about modules that differ from layer to layer.
+void ReportMixedLayers(const Decisions& decisions, Diagnostics* out);
 
 // "model.layers.0.mlp.gate.weight BF16 [512, 2048] in model-00001-of-00002.safetensors".
 std::string TensorText(const Checkpoint& checkpoint, int32_t tensor);

@@ -42,17 +42,17 @@ class Drafter {
     if (!Readable()) return std::nullopt;
     FindSection();
     config_ = ConfigScope(checkpoint_.config, section_);
-    const JsonValue method = checkpoint_.quantization_config ? checkpoint_.quantization_config
-                                                             : section_.Find("quantization_config");
-    const auto quant = ReadQuantConfig(method, book_.dialects, {}, out_);
+    const QuantSources sources{checkpoint_.config, section_, checkpoint_.quantization_config,
+                               checkpoint_.hf_quant_config, checkpoint_.quant_model_description};
+    const auto quant = ReadQuantSources(sources, book_.dialects, {}, out_);
     if (!quant) return std::nullopt;
     quantized_ = quant->schemes.size() > 1;
     TensorRoles roles;
     for (const Scheme& scheme : quant->schemes) {
       if (scheme.rule == nullptr) continue;
-      if (scheme.rule->weight) roles.weights.insert(scheme.rule->weight->name);
-      if (scheme.rule->scale) roles.scales.insert(scheme.rule->scale->name);
-      if (scheme.rule->input) roles.scales.insert(scheme.rule->input->name);
+      for (const StorageRule& rule : scheme.rule->storage)
+        for (const std::string& name : rule.names)
+          (rule.role == "weight" ? roles.weights : roles.scales).insert(name);
     }
     const DimGuess dims(checkpoint_.config, section_);
     const NameTree tree =

@@ -21,6 +21,7 @@ namespace {
 
 constexpr char kConfig[] = "config.json";
 constexpr char kHfQuantConfig[] = "hf_quant_config.json";
+constexpr char kQuantModelDescription[] = "quant_model_description.json";
 constexpr char kQuantizationConfig[] = "quantization_config.json";
 constexpr char kIndex[] = "model.safetensors.index.json";
 constexpr char kSingle[] = "model.safetensors";
@@ -92,10 +93,11 @@ class CheckpointReader {
   }
 
   // Missing when there is no such file or it is wrong.
-  JsonValue Json(const char* file) {
+  JsonValue Json(const char* file, size_t bytes = JsonLimits().bytes) {
     if (!Exists(file)) return {};
     JsonLimits limits;
     limits.infinity_is_null = std::string_view(file) == "config.json";
+    limits.bytes = bytes;
     const std::string path = PathOf(file);
     const auto text = ReadFile(path, limits.bytes, Code::kMissingFile, diagnostics_);
     if (!text) return {};
@@ -114,6 +116,7 @@ class CheckpointReader {
           .Help("name the directory of a checkpoint; its `config.json` says which model it is");
     out_.config = Json(kConfig);
     out_.hf_quant_config = Json(kHfQuantConfig);
+    out_.quant_model_description = Json(kQuantModelDescription, kMaxIndexBytes);
     const JsonValue own = out_.config.Find("quantization_config");
     out_.quantization_config = Json(kQuantizationConfig);
     if (!own || own.is_null()) return;

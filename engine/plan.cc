@@ -221,17 +221,9 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   const UnitsOptions units{plan.model_type, ConfigScope(c.config, section), c.config.location(),
                            c.has_headers ? &stored : nullptr};
   auto evaluated = EvaluateUnits(*d.rules, units, out);
-  const JsonValue method =
-      c.quantization_config ? c.quantization_config : section.Find("quantization_config");
-  if (!method && c.hf_quant_config) {
-    out->Add(Code::kUnknownMethod,
-             "hf_quant_config.json describes the quantization, and no dialect "
-             "claims it",
-             c.hf_quant_config.location())
-        .Help("without its dialect it is not treated as BF16");
-    return std::nullopt;
-  }
-  auto quant = ReadQuantConfig(method, book.dialects, {}, out);
+  const QuantSources sources{c.config, section, c.quantization_config, c.hf_quant_config,
+                             c.quant_model_description};
+  auto quant = ReadQuantSources(sources, book.dialects, {}, out);
   if (!evaluated || !quant) return std::nullopt;
   d.units = std::move(*evaluated);
   d.quant = std::move(*quant);
@@ -240,6 +232,7 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   ClaimModules(&d, out);
   if (c.has_headers) ReadStored(c, stored, book.Fused(d.rules.get()), &d, out);
   Decide(c, &d, out);
+  ReportMixedLayers(d, out);
   Cutter(&plan, out).Run();
   plan.groups = GroupModules(plan);
   plan.plan_sha = PlanSha(plan);

@@ -172,6 +172,13 @@ class Checker {
 
   void Tree(const RuleNode& node, Names local, int depth) {
     if (!Step(1, node.place)) return;
+    const size_t above = path_.size();
+    if (!node.segments.empty()) path_ += (above == 0 ? "" : ".") + PathText(node.segments);
+    Below(node, std::move(local), depth);
+    path_.resize(above);
+  }
+
+  void Below(const RuleNode& node, Names local, int depth) {
     Path(node.segments, node.place);
     for (const Segment& segment : node.segments)
       if (segment.placeholder) local.push_back(segment.text);
@@ -200,15 +207,23 @@ class Checker {
       });
       const bool known = std::find(file_.model_types.begin(), file_.model_types.end(),
                                    rename.name) != file_.model_types.end();
-      if ((known && !below) || !reported_.emplace(rename.place.line, rename.place.column).second)
+      // Read twice, a name that is renamed already would be renamed again.
+      const bool again = rename.text.rfind(path_ + ".", 0) == 0;
+      if ((known && !below && !again) ||
+          !reported_.emplace(rename.place.line, rename.place.column).second)
         continue;
       if (!known)
         Add(Code::kUnknownName,
             fmt::format("`renames` names {}, which is no model_type of this file",
                         Quoted(rename.name)),
             rename.place, Meant(rename.name, file_.model_types));
-      else
+      else if (below)
         Add(Code::kBadValue, "a root below a placeholder cannot be renamed", rename.place);
+      else
+        Add(Code::kRenamedAgain,
+            fmt::format("the new root `{}` lies below the old one, `{}`", rename.text, path_),
+            rename.place,
+            fmt::format("declare the subtree at `{}` and rename it to `{}`", rename.text, path_));
     }
   }
 
@@ -331,6 +346,7 @@ class Checker {
   Diagnostics* out_;
   bool good_ = true, endless_ = false;
   int64_t steps_ = 0;
+  std::string path_;  // of the node at hand
   std::set<std::string> dim_names_, index_names_, conditions_;
   std::unordered_set<std::string> used_, example_;
   std::unordered_map<std::string_view, const RuleNode*> shapes_;

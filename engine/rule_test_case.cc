@@ -139,9 +139,9 @@ class CaseReader {
     if (own == nullptr || node.Find("skip") != nullptr) {
       const YamlNode* method = quant.Find("quant_method");
       std::vector<std::string> keys{"modules_to_not_convert"};
-      for (const auto& dialect : book_.dialects)
-        for (const std::string& claimed : dialect->quant_methods)
-          if (method != nullptr && method->text == claimed) keys = dialect->list_keys;
+      if (const auto dialect = FindDialect(method != nullptr ? method->text : "", book_.dialects);
+          dialect && !dialect->list.keys.empty())
+        keys = dialect->list.keys;
       for (const std::string& key : keys)
         if (quant.Find(key) != nullptr)
           return Fail(Code::kConflictingKeys,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A list of names compiled under a dialect: which entries name a module? The only user of RE2.
 //
-// Used for skip lists and for targets. Plain entries are found by hashes of the path, of its
-// ancestors and of its last segments, so that the cost does not grow with the list; patterns by one
-// RE2::Set. Whole segments always: `mlp.gate` never names `mlp.gate_up_proj`, `layers.1` never
-// `layers.10`. Immutable after Compile and safe to use from many threads.
+// Used for every list of names: skip lists, targets, layers, allow-lists. Plain entries are found
+// by hashes of the path, of its ancestors and of runs of its segments, and globs that end in their
+// only star by one binary search, so that the cost does not grow with the list; regular expressions
+// by one RE2::Set. Whole segments, unless the dialect says `suffix` or `substring`: `mlp.gate`
+// never names `mlp.gate_up_proj`, `layers.1` never `layers.10`. Immutable after Compile and safe to
+// use from many threads.
 #pragma once
 
 #include <memory>
@@ -39,6 +41,9 @@ class SkipList {
   static constexpr size_t kMaxPatterns = 64;
   static constexpr int kMaxProgram = 2000;
   static constexpr int kMaxWildcards = 2;
+  // Globs with a star elsewhere than at the end, entries read as a suffix or a substring: each is
+  // looked at one by one.
+  static constexpr size_t kMaxOneByOne = 512;
 
   SkipList();
   ~SkipList();
@@ -53,9 +58,15 @@ class SkipList {
   // Entries are stripped as the dialect says and renamed. Findings for patterns that RE2 cannot
   // express, that Python reads otherwise, that cost too much, or that a plain dialect does not
   // have.
-  static std::optional<SkipList> Compile(const Dialect& dialect, std::vector<ListEntry> entries,
+  static std::optional<SkipList> Compile(const Matching& matching, std::vector<ListEntry> entries,
                                          const Renames& renames, Diagnostics* out,
                                          Use use = Use::kSkip);
+  // The skip list of a dialect.
+  static std::optional<SkipList> Compile(const Dialect& dialect, std::vector<ListEntry> entries,
+                                         const Renames& renames, Diagnostics* out,
+                                         Use use = Use::kSkip) {
+    return Compile(dialect.list.names, std::move(entries), renames, out, use);
+  }
 
   size_t size() const;
   const ListEntry& entry(size_t i) const;
@@ -65,20 +76,22 @@ class SkipList {
   bool has_patterns() const;
 
   // The best entry that names the module `path`: exact before ancestor before last segments before
-  // patterns before class; among equals the first of the list.
+  // other segments before globs, suffixes and substrings before patterns before class; among equals
+  // the first of the list.
   Hit Match(std::string_view path) const;
-  // Without patterns and classes: for fused names, which patterns must not catch by accident.
+  // Whole segments only, without globs, patterns and classes: for fused names, which patterns must
+  // not catch by accident.
   Hit MatchLiteral(std::string_view path) const;
   // Every entry that names `path`, appended to `hits`.
   void MatchAll(std::string_view path, std::vector<Hit>* hits) const;
-  // Whether any path with this template (Normalise) may be named at all: false proves that Match,
-  // MatchLiteral and MatchAll find nothing for it, whatever its numbers.
-  bool MayMatch(std::string_view normal) const;
-  bool MayMatchLiteral(std::string_view normal) const;
+  // How the entry of a hit takes `path` by accident: it begins or ends inside a segment or a number
+  // (`layers.1*` takes layer 10), or an unescaped dot stands for another character. Empty when it
+  // does not.
+  std::string Accident(const Hit& hit, std::string_view path) const;
 
  private:
-  class Literals;
   struct State;
+  class Compiler;
   std::unique_ptr<State> state_;
 };
 

@@ -7,6 +7,8 @@
 #include "engine/decision.h"
 #include "engine/grouped.h"
 #include "engine/ledger.h"
+#include "engine/stored_shape.h"
+#include "engine/words.h"
 
 namespace ferrule {
 namespace {
@@ -14,8 +16,6 @@ namespace {
 bool IsPlain(DType dtype) {
   return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32;
 }
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class StoredReader {
  public:
@@ -30,24 +30,30 @@ class StoredReader {
       else if (unit.kind != NodeKind::kFused)
         PlainUnit(unit);
     }
+    Cache();
     grouped_.Flush(out_);
   }
 
  private:
-  // Template id of the tensor `<path>.<name>`; of `<path>` itself for an empty name.
+  // Template id of the tensor `<path>.<name>`; of `<path>` itself for an empty name, of
+  // `<path>_blocks` for a name with an underscore in front.
   int32_t RoleId(const Unit& unit, std::string_view name) const {
-    if (name.empty()) return stored_.table().Find(unit.path);
-    for (const auto& [segment, id] : stored_.Below(unit.path))
-      if (segment == name) return id;
+    std::string text = unit.path;
+    if (!name.empty() && name[0] != '_') text += '.';
+    return stored_.table().Find(text.append(name));
+  }
+  int32_t RoleId(const Unit& unit, const StorageRule& rule) const {
+    for (const std::string& name : rule.names)
+      if (const int32_t id = RoleId(unit, name); id >= 0) return id;
     return -1;
   }
 
-  // The tensors of one template for all modules of the unit.
-  PathTable::Run Tensors(const Unit& unit, int32_t id) const {
-    return stored_.table().Along(id, unit.numbers, unit.range);
-  }
-  PathTable::Run Role(const Unit& unit, std::string_view name) const {
-    return Tensors(unit, RoleId(unit, name));
+  int32_t TensorOf(const Unit& unit, int32_t id, int32_t i) const {
+    if (id < 0) return -1;
+    int32_t numbers[kMaxSegments];
+    std::copy(unit.numbers.begin(), unit.numbers.end(), numbers);
+    if (unit.range >= 0) numbers[unit.range] += i;
+    return stored_.table().At(id, std::span<const int32_t>(numbers, unit.numbers.size()));
   }
 
   const Tensor& TensorAt(int32_t tensor) const {
@@ -78,11 +84,11 @@ class StoredReader {
   // Norms, embeddings, convolutions, parameters.
   void PlainUnit(const Unit& unit) {
     const bool param = unit.kind == NodeKind::kParam;
-    const PathTable::Run weight = Role(unit, param ? "" : "weight");
-    const PathTable::Run bias = unit.bias ? Role(unit, "bias") : PathTable::Run();
+    const int32_t weight = RoleId(unit, param ? "" : "weight");
+    const int32_t bias = unit.bias ? RoleId(unit, "bias") : -1;
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      module.weight = weight(i);
+      module.weight = TensorOf(unit, weight, i);
       if (module.weight < 0) {
         module.absent = unit.optional;
         if (!unit.optional) Missing(unit, i, param ? "" : "weight");
@@ -102,7 +108,7 @@ class StoredReader {
           return finding;
         });
       if (!unit.bias) continue;
-      module.bias = bias(i);
+      module.bias = TensorOf(unit, bias, i);
       if (module.bias < 0) {
         Missing(unit, i, "bias");
       } else {
@@ -114,31 +120,21 @@ class StoredReader {
   }
 
   void LinearUnit(const Unit& unit) {
-    const PathTable::Run plain = Role(unit, unit.node->suffix ? "weight" : "");
-    // `gate_up_proj` has no `.weight`, and its bias is `gate_up_proj_bias`.
-    const PathTable::Run bias = unit.node->suffix
-                                    ? Role(unit, "bias")
-                                    : Tensors(unit, stored_.table().Find(unit.path + "_bias"));
-    std::vector<int64_t> shape;
-    if (unit.stack > 0) shape.push_back(unit.stack);
-    shape.push_back(unit.node->transposed ? unit.in : unit.rows);
-    shape.push_back(unit.node->transposed ? unit.rows : unit.in);
-    const std::vector<int64_t> straight = {unit.stack, unit.rows, unit.in};
-    struct Roles {
-      PathTable::Run weight, scale, input;
-    };
-    std::vector<Roles> roles(d_.quant.schemes.size());
-    scale_shapes_.assign(roles.size(), {});
-    for (size_t s = 1; s < roles.size(); ++s) {
-      const SchemeRule& rule = *d_.quant.schemes[s].rule;
-      if (rule.weight) roles[s].weight = Role(unit, rule.weight->name);
-      if (rule.scale) roles[s].scale = Role(unit, rule.scale->name);
-      if (rule.input) roles[s].input = Role(unit, rule.input->name);
-    }
+    const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
+    const int32_t bias = BiasId(unit);
+    const ExpectedShape plain_shape = PlainShape(unit);
+    // Of each scheme the templates of its tensors, in the order of its storage rules.
+    std::vector<std::vector<int32_t>> ids(d_.quant.schemes.size());
+    for (size_t s = 1; s < ids.size(); ++s)
+      for (const StorageRule& rule : d_.quant.schemes[s].rule->storage)
+        ids[s].push_back(RoleId(unit, rule));
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      int32_t weight = plain(i);
-      for (size_t s = 1; s < roles.size() && weight < 0; ++s) weight = roles[s].weight(i);
+      int32_t weight = TensorOf(unit, plain, i);
+      for (size_t s = 1; s < ids.size() && weight < 0; ++s)
+        for (size_t r = 0; r < ids[s].size() && weight < 0; ++r)
+          if (d_.quant.schemes[s].rule->storage[r].role == "weight")
+            weight = TensorOf(unit, ids[s][r], i);
       module.weight = weight;
       if (weight < 0) {
         if (Opaque(unit, i, &module)) continue;
@@ -150,62 +146,98 @@ class StoredReader {
       ledger_.Take(weight);
       module.dtype = TensorAt(weight).dtype;
       module.has_dtype = true;
-      const bool turned = unit.node->transposed_either && ShapeIs(weight, straight);
-      if (!ShapeIs(weight, shape) && !turned) WrongShape(unit, weight, shape);
-      const int32_t stored_bias = bias(i);
-      if (unit.bias && stored_bias < 0) Missing(unit, i, "bias");
-      if (unit.bias && stored_bias >= 0) {
-        module.bias = stored_bias;
-        ledger_.Take(stored_bias);
-        std::vector<int64_t> rows(shape.begin(), shape.end() - 1);
-        rows.back() = unit.rows;
-        if (!ShapeIs(stored_bias, rows)) WrongShape(unit, stored_bias, rows);
-      }
+      Bias(unit, i, bias, &module);
       if (IsPlain(module.dtype)) {
         module.stored = 0;
-        for (const Roles& role : roles) OrphanScale(unit, &module, role.scale(i));
+        PlainWeight(unit, weight, plain_shape);
+        for (size_t s = 1; s < ids.size(); ++s)
+          for (size_t r = 0; r < ids[s].size(); ++r)
+            if (d_.quant.schemes[s].rule->storage[r].role == "scale")
+              OrphanScale(unit, &module, TensorOf(unit, ids[s][r], i));
         continue;
       }
-      // The scheme whose names and shapes fit; the claimed one first.
-      size_t best = 0;
-      const auto fits = [&](size_t s) {
-        const SchemeRule& rule = *d_.quant.schemes[s].rule;
-        if (!rule.weight || std::find(rule.weight->dtypes.begin(), rule.weight->dtypes.end(),
-                                      module.dtype) == rule.weight->dtypes.end())
-          return 0;
-        const int32_t scale = roles[s].scale(i);
-        if (scale < 0) return 1;
-        return ScaleFits(unit, s, scale) ? 3 : 2;
-      };
-      int quality = 0;
-      for (size_t n = 0; n < roles.size(); ++n) {
-        const size_t s = n == 0 ? static_cast<size_t>(module.claim) : n;
-        if (s == 0) continue;
-        const int q = fits(s);
-        if (q > quality) {
-          quality = q;
-          best = s;
-        }
-      }
-      if (quality == 0) {
+      const size_t best = Best(unit, i, ids, module);
+      if (best == 0) {
+        if (Opaque(unit, i, &module)) continue;
+        PlainWeight(unit, weight, plain_shape);
         Foreign(unit, i, &module);
         continue;
       }
       module.stored = static_cast<int8_t>(best);
-      module.scale = roles[best].scale(i);
-      module.input = roles[best].input(i);
-      Scales(unit, i, best, &module);
+      Tensors(unit, i, d_.quant.schemes[best], ids[best], &module);
     }
+  }
+
+  void PlainWeight(const Unit& unit, int32_t weight, const ExpectedShape& expected) {
+    if (!expected.Fits(checkpoint_.shape(TensorAt(weight))))
+      WrongShape(unit, weight, expected.any_of[0]);
+  }
+
+  int32_t BiasId(const Unit& unit) const {
+    const int32_t id = RoleId(unit, "bias");
+    return id < 0 && !unit.node->suffix ? RoleId(unit, "_bias") : id;
+  }
+
+  void Bias(const Unit& unit, int32_t i, int32_t id, Module* module) {
+    if (!unit.bias) return;
+    module->bias = TensorOf(unit, id, i);
+    if (module->bias < 0) return Missing(unit, i, "bias");
+    ledger_.Take(module->bias);
+    std::vector<int64_t> rows = {unit.rows};
+    if (unit.stack > 0) rows.insert(rows.begin(), unit.stack);
+    if (!ShapeIs(module->bias, rows)) WrongShape(unit, module->bias, rows);
+  }
+
+  // The scheme whose names, dtypes and shapes fit best; the claimed one first. 0: none.
+  size_t Best(const Unit& unit, int32_t i, const std::vector<std::vector<int32_t>>& ids,
+              const Module& module) const {
+    size_t best = 0;
+    int quality = 0;
+    for (size_t n = 0; n < ids.size(); ++n) {
+      const size_t s = n == 0 ? static_cast<size_t>(std::max<int8_t>(module.claim, 0)) : n;
+      if (s == 0) continue;
+      const int q = Quality(unit, i, d_.quant.schemes[s], ids[s], module);
+      if (q <= quality) continue;
+      quality = q;
+      best = s;
+    }
+    return best;
+  }
+
+  // How well the stored tensors fit a scheme; 0: its weights are stored otherwise.
+  int Quality(const Unit& unit, int32_t i, const Scheme& scheme, const std::vector<int32_t>& ids,
+              const Module& module) const {
+    int quality = 1000;
+    int explained = 0;
+    for (size_t r = 0; r < ids.size(); ++r) {
+      const StorageRule& rule = scheme.rule->storage[r];
+      const int32_t tensor = TensorOf(unit, ids[r], i);
+      if (rule.role == "weight" && (tensor != module.weight || !HasDtype(rule, tensor))) return 0;
+      if (tensor < 0) {
+        if (!rule.optional) quality -= rule.role == "scale" ? 100 : 50;
+        continue;
+      }
+      ++explained;
+      if (!ShapeOf(unit, scheme, rule).Fits(checkpoint_.shape(TensorAt(tensor)))) quality -= 20;
+      if (!HasDtype(rule, tensor)) quality -= 10;
+    }
+    return quality + std::min(explained, 9);
+  }
+
+  bool HasDtype(const StorageRule& rule, int32_t tensor) const {
+    return std::find(rule.dtypes.begin(), rule.dtypes.end(), TensorAt(tensor).dtype) !=
+           rule.dtypes.end();
   }
 
   // A scheme that is only reported: every tensor below the module belongs to it.
   bool Opaque(const Unit& unit, int32_t i, Module* module) {
     for (size_t s = 1; s < d_.quant.schemes.size(); ++s) {
-      if (d_.quant.schemes[s].rule->weight) continue;
+      if (!d_.quant.schemes[s].rule->storage.empty()) continue;
       for (const auto& [segment, id] : stored_.Below(unit.path)) {
-        const int32_t tensor = Tensors(unit, id)(i);
-        if (tensor < 0) continue;
+        const int32_t tensor = TensorOf(unit, id, i);
+        if (tensor < 0 || ledger_.taken(tensor)) continue;
         ledger_.Take(tensor);
+        if (module->weight >= 0) continue;
         module->weight = tensor;
         module->dtype = TensorAt(tensor).dtype;
         module->has_dtype = true;
@@ -217,78 +249,111 @@ class StoredReader {
     return false;
   }
 
-  std::vector<int64_t> ScaleShape(const Unit& unit, const Scheme& scheme) const {
-    switch (scheme.rule->scale->per) {
-      case Per::kTensor:
-        return {1};
-      case Per::kRow:
-        return {unit.rows, 1};
-      case Per::kBlock:
-        break;
+  // Everything that the scheme stores for this module: taken, and looked at.
+  void Tensors(const Unit& unit, int32_t i, const Scheme& scheme, const std::vector<int32_t>& ids,
+               Module* module) {
+    for (size_t r = 0; r < ids.size(); ++r) {
+      const StorageRule& rule = scheme.rule->storage[r];
+      const int32_t tensor = TensorOf(unit, ids[r], i);
+      if (tensor >= 0) ledger_.Take(tensor);
+      if (rule.role == "scale") module->scale = tensor;
+      if (rule.role == "input") module->input = tensor;
     }
-    const int64_t groups = unit.node->scales_per_group ? unit.groups : 1;
-    return {groups * CeilDiv(unit.rows / groups, scheme.block_n), CeilDiv(unit.in, scheme.block_k)};
-  }
-
-  bool ScaleFits(const Unit& unit, size_t s, int32_t scale) {
-    const Scheme& scheme = d_.quant.schemes[s];
-    const std::span<const int64_t> stored = checkpoint_.shape(TensorAt(scale));
-    std::vector<int64_t>& expected = scale_shapes_[s];
-    if (expected.empty()) expected = ScaleShape(unit, scheme);
-    if (std::equal(stored.begin(), stored.end(), expected.begin(), expected.end())) return true;
-    if (scheme.rule->scale->per == Per::kTensor) return stored.empty();
-    return scheme.rule->scale->per == Per::kRow && stored.size() == 1 && stored[0] == unit.rows;
-  }
-
-  void Scales(const Unit& unit, int32_t i, size_t s, Module* module) {
-    const Scheme& scheme = d_.quant.schemes[s];
-    const SchemeRule& rule = *scheme.rule;
-    if (module->input >= 0) ledger_.Take(module->input);
-    if (rule.scale && module->scale < 0) MissingScale(unit, i, rule.scale->name, module);
-    if (module->scale >= 0) {
-      ledger_.Take(module->scale);
-      if (!ScaleFits(unit, s, module->scale))
-        WrongScale(unit, "scale", ScaleShape(unit, scheme),
-                   fmt::format("{} for weights {}", ScaleWords(scheme),
-                               ShapeText(checkpoint_.shape(TensorAt(module->weight)))),
-                   module->scale);
-      ScaleType(unit, *rule.scale, module->scale);
-    }
-    if (rule.input && module->input < 0 && !rule.input->optional)
-      MissingScale(unit, i, rule.input->name, module);
-    if (module->input >= 0) {
-      ScaleType(unit, *rule.input, module->input);
-      const std::span<const int64_t> shape = checkpoint_.shape(TensorAt(module->input));
-      if (!shape.empty() && (shape.size() != 1 || shape[0] != 1))
-        WrongScale(unit, "activation scale", {1}, "one for all of x", module->input);
+    for (size_t r = 0; r < ids.size(); ++r) {
+      const StorageRule& rule = scheme.rule->storage[r];
+      const int32_t tensor = TensorOf(unit, ids[r], i);
+      if (tensor < 0) {
+        if (!rule.optional) MissingScale(unit, i, rule.name(), module);
+        continue;
+      }
+      const ExpectedShape expected = ShapeOf(unit, scheme, rule);
+      if (rule.role == "weight") {
+        if (!expected.Fits(checkpoint_.shape(TensorAt(tensor))))
+          WrongWeight(unit, tensor, expected);
+        continue;
+      }
+      if (!expected.Fits(checkpoint_.shape(TensorAt(tensor))))
+        WrongScale(unit, rule, expected, Words(scheme, rule, *module), tensor);
+      ScaleType(unit, rule, tensor);
     }
   }
 
-  void WrongScale(const Unit& unit, const char* which, const std::vector<int64_t>& shape,
-                  const std::string& words, int32_t scale) {
-    grouped_.Add(Code::kScaleShape, unit.node, which[0], [&] {
+  std::string Words(const Scheme& scheme, const StorageRule& rule, const Module& module) const {
+    if (rule.role == "input") return "one for all of x";
+    return fmt::format("{} for weights {}", ShapeWords(scheme, rule),
+                       ShapeText(checkpoint_.shape(TensorAt(module.weight))));
+  }
+
+  void WrongWeight(const Unit& unit, int32_t tensor, const ExpectedShape& expected) {
+    if (!expected.any_of.empty()) return WrongShape(unit, tensor, expected.any_of[0]);
+    grouped_.Add(Code::kShapeMismatch, unit.node, 1, [&] {
       Finding finding(
-          Code::kScaleShape,
-          fmt::format("the {} of `{}` must be {} ({}), not {}", which, unit.Display(),
-                      ShapeText(shape), words, ShapeText(checkpoint_.shape(TensorAt(scale)))),
+          Code::kShapeMismatch,
+          fmt::format("the weights of `{}` cannot be packed: {}", unit.Display(), expected.why),
           RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
-      finding.Fact("effect", which[0] == 's'
-                                 ? "weights would be multiplied with the scales of others"
-                                 : "x would be quantized with one of them, and nobody says which");
+      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, tensor));
       return finding;
     });
   }
 
-  static std::string ScaleWords(const Scheme& scheme) {
-    if (scheme.rule->scale->per == Per::kBlock)
-      return fmt::format("one for each {} x {} block", scheme.block_n, scheme.block_k);
-    return scheme.rule->scale->per == Per::kRow ? "one for each row" : "one for the tensor";
+  // Scales of the KV cache stand below a linear or a container of one, whatever its scheme.
+  void Cache() {
+    if (!d_.quant.dialect || d_.quant.dialect->cache.empty()) return;
+    for (int32_t id = 0; id < static_cast<int32_t>(stored_.table().templates()); ++id) {
+      const std::string_view text = stored_.table().Text(id);
+      const size_t dot = text.rfind('.');
+      if (dot == std::string_view::npos) continue;
+      for (const StorageRule& rule : d_.quant.dialect->cache) {
+        if (std::find(rule.names.begin(), rule.names.end(), text.substr(dot + 1)) ==
+                rule.names.end() ||
+            !Declared(text.substr(0, dot)))
+          continue;
+        for (size_t i = 0; i < stored_.table().Count(id); ++i) {
+          const int32_t tensor = stored_.table().Value(id, i);
+          const std::span<const int64_t> shape = checkpoint_.shape(TensorAt(tensor));
+          if (HasDtype(rule, tensor) && (shape.empty() || (shape.size() == 1 && shape[0] == 1)))
+            ledger_.Take(tensor);
+        }
+      }
+    }
+  }
+
+  // Whether a path is that of a module or of a container of modules.
+  bool Declared(std::string_view path) const {
+    return std::any_of(d_.units.units.begin(), d_.units.units.end(), [&](const Unit& unit) {
+      return unit.path.compare(0, path.size(), path) == 0 &&
+             (unit.path.size() == path.size() || unit.path[path.size()] == '.');
+    });
+  }
+
+  void WrongScale(const Unit& unit, const StorageRule& rule, const ExpectedShape& expected,
+                  const std::string& words, int32_t scale) {
+    const std::string which = rule.role == "input"   ? "activation scale"
+                              : rule.role == "scale" ? "scale"
+                                                     : fmt::format("`{}`", rule.name());
+    grouped_.Add(Code::kScaleShape, unit.node, Detail(rule), [&] {
+      Finding finding(
+          Code::kScaleShape,
+          fmt::format("the {} of `{}` must be {} ({}), not {}", which, unit.Display(),
+                      expected.any_of.empty() ? expected.why : ShapeText(expected.any_of[0]), words,
+                      ShapeText(checkpoint_.shape(TensorAt(scale)))),
+          RuleAt(d_, unit));
+      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
+      finding.Fact("effect", rule.role == "input"
+                                 ? "x would be quantized with one of them, and nobody says which"
+                                 : "weights would be multiplied with the scales of others");
+      return finding;
+    });
+  }
+
+  // Tells the tensors of one module apart in grouped findings.
+  static int64_t Detail(const StorageRule& rule) {
+    return static_cast<int64_t>(HashBytes(rule.name()) >> 1);
   }
 
   void MissingScale(const Unit& unit, int32_t i, const std::string& name, Module* module) {
     const std::string beside = TakeBelow(unit, i);
-    grouped_.Add(Code::kMissingScale, unit.node, static_cast<int64_t>(name.size()), [&] {
+    grouped_.Add(Code::kMissingScale, unit.node, static_cast<int64_t>(HashBytes(name) >> 1), [&] {
       Finding finding(Code::kMissingScale,
                       fmt::format("`{}` is stored as {}, but its `{}` is missing", unit.Display(),
                                   DTypeName(module->dtype), name),
@@ -304,15 +369,16 @@ class StoredReader {
 
   void ScaleType(const Unit& unit, const StorageRule& rule, int32_t scale) {
     const DType dtype = TensorAt(scale).dtype;
-    if (std::find(rule.dtypes.begin(), rule.dtypes.end(), dtype) != rule.dtypes.end()) return;
-    grouped_.Add(Code::kScaleType, unit.node, 0, [&] {
+    if (HasDtype(rule, scale)) return;
+    grouped_.Add(Code::kScaleType, unit.node, Detail(rule), [&] {
       std::vector<std::string_view> names;
       for (const DType known : rule.dtypes) names.push_back(DTypeName(known));
-      Finding finding(
-          Code::kScaleType,
-          fmt::format("the scale of `{}` is stored as {}; dialect `{}` knows {}", unit.Display(),
-                      DTypeName(dtype), d_.quant.dialect->name, fmt::join(names, ", ")),
-          RuleAt(d_, unit));
+      Finding finding(Code::kScaleType,
+                      fmt::format("the {} of `{}` is stored as {}; dialect `{}` knows {}",
+                                  rule.role == "more" ? fmt::format("`{}`", rule.name()) : "scale",
+                                  unit.Display(), DTypeName(dtype), d_.quant.dialect->name,
+                                  fmt::join(names, ", ")),
+                      RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
       return finding;
     });
@@ -364,7 +430,7 @@ class StoredReader {
   std::string TakeBelow(const Unit& unit, int32_t i) {
     std::string names;
     for (const auto& [segment, id] : stored_.Below(unit.path)) {
-      const int32_t tensor = Tensors(unit, id)(i);
+      const int32_t tensor = TensorOf(unit, id, i);
       if (tensor < 0 || ledger_.taken(tensor)) continue;
       ledger_.Take(tensor);
       names += fmt::format("{}`{}` {} {}", names.empty() ? "" : ", ", Printable(segment),
@@ -380,8 +446,6 @@ class StoredReader {
   Ledger& ledger_;
   Diagnostics* out_;
   Grouped grouped_;
-  std::vector<std::vector<int64_t>>
-      scale_shapes_;  // of the unit at hand, by scheme; made when asked for
 };
 
 }  // namespace

@@ -69,8 +69,9 @@ ModuleView ViewOf(const Plan& plan, int32_t id, const Group* group) {
     const Scheme& scheme = d.quant.schemes[static_cast<size_t>(module.scheme)];
     view.block_n = scheme.block_n;
     view.block_k = scheme.block_k;
-    if (view.dtype.empty() && scheme.rule->weight && scheme.rule->weight->dtypes.size() == 1)
-      view.dtype = std::string(DTypeName(scheme.rule->weight->dtypes[0]));
+    const StorageRule* weight = scheme.rule->weight();
+    if (view.dtype.empty() && weight != nullptr && weight->dtypes.size() == 1)
+      view.dtype = std::string(DTypeName(weight->dtypes[0]));
   }
   Sizes(plan, unit, &view);
   view.cut = plan.CutOf(unit);
@@ -92,9 +93,8 @@ ModuleView ViewOf(const Plan& plan, int32_t id, const Group* group) {
   view.reason = ReasonName(why->reason);
   if (unit.assumed) view.reason += "; first alternative of `either` assumed, there are no headers";
   if (why->entry >= 0) {
-    const ListEntry& entry = d.quant.list.entry(static_cast<size_t>(why->entry));
-    view.list = d.quant.list_key;
-    view.entry = entry.text;
+    view.list = d.quant.KeyOf(why->where);
+    view.entry = d.quant.TextOf(why->where, why->entry);
     view.entry_index = why->entry;
     view.match = PrimitiveName(why->how);
     if (why->via >= 0) view.via = d.units.units[static_cast<size_t>(why->via)].PathOf(i);

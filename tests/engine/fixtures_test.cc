@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every recorded listing under its rules: nothing is left over, and config.json and list alone say
 // what the headers show.
+#include <fmt/format.h>
+
 #include <map>
 #include <set>
 #include <string>
@@ -156,6 +158,79 @@ TEST_CASE("a release whose config.json says nothing of its INT8 is refused, each
   CHECK(refused == stored);
   CHECK(planned.Scheme("model.layers.0.self_attn.kv_b_proj") == "bf16");
   CHECK(planned.Scheme("model.layers.0.self_attn.indexer.wk") == "bf16");
+}
+
+TEST_CASE("packed integers and floats: what the headers show, module by module, and nothing else") {
+  struct Row {
+    const char *fixture, *mark, *scheme;  // `mark`: what follows the name of a quantized module
+    size_t quantized;
+  };
+  const std::vector<Row> rows = {
+      {"qwen3_32b_awq", ".qweight", "int4", 64 * 7},
+      {"quant/gpt_oss_20b", "_blocks", "mxfp4", 24 * 2},
+      {"quant/minimax_m3_mxfp8", ".weight_scale_inv", "mxfp8",
+       3 * 3 + 60 * 4 + 57 * (128 * 3 + 3 + 2)},
+  };
+  for (const Row& row : rows) {
+    const Planned planned = PlanOfFixture(row.fixture);
+    INFO(row.fixture << "\n" << ToHuman(planned.out, false));
+    CHECK_FALSE(planned.out.has_errors());
+    const Decisions& d = planned.plan->decisions;
+    size_t quantized = 0, wrong = 0;
+    for (const Unit& unit : d.units.units) {
+      if (!IsLinear(unit.kind)) continue;
+      for (int32_t i = 0; i < unit.count; ++i) {
+        const Module& module = d.modules[static_cast<size_t>(unit.first + i)];
+        if (module.absent) continue;
+        const bool marked = planned.plan->checkpoint->Find(unit.PathOf(i) + row.mark) != nullptr;
+        quantized += marked ? 1 : 0;
+        wrong += module.claim != module.stored || module.scheme != module.stored ||
+                         planned.plan->SchemeName(module.scheme) != (marked ? row.scheme : "bf16")
+                     ? 1
+                     : 0;
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(quantized == row.quantized);
+  }
+}
+
+TEST_CASE("ModelSlim: kinds by name, tensors by kind, nothing left over") {
+  Diagnostics out;
+  auto checkpoint = OpenCheckpoint(FixturePath("glm_5_1_w8a8"), &out);
+  REQUIRE(checkpoint);
+  // As ModelSlim writes it, from what is known of the export: attention with fixed scales, MLPs
+  // with one for each token, the rest not quantized.
+  const auto kind = [](std::string_view name) {
+    for (const char* part :
+         {".o_proj.", ".q_a_proj.", ".q_b_proj.", ".kv_a_proj_with_mqa.", ".wq_b."})
+      if (name.find(part) != std::string_view::npos) return "W8A8";
+    const bool linear = name.find("_proj.") != std::string_view::npos;
+    return linear && name.find(".mlp.") != std::string_view::npos ? "W8A8_DYNAMIC" : "FLOAT";
+  };
+  std::string text = R"({"model_quant_type": "W8A8_DYNAMIC", "version": "1.0.0")";
+  for (const Tensor& tensor : checkpoint->tensors())
+    if (tensor.name.ends_with(".weight"))
+      text += fmt::format(", {}: \"{}\"", JsonText(tensor.name), kind(tensor.name));
+  checkpoint->quant_model_description = Json(text + "}");
+  const auto plan =
+      MakePlan(SourceBook(), std::make_shared<Checkpoint>(std::move(*checkpoint)), {1}, &out);
+  INFO(ToHuman(out, false));
+  REQUIRE(plan);
+  CHECK_FALSE(out.has_errors());
+  std::map<std::string, size_t> schemes;
+  size_t wrong = 0;
+  for (const Unit& unit : plan->decisions.units.units) {
+    if (!IsLinear(unit.kind)) continue;
+    for (int32_t i = 0; i < unit.count; ++i) {
+      const Module& module = plan->decisions.modules[static_cast<size_t>(unit.first + i)];
+      wrong += module.claim != module.stored || module.scheme != module.stored ? 1 : 0;
+      ++schemes[plan->SchemeName(module.scheme)];
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(schemes["w8a8"] == 79 * 5);
+  CHECK(schemes["w8a8_dynamic"] == 3 * 3 + 76 * (256 + 1) * 3);
 }
 
 TEST_CASE("what the listings hold, counted") {

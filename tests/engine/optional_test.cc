@@ -60,8 +60,8 @@ TEST_CASE("an optional subtree that is not stored is absent, and lists may name 
   CHECK(planned.Scheme("layers.0.fc") == "fp8_block");
   for (const char* path : {"layers.2.eh_proj", "layers.3.experts.3.up", "layers.2.attn.qkv"})
     CHECK(planned.Scheme(path) == "absent");
-  CHECK(planned.Codes() == "FR401");  // layers.4 alone names nothing
-  CHECK(planned.Only(Code::kDeadEntry).message.find("`layers.4`") != std::string::npos);
+  CHECK(planned.Codes() == "FR411");  // there is no layers.4
+  CHECK(planned.Only(Code::kLayerOutOfRange).message.find("`layers.4`") != std::string::npos);
 }
 
 TEST_CASE("one of two optional subtrees is stored") {

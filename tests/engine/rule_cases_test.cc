@@ -148,7 +148,7 @@ TEST_CASE("a test says what differs, field by field") {
       {"a note of another module of that rule",
        "config: {inter: 128}, tp: 2, skip: [layers.0.mlp.gate_proj], expect: "
        "{layers.0.mlp.gate_proj: {note: sub-block-shard}}",
-       "layers.0.mlp.gate_proj note - sub-block-shard + none\n"},
+       "layers.0.mlp.gate_proj note - sub-block-shard + layers-differ\n"},
       {"ranks of what cannot be cut",
        "tp: 4, expect: {layers.0.k: {per_rank: [32, 256], error: uncuttable}}",
        "layers.0.k per_rank - [32, 256] + none: 2 head groups are fewer than 4 ranks\n"},
