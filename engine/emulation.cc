@@ -223,8 +223,8 @@ RuntimeAnswer Emulator::Give(const Step& step, const Frame& frame) const {
       const auto list = frame.gathered->find(text.substr(1, text.size() - 2));
       if (list != frame.gathered->end())
         for (const std::string& item : list->second)
-          json += (json.empty() ? "" : ",") + JsonText(item);
-      json = "[" + json + "]";
+          json.append(json.empty() ? "" : ",").append(JsonText(item));
+      json.insert(0, 1, '[').push_back(']');
     } else {
       const std::string value = Fill(text, frame);
       json = IsNumber(value) ? value : JsonText(value);

@@ -209,10 +209,11 @@ bool PythonPatternReader::InlineFlags(PatternFlags flags, bool may_set_global, P
 }
 
 bool IsInexpressible(std::string_view why) {
-  constexpr std::string_view known[] = {"look-ahead",       "look-behind",
-                                        "a back-reference", "an atomic group",
-                                        "a conditional",    "a possessive quantifier"};
-  return std::find(std::begin(known), std::end(known), why) != std::end(known);
+  constexpr std::string_view kInexpressible[] = {"look-ahead",       "look-behind",
+                                                 "a back-reference", "an atomic group",
+                                                 "a conditional",    "a possessive quantifier"};
+  return std::find(std::begin(kInexpressible), std::end(kInexpressible), why) !=
+         std::end(kInexpressible);
 }
 
 PythonPattern TranslatePythonPattern(std::string_view pattern, PythonModule module) {

@@ -46,9 +46,9 @@ bool ReadLists(const RuntimeNodeReader& nodes, const YamlNode& node, std::vector
     if (const YamlNode* unique = value.Find("unique"))
       good = reader.AsBool(*unique, "`unique`", &rule.unique) && good;
     if (const YamlNode* sort = value.Find("sort")) {
-      constexpr std::string_view words[] = {"plain-first"};
+      constexpr std::string_view kWords[] = {"plain-first"};
       size_t at = 0;
-      good = reader.AsWord(*sort, "`sort`", words, &at) && good;
+      good = reader.AsWord(*sort, "`sort`", kWords, &at) && good;
       rule.plain_first = true;
     }
     if (rule.from.empty()) rule.from.push_back(rule.name);
@@ -57,19 +57,19 @@ bool ReadLists(const RuntimeNodeReader& nodes, const YamlNode& node, std::vector
 }
 
 bool ReadFused(const YamlReader& reader, const YamlNode& node, FusedRule* out) {
-  constexpr std::string_view keys[] = {"last-segment", "suffix", "contained-once"};
-  constexpr std::string_view rewrites[] = {"every", "base", "suffix"};
+  constexpr std::string_view kKeys[] = {"last-segment", "suffix", "contained-once"};
+  constexpr std::string_view kRewrites[] = {"every", "base", "suffix"};
   if (!reader.IsMap(node, "`fused`")) return false;
   bool good = reader.KnownKeys(node, "`fused`", {"maps", "key", "rewrite"});
   const YamlNode* maps = reader.Require(node, "`fused`", "maps");
   good = maps != nullptr && reader.AsTexts(*maps, "`maps`", &out->maps) && good;
   size_t at = 0;
   if (const YamlNode* key = node.Find("key")) {
-    good = reader.AsWord(*key, "`key`", keys, &at) && good;
+    good = reader.AsWord(*key, "`key`", kKeys, &at) && good;
     out->key = static_cast<FusedKey>(at);
   }
   const YamlNode* rewrite = reader.Require(node, "`fused`", "rewrite");
-  if (rewrite == nullptr || !reader.AsWord(*rewrite, "`rewrite`", rewrites, &at)) return false;
+  if (rewrite == nullptr || !reader.AsWord(*rewrite, "`rewrite`", kRewrites, &at)) return false;
   out->rewrite = static_cast<Rewrite>(at);
   return good;
 }
@@ -193,9 +193,9 @@ bool ReadSections(const YamlReader& reader, const YamlNode& root, Runtime* out) 
         continue;
       }
       if (entry.key == "interleaved") {
-        constexpr std::string_view words[] = {"by-slices", "whole"};
+        constexpr std::string_view kWords[] = {"by-slices", "whole"};
         size_t at = 0;
-        good = reader.AsWord(entry.value, "`interleaved`", words, &at) && good;
+        good = reader.AsWord(entry.value, "`interleaved`", kWords, &at) && good;
         out->cuts_interleaved = at == 0;
         continue;
       }
@@ -261,9 +261,9 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
   if (const YamlNode* covers = root.Find("covers"))
     good = reader.AsTexts(*covers, "`covers`", &runtime->covers) && good;
   if (const YamlNode* module = root.Find("regex")) {
-    constexpr std::string_view words[] = {"re", "regex"};
+    constexpr std::string_view kWords[] = {"re", "regex"};
     size_t at = 0;
-    good = reader.AsWord(*module, "`regex`", words, &at) && good;
+    good = reader.AsWord(*module, "`regex`", kWords, &at) && good;
     runtime->module = at == 0 ? PythonModule::kRe : PythonModule::kRegex;
   }
   if (const YamlNode* tables = root.Find("tables")) {

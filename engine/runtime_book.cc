@@ -86,7 +86,8 @@ bool Covers(const Runtime& runtime, std::string_view version) {
 bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtime* runtime,
                    Diagnostics* out) {
   bool good = true;
-  for (const auto& [section, version] : runtime->shared) {
+  for (const auto& share : runtime->shared) {
+    const std::string &section = share.first, &version = share.second;
     const auto there = std::find_if(runtimes.begin(), runtimes.end(), [&](const auto& other) {
       return other->engine == runtime->engine && other->version == version;
     });

@@ -127,9 +127,9 @@ bool RuntimeNodeReader::ReadText(const YamlNode& node, std::string_view what, Te
 
 bool RuntimeNodeReader::ReadName(const YamlNode& node, std::string_view what, NameForm* out) const {
   if (node.is_scalar()) {
-    constexpr std::string_view words[] = {"same", "each-segment", "ancestors", "class", "parts"};
+    constexpr std::string_view kForms[] = {"same", "each-segment", "ancestors", "class", "parts"};
     size_t word = 0;
-    if (!reader_.AsWord(node, what, words, &word)) return false;
+    if (!reader_.AsWord(node, what, kForms, &word)) return false;
     out->kind = static_cast<NameForm::Kind>(word);
     return true;
   }
@@ -203,9 +203,9 @@ bool RuntimeNodeReader::ReadRule(const YamlNode& node, MatchRule* out) const {
   word("bad", "ignored", &out->bad_ignored);
   word("without", "trailing-dots", &out->trailing_dots);
   if (const YamlNode* value = node.Find("module")) {
-    constexpr std::string_view words[] = {"re", "regex"};
+    constexpr std::string_view kModules[] = {"re", "regex"};
     size_t at = 0;
-    good = reader_.AsWord(*value, "`module`", words, &at) && good;
+    good = reader_.AsWord(*value, "`module`", kModules, &at) && good;
     out->module = at == 0 ? PythonModule::kRe : PythonModule::kRegex;
   }
   if (const YamlNode* names = node.Find("names"))

@@ -31,9 +31,9 @@ const YamlEntry* RuntimeNodeReader::Verb(const YamlNode& map, std::string_view w
 }
 
 bool RuntimeNodeReader::TestWord(const YamlNode& node, Test* out) const {
-  constexpr std::string_view words[] = {"listed", "fused", "same-part"};
+  constexpr std::string_view kWords[] = {"listed", "fused", "same-part"};
   size_t at = 0;
-  if (!reader_.AsWord(node, "a test", words, &at)) return false;
+  if (!reader_.AsWord(node, "a test", kWords, &at)) return false;
   out->kind = at == 0 ? Test::Kind::kListed : at == 1 ? Test::Kind::kFused : Test::Kind::kSamePart;
   return true;
 }
@@ -126,9 +126,9 @@ bool RuntimeNodeReader::ReadParts(const YamlNode& node, const YamlNode& value, S
       ReadSteps(value, &out->then) && Text(node, "disagree", &out->disagree) &&
       Flag(node, "eager", &out->eager);
   if (const YamlNode* absent = node.Find("absent")) {
-    constexpr std::string_view words[] = {"ignored"};
+    constexpr std::string_view kWords[] = {"ignored"};
     size_t at = 0;
-    good = reader_.AsWord(*absent, "`absent`", words, &at) && good;
+    good = reader_.AsWord(*absent, "`absent`", kWords, &at) && good;
     out->absent_ignored = true;
   }
   if (const YamlNode* test = node.Find("if-any"))

@@ -157,7 +157,7 @@ struct SkipList::State {
     HashedSegments split;
     if (!split.Split(path)) return false;
     const size_t count = split.count;
-    uint64_t prefix[kMaxSegments];  // of the segments 0 … i
+    uint64_t prefix[kMaxSegments] = {};  // of the segments 0 … i
     uint64_t hash = 0;
     for (size_t i = 0; i < count; ++i) prefix[i] = hash = hash * kBase + split.hash[i];
     const auto chain = [&](int at, Primitive how) {
