@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/dead_entries.h"
 #include "engine/decision.h"
@@ -228,7 +229,32 @@ class Claimer {
     } else {
       if (!named) module->reason = Reason::kDefault;
       module->claim = d_.quant.base;
+      if (!named && !unit.as.empty() && d_.quant.base > 0) Elsewhere(unit, module);
     }
+  }
+
+  // The scheme that the rule file reads from a key beside the description, in dialects that know
+  // such keys.
+  void Elsewhere(const Unit& unit, Module* module) {
+    const std::vector<Scheme>& schemes = d_.quant.schemes;
+    bool any = false;
+    for (size_t s = 1; s < schemes.size(); ++s) {
+      if (!schemes[s].rule->named) continue;
+      any = true;
+      if (schemes[s].name != unit.as) continue;
+      module->claim = static_cast<int8_t>(s);
+      module->reason = Reason::kElsewhere;
+      return;
+    }
+    // A method without such schemes came later and replaced what the key speaks of.
+    if (!any || !refused_.insert(unit.node).second) return;
+    out_->Add(
+            Code::kUnknownScheme,
+            fmt::format("config.json asks for the scheme `{}` here, and dialect `{}` does not have "
+                        "it",
+                        unit.as, d_.quant.dialect->name),
+            RuleAt(d_, unit))
+        .Help("add it to the dialect with `named: true`");
   }
 
   // Whether a list names the module, itself or through its fused module; then its claim's reason.
@@ -365,6 +391,7 @@ class Claimer {
 
   Decisions& d_;
   Diagnostics* out_;
+  std::set<const RuleNode*> refused_;
   std::vector<Named> named_;
   std::vector<std::string_view> paths_;  // of the module at hand
   Grouped grouped_;
@@ -396,6 +423,8 @@ std::string_view ReasonName(Reason reason) {
       return "no group applies";
     case Reason::kDefault:
       return "not listed";
+    case Reason::kElsewhere:
+      return "a key of config.json says so";
     case Reason::kLayer:
       return "named with a scheme";
     case Reason::kOnly:

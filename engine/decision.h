@@ -31,6 +31,7 @@ enum class Reason : uint8_t {
   kTarget,        // a target of a group names it or its class
   kNoTarget,      // no group applies
   kDefault,       // the method quantizes what is not listed
+  kElsewhere,     // `quantize: {as: …}`: a key outside the description says its scheme
   kLayer,         // a table of layers names it and says its scheme
   kOnly,          // the list of all that is quantized names it
   kNotInOnly,     // and does not

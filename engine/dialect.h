@@ -89,6 +89,7 @@ std::string_view ActivationName(Activation activation);
 struct SchemeRule {
   std::optional<Dim> when;  // over quantization_config, or over a group or layer of it
   std::string scheme;       // fp8_block, fp8_channel, fp8_tensor; other names are reported only
+  bool named = false;       // taken only where a rule file says `quantize: {as: …}`
   std::string block_key;    // key with [rows, columns] of a block
   std::optional<Dim> group, bits;  // columns with one scale; bits of a weight
   Activation activation = Activation::kNone;

@@ -77,9 +77,9 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
   const std::string_view what = "a scheme";
   if (!reader.IsMap(node, what)) return false;
   out->place = node.place;
-  bool good = reader.KnownKeys(
-      node, what,
-      {"when", "scheme", "block", "group", "bits", "activation", "power_of_two", "storage"});
+  bool good = reader.KnownKeys(node, what,
+                               {"when", "scheme", "block", "group", "bits", "activation",
+                                "power_of_two", "named", "storage"});
   const YamlNode* scheme = reader.Require(node, what, "scheme");
   good = scheme != nullptr && reader.AsText(*scheme, "`scheme`", &out->scheme) && good;
   if (scheme != nullptr && out->scheme == "bf16") {
@@ -87,6 +87,8 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
                       reader.At(*scheme));
     good = false;
   }
+  if (const YamlNode* named = node.Find("named"))
+    good = reader.AsBool(*named, "`named`", &out->named) && good;
   good = ParseOptionalDim(reader, node, "when", &out->when) && good;
   good = ParseOptionalDim(reader, node, "group", &out->group) && good;
   good = ParseOptionalDim(reader, node, "bits", &out->bits) && good;

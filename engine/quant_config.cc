@@ -49,7 +49,8 @@ class Reader {
     Keys();
     const bool accepted = Accept();
     std::vector<ListEntry> entries;
-    if (!List(&entries) || !accepted || !Base() || !Groups() || !Layers() || !Only()) return false;
+    if (!List(&entries) || !accepted || !Base() || !Beside() || !Groups() || !Layers() || !Only())
+      return false;
     auto list = SkipList::Compile(dialect_.list.names, std::move(entries), renames_, out_);
     if (!list) return false;
     quant_.list = std::move(*list);
@@ -207,7 +208,7 @@ class Reader {
     const WordScope text(word, group.Text(), config_);
     const Scope& scope = group.is_string() ? static_cast<const Scope&>(text) : object;
     for (const SchemeRule& rule : dialect_.schemes) {
-      if (rule.when && !Holds(*rule.when, scope)) continue;
+      if (rule.named || (rule.when && !Holds(*rule.when, scope))) continue;
       scheme->name = rule.scheme;
       scheme->rule = &rule;
       scheme->power_of_two = rule.power_of_two && Holds(*rule.power_of_two, scope);
@@ -240,6 +241,25 @@ class Reader {
     quant_.schemes.emplace_back();
     quant_.base = 1;
     return SchemeOf(base, "", &quant_.schemes.back());
+  }
+
+  // Schemes that only a rule file can ask for, beside the one of all others.
+  bool Beside() {
+    if (quant_.base == 0) return true;
+    for (const SchemeRule& rule : dialect_.schemes) {
+      if (!rule.named || (rule.when && !Holds(*rule.when, ConfigScope(config_, {})))) continue;
+      Scheme scheme;
+      scheme.name = rule.scheme;
+      scheme.rule = &rule;
+      scheme.at = config_.location();
+      const ConfigScope scope(config_, {});
+      if (!Block(rule, config_, &scheme) ||
+          !Number(rule.group, "group size", -1, scope, config_, &scheme.group) ||
+          !Number(rule.bits, "number of bits", 1, scope, config_, &scheme.bits))
+        return false;
+      quant_.schemes.push_back(std::move(scheme));
+    }
+    return true;
   }
 
   bool Groups() {

@@ -243,9 +243,12 @@ std::vector<std::pair<std::string, int64_t>> CountSchemes(const Plan& plan) {
         ++counts[static_cast<size_t>(d.modules[at].scheme)].second;
     }
   }
-  // Groups of one scheme are one line.
+  // Groups of one scheme are one line; a scheme that nothing asked for is none.
   std::vector<std::pair<std::string, int64_t>> joined;
-  for (const auto& [name, count] : counts) {
+  for (size_t s = 0; s < counts.size(); ++s) {
+    const auto& [name, count] = counts[s];
+    const SchemeRule* rule = d.quant.schemes[s].rule;
+    if (count == 0 && rule != nullptr && rule->named) continue;
     const auto at = std::find_if(joined.begin(), joined.end(),
                                  [&name = name](const auto& other) { return other.first == name; });
     if (at == joined.end())

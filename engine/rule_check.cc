@@ -183,6 +183,7 @@ class Checker {
     for (const Segment& segment : node.segments)
       if (segment.placeholder) local.push_back(segment.text);
     Condition(node.when);
+    Condition(node.quantize_when);
     Renames(node, local);
     if (node.kind == NodeKind::kUse) return Use(node, std::move(local), depth);
     if (node.kind != NodeKind::kTree) return Leaf(node, local);

@@ -68,7 +68,9 @@ struct RuleNode {
 
   std::optional<When> when;
   Quantize quantize = Quantize::kDefault;
-  std::vector<NamedText> differs;  // model_type → sentence
+  std::string quantize_as;            // a scheme of the dialect …
+  std::optional<When> quantize_when;  // … where this holds
+  std::vector<NamedText> differs;     // model_type → sentence
 
   // kTree, kUse
   std::vector<RuleNode> children;

@@ -65,12 +65,18 @@ bool ParseWord(const YamlReader& reader, const YamlNode& node, std::string_view 
   return reader.AsWord(node, fmt::format("`{}`", key), {words.begin(), words.size()}, value);
 }
 
-bool ParseQuantize(const YamlReader& reader, const YamlNode& map, Quantize* quantize) {
+bool ParseQuantize(const YamlReader& reader, const YamlNode& map, RuleNode* out) {
   const YamlNode* node = map.Find("quantize");
   if (node == nullptr) return true;
+  if (node->is_map()) {
+    bool good = reader.KnownKeys(*node, "`quantize`", {"as", "when"});
+    const YamlNode* as = reader.Require(*node, "`quantize`", "as");
+    good = as != nullptr && reader.AsText(*as, "`quantize.as`", &out->quantize_as) && good;
+    return ParseOptionalWhen(reader, *node, &out->quantize_when) && good;
+  }
   size_t word = 0;
   if (!ParseWord(reader, *node, "quantize", {"never", "named"}, &word)) return false;
-  *quantize = word == 0 ? Quantize::kNever : Quantize::kNamed;
+  out->quantize = word == 0 ? Quantize::kNever : Quantize::kNamed;
   return true;
 }
 
@@ -427,7 +433,7 @@ bool ParseRuleNode(const YamlReader& reader, const YamlNode& node, std::string_v
     return false;
   }
   bool good = ParseOptionalWhen(reader, node, &out->when);
-  good = ParseQuantize(reader, node, &out->quantize) && good;
+  good = ParseQuantize(reader, node, out) && good;
   good = ParseNamedTexts(reader, node, "differs", &out->differs) && good;
   if (kinds.empty()) return ParseTree(reader, node, what, out) && good;
   if (kinds[0] == "rows" || kinds[0] == "unified") {

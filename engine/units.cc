@@ -28,6 +28,7 @@ struct Where {  // the place in the tree that is being evaluated
   int32_t count = 1;
   int32_t container = -1;
   Quantize quantize = Quantize::kDefault;
+  std::string_view as;
   bool assumed = false;
   bool missing = false;  // below an optional subtree that is not stored
 };
@@ -125,6 +126,7 @@ class Walker {
   void Node(const RuleNode& node, Where where) {
     if (failed_ || !Holds(node.when)) return;
     if (node.quantize != Quantize::kDefault) where.quantize = node.quantize;
+    if (!node.quantize_as.empty() && Holds(node.quantize_when)) where.as = node.quantize_as;
     Rename(node, &where);
     const bool tree = node.kind == NodeKind::kTree || node.kind == NodeKind::kUse;
     if (tree && node.optional && options_.stored != nullptr && !Stored(node, where))
@@ -240,7 +242,8 @@ class Walker {
       const auto condition = conditions_.find(w->condition);
       return condition == conditions_.end() || condition->second->Uses(index);
     };
-    if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when))
+    if (!node.either.empty() || when(node.when) || when(node.bias_when) || when(node.same_when) ||
+        when(node.quantize_when))
       return true;
     const bool tree = node.kind == NodeKind::kTree || node.kind == NodeKind::kUse;
     if (tree && node.optional) return true;
@@ -273,6 +276,7 @@ class Walker {
     unit.count = where.count;
     unit.container = where.container;
     unit.quantize = where.quantize;
+    unit.as = where.as;
     unit.assumed = where.assumed;
     unit.first = units_.modules;
     if (units_.modules + int64_t{unit.count} > kMaxModules || units_.units.size() >= kMaxUnits) {

@@ -41,6 +41,7 @@ struct Unit {
   int32_t first = 0;       // module id
   int32_t container = -1;  // of <expert>
   Quantize quantize = Quantize::kDefault;
+  std::string_view as;  // the scheme that config.json asks for outside quantization_config
 
   // Linears. rows × in is the whole stored matrix (of one expert when stacked).
   int64_t rows = 0, in = 0;

@@ -233,6 +233,37 @@ TEST_CASE("ModelSlim: kinds by name, tensors by kind, nothing left over") {
   CHECK(schemes["w8a8_dynamic"] == 3 * 3 + 76 * (256 + 1) * 3);
 }
 
+TEST_CASE("DeepSeek V4: FP4 experts that only expert_dtype tells of") {
+  for (const char* name : {"deepseek_v4_pro", "deepseek_v4_flash_0731"}) {
+    Model model = Model::Of(name);
+    const Planned planned = PlanOf(model);
+    INFO(name << "\n" << ToHuman(planned.out, false));
+    CHECK(planned.Codes().empty());  // every tensor explained, claims as stored
+    const Decisions& d = planned.plan->decisions;
+    size_t four = 0, wrong = 0;
+    for (const Unit& unit : d.units.units) {
+      if (!IsLinear(unit.kind)) continue;
+      for (int32_t i = 0; i < unit.count; ++i) {
+        const Module& module = d.modules[static_cast<size_t>(unit.first + i)];
+        if (module.absent) continue;
+        const bool expert = unit.container >= 0;
+        four += expert ? 1 : 0;
+        wrong += module.claim != module.stored ? 1 : 0;
+        wrong += expert != (planned.plan->SchemeName(module.scheme) == "mxfp4") ? 1 : 0;
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(four > 30'000);
+    CHECK(planned.Scheme("layers.5.attn.fused_wqa_wkv") == "fp8_block");
+    CHECK(planned.Scheme("layers.5.ffn.gate") == "bf16");
+    // The first releases had no such key: the headers decide, and the claim is found wrong.
+    model.config.erase("expert_dtype");
+    const Planned without = PlanOf(model);
+    CHECK(without.Scheme("layers.5.ffn.experts.0.w2") == "mxfp4");
+    CHECK(without.out.has_errors());
+  }
+}
+
 TEST_CASE("what the listings hold, counted") {
   const Planned next = PlanOfFixture("qwen3_next_80b_fp8");
   CHECK(next.plan->checkpoint->tensors().size() == 151'479);

@@ -27,6 +27,7 @@ std::string Read(const std::string& text) {
   std::string line;
   for (size_t s = 1; s < quant->schemes.size(); ++s) {
     const Scheme& scheme = quant->schemes[s];
+    if (scheme.rule->named) continue;  // only a rule file asks for it
     line += scheme.name;
     if (scheme.block_n > 0) line += fmt::format(" {}x{}", scheme.block_n, scheme.block_k);
     line += fmt::format(" {}", ActivationName(scheme.rule->activation));

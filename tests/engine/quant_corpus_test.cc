@@ -48,7 +48,8 @@ std::string Read(const QuantSources& sources) {
   REQUIRE(quant);
   REQUIRE(quant->dialect);
   std::set<std::string> schemes, codes;
-  for (size_t s = 1; s < quant->schemes.size(); ++s) schemes.insert(quant->schemes[s].name);
+  for (size_t s = 1; s < quant->schemes.size(); ++s)
+    if (!quant->schemes[s].rule->named) schemes.insert(quant->schemes[s].name);
   std::string text = fmt::format("{}: {}", quant->dialect->name, fmt::join(schemes, ", "));
   if (!quant->list_key.empty())
     text += fmt::format(" | {} {}", quant->list_key, quant->list.size());
