@@ -161,10 +161,9 @@ class Runner {
     for (size_t n = 0; n < modules.size(); ++n) {
       const Unit& unit = d.UnitOf(modules[n]);
       const ferrule::Module& module = d.modules[static_cast<size_t>(modules[n])];
-      const bool same = module.absent && module.reason == Reason::kSame;
       const Scheme* scheme =
           module.scheme >= 0 ? &d.quant.schemes[static_cast<size_t>(module.scheme)] : nullptr;
-      if (!same && (scheme == nullptr || !scheme->executed() || unit.stack > 0)) {
+      if (scheme == nullptr || !scheme->executed() || unit.stack > 0) {
         skipped_ += module.absent ? 0 : 1;
         continue;
       }

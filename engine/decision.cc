@@ -20,6 +20,8 @@ class Decider {
   void Run() {
     for (const Unit& unit : d_.units.units)
       if (IsLinear(unit.kind)) Linear(unit);
+    for (const Unit& unit : d_.units.units)
+      if (IsLinear(unit.kind) && unit.same) Read(unit);
     // From few parts to many, so that narrower covers are known when a wider one disagrees.
     std::vector<const Unit*> fused;
     for (const Unit& unit : d_.units.units)
@@ -58,6 +60,20 @@ class Decider {
           d_.has_headers ? (module.stored >= 0 ? module.stored : kNoScheme) : module.claim;
       if (d_.has_headers && module.stored >= 0 && module.stored != module.claim)
         Differs(unit, i, module);
+    }
+  }
+
+  // What reads another tensor runs in its scheme: a table of embeddings has none, and is BF16.
+  void Read(const Unit& unit) {
+    for (int32_t i = 0; i < unit.count; ++i) {
+      Module& module = At(unit, i);
+      if (!module.absent || module.reason != Reason::kSame) continue;
+      const int32_t other = SameAs(d_, unit, i);
+      if (other < 0) continue;
+      const Module& read = d_.modules[static_cast<size_t>(other)];
+      module.scheme = IsLinear(d_.UnitOf(other).kind) ? read.scheme : int8_t{0};
+      module.has_dtype = read.has_dtype;
+      module.dtype = read.dtype;
     }
   }
 
@@ -294,6 +310,14 @@ class Decider {
 };
 
 }  // namespace
+
+int32_t SameAs(const Decisions& decisions, const Unit& unit, int32_t i) {
+  if (!unit.same) return -1;
+  const int32_t other = decisions.paths.At(unit.node->same_as);
+  if (other >= 0) return other;
+  const std::string path = unit.PathOf(i);
+  return decisions.paths.At(path.substr(0, path.rfind('.') + 1) + unit.node->same_as);
+}
 
 void Decide(const Checkpoint& checkpoint, Decisions* decisions, Diagnostics* out) {
   Decider(checkpoint, decisions, out).Run();

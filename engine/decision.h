@@ -70,7 +70,8 @@ struct Module {
   int8_t stored = kNoScheme;
   int8_t scheme = 0;
   Together together = Together::kAgree;  // of a fused module
-  bool absent = false;                   // optional and not stored, or `same:`
+  // Optional and not stored; or `same:`, and then `scheme` and `dtype` are those of what is read.
+  bool absent = false;
   bool has_dtype = false;
   DType dtype = DType::kBF16;  // of the weight, when there are headers
 };
@@ -114,6 +115,10 @@ std::string TensorText(const Checkpoint& checkpoint, int32_t tensor);
 
 // The path that was most likely meant by `name`; empty when none is near.
 std::string NearestPath(const Decisions& decisions, std::string_view name);
+
+// The module whose weight module i of a unit reads (`same:`): a path from the root, or a name
+// beside it. -1 when the model has no such module, or the unit says no `same:`.
+int32_t SameAs(const Decisions& decisions, const Unit& unit, int32_t i);
 
 // Where a unit is declared.
 Location RuleAt(const Decisions& decisions, const Unit& unit);

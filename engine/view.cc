@@ -58,7 +58,6 @@ ModuleView ViewOf(const Plan& plan, int32_t id, const Group* group) {
   view.scheme = plan.SchemeName(module.scheme);
   if (module.absent && module.reason == Reason::kSame) {
     view.same = unit.node->same_as;
-    view.scheme = plan.SchemeName(0);
     view.stored.clear();
   }
   if (module.has_dtype)

@@ -55,7 +55,7 @@ class Loader {
     const Module& own = d.modules[static_cast<size_t>(unit.first + i)];
     if (!own.absent) return &own;
     if (own.reason != Reason::kSame) return nullptr;
-    const int32_t other = plan_.Find(unit.node->same_as);
+    const int32_t other = SameAs(d, unit, i);
     return other < 0 ? nullptr : &d.modules[static_cast<size_t>(other)];
   }
 
@@ -67,7 +67,7 @@ class Loader {
       Fail(Code::kMissingTensor, fmt::format("`{}` is not stored", name));
       return false;
     }
-    const int8_t id = module->absent || module->scheme < 0 ? module->stored : module->scheme;
+    const int8_t id = module->scheme < 0 ? module->stored : module->scheme;
     const Scheme& scheme = d.quant.schemes[static_cast<size_t>(std::max<int8_t>(id, 0))];
     if (!scheme.executed() || unit.stack > 0) {
       Fail(Code::kCannotRun,

@@ -165,3 +165,19 @@ TEST_CASE("a file that goes while its weights are read is an error, not a crash"
   CHECK(Lines(gone, made.directory()) ==
         "D/0.safetensors: error[FR706]: `D/0.safetensors` does not exist");
 }
+
+TEST_CASE("what reads the tensor of a neighbour or of the embeddings is loaded from there") {
+  Made made(7, kBlocks,
+            "  a:\n    v: {rows: rows, in: in, split: column, same: {as: k}}\n"
+            "    k: {rows: rows, in: in, split: column}\n",
+            {{"rows", 300}, {"in", 200}});
+  made.AddLinear("a.k", 300, 200);
+  const Plan plan = made.PlanAt(2);
+  Diagnostics out;
+  const auto k = LoadModule(plan, plan.Find("a.k"), 1, &out);
+  const auto v = LoadModule(plan, plan.Find("a.v"), 1, &out);
+  INFO(Lines(out, made.directory()));
+  REQUIRE((k && v));
+  const Activations x = made.X(3, 200);
+  CHECK(ByFastPath(*k, x) == ByFastPath(*v, x));
+}
