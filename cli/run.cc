@@ -47,10 +47,13 @@ class Runner {
     if (options_.check)
       for (const auto& [name, tally] : tallies_)
         if (!(tally.worst <= bound_))
-          findings_.Add(
-              Code::kCheckFailed,
-              fmt::format("{} differs from the reference by {:.2e} at `{}`; the bound is {:.0e}",
-                          name, tally.worst, tally.where, bound_));
+          findings_
+              .Add(Code::kCheckFailed,
+                   fmt::format(
+                       "{} differs from the reference by {:.2e} at `{}`; the bound is {:.0e}", name,
+                       tally.worst, tally.where, bound_))
+              .Fact("effect", "outputs of this build on this machine are not what the plan says")
+              .Help("please report it with the processor; do not serve with this build");
     Report();
     return findings_.ExitCode();
   }

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ferrule run --check` with a fast path that is wrong on purpose (wrong_kernel.cc).
+
+  check_fails_test.py FERRULE_WRONG_KERNEL
+"""
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = 'tests/fixtures/tiny/qwen3_next_fp8'
+failed = passed = 0
+
+
+def check(name, good, said):
+    global passed, failed
+    passed, failed = passed + bool(good), failed + (not good)
+    if not good:
+        print(f'failed: {name}\n{said}')
+
+
+def run(*words):
+    return subprocess.run([FERRULE, 'run', TINY, *words], cwd=ROOT, capture_output=True, text=True,
+                          timeout=100, check=False)
+
+
+FERRULE = str(Path(sys.argv[1]).resolve())
+
+# Just within the bound, and just above it.
+done = run('--check', '--tokens', '1')
+worst = re.search(r'^fp8_block .* largest error (\S+)', done.stdout, re.M)
+check('9e-6 is within the bound', done.returncode == 0 and worst and
+      8.5e-6 < float(worst[1]) < 1e-5 and 'ok: ' in done.stdout, done.stdout)
+
+done = run('--check', '--tokens', '2')
+said = re.search(r'error\[FR506\]: fp8_block differs from the reference by (\S+) at `(\S+)`; '
+                 r'the bound is 1e-05$', done.stdout, re.M)
+check('1.1e-5 is above it', done.returncode == 1 and said and 1e-5 < float(said[1]) < 1.2e-5,
+      done.stdout)
+check('the module is named as the one that ran', said and said[2].startswith('model.layers.'),
+      done.stdout)
+check('the scheme that is right is not blamed', 'bf16 differs' not in done.stdout and
+      re.search(r'^bf16 .* largest error \d', done.stdout, re.M), done.stdout)
+check('the last line says failed', done.stdout.splitlines()[-1].startswith('failed: '), done.stdout)
+
+done = run('--check', '--tokens', '2', '-f', 'json')
+answer = json.loads(done.stdout)
+check('in JSON too', done.returncode == 1 and answer['summary']['exit_code'] == 1 and
+      [f['code'] for f in answer['findings']] == ['FR506'] and
+      float(answer['schemes']['fp8_block']['largest_error']) > 1e-5, done.stdout)
+
+done = run('--check', '--tokens', '3')
+check('NaN is above every bound', done.returncode == 1 and
+      'fp8_block differs from the reference by nan' in done.stdout, done.stdout)
+
+done = run('--check', '--tokens', '2', '--tp', '2')
+check('of ranks too', done.returncode == 1 and 'FR506' in done.stdout, done.stdout)
+
+done = run('--tokens', '2')
+check('without --check nothing is compared', done.returncode == 0, done.stdout)
+
+print(f'{passed} passed, {failed} failed')
+sys.exit(1 if failed or not passed else 0)
