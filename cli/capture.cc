@@ -30,7 +30,8 @@ class Capturer {
       source = FindSnapshot(source, options_.revision, out);
       if (source.empty()) return {};
     } else if (!options_.revision.empty()) {
-      out->Add(Code::kUsage, "--revision goes with a model of the cache, org/name");
+      out->Add(Code::kUsage, "`--revision` goes with a model of the cache, not with a directory")
+          .Help("name the model as ORG/NAME, or leave `--revision` out");
       return {};
     }
     const auto checkpoint = ReadCheckpoint(source, out);

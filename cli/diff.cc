@@ -205,8 +205,11 @@ class Differ {
     for (const std::string& word : options_.checkpoints) {
       const std::vector<std::string> directories = Checkpoints(word);
       if (directories.empty())
-        findings_.Add(Code::kNotFound,
-                      fmt::format("{} holds no checkpoint or header fixture", Quoted(word)));
+        findings_
+            .Add(Code::kNotFound,
+                 fmt::format("{} holds no checkpoint or header fixture", Quoted(word)),
+                 {nullptr, word, 0, 0, 0, ""})
+            .Help("name a directory with config.json, or one that holds such directories");
       for (const std::string& directory : directories) {
         const auto checkpoint = ReadCheckpoint(directory, &findings_);
         if (!checkpoint) continue;
@@ -239,9 +242,10 @@ class Differ {
     for (const Compared& c : all_)
       if (!c.diff.empty()) text += common_.format == Format::kHuman ? Human(c) : Short(c);
     if (common_.format == Format::kHuman && !all_.empty())
-      text += fmt::format("compared {} plan{}: {} changed, {} modules, {} unsafe, {} new errors\n",
-                          sums_.compared, sums_.compared == 1 ? "" : "s", sums_.changed,
-                          sums_.modules, sums_.unsafe, sums_.errors);
+      text += fmt::format(
+          "compared {} plan{}: {} changed, {} module{}, {} unsafe, {} new error{}\n",
+          sums_.compared, sums_.compared == 1 ? "" : "s", sums_.changed, sums_.modules,
+          sums_.modules == 1 ? "" : "s", sums_.unsafe, sums_.errors, sums_.errors == 1 ? "" : "s");
     Print(text);
   }
 

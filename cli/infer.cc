@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <fstream>
+#include <system_error>
 
 #include "cli/command.h"
 
@@ -25,11 +27,14 @@ int Infer(const Common& common, const InferOptions& options) {
     Print(draft->yaml);
     return 0;
   }
+  errno = 0;
   std::ofstream file(options.out, std::ios::binary);
   file << draft->yaml;
   file.close();
   if (!file.good()) {
-    findings.Add(Code::kIo, fmt::format("cannot write {}", Quoted(options.out)),
+    findings.Add(Code::kIo,
+                 fmt::format("cannot write {}: {}", Quoted(options.out),
+                             std::generic_category().message(errno)),
                  {nullptr, options.out, 0, 0, 0, ""});
     return Finish(common, "infer", findings);
   }

@@ -98,12 +98,14 @@ class Reporter {
                                   d_.quant.KeyOf(where_), range),
                       list_.entry(entry).at);
       finding.Fact("entries", "{n} of this form");
+      finding.Fact("effect", "the entry decides nothing");
+      finding.Help("draft layers (MTP) may be numbered on behind the last layer, or from 0");
       return finding;
     });
   }
 
-  // "`model.layers.#.mlp` has the numbers 0 to 47", when `name` is a path or container of the model
-  // but for its first number, which no module of this form has; else empty.
+  // "`model.layers.<n>.mlp` has numbers from 0 to 47", when `name` is a path or container of the
+  // model but for its first number, which no module of this form has; else empty.
   std::string OtherNumbers(std::string name) const {
     while (!name.empty() && (name.back() == '*' || name.back() == '.')) name.pop_back();
     NormalName normal;
@@ -125,8 +127,11 @@ class Reporter {
       }
     }
     if (high < 0) return {};
-    return low == high ? fmt::format("`{}` has the number {} only", normal.view(), low)
-                       : fmt::format("`{}` has numbers from {} to {}", normal.view(), low, high);
+    std::string shown(normal.view());
+    for (size_t at = 0; (at = shown.find('#', at)) != std::string::npos; at += 3)
+      shown.replace(at, 1, "<n>");
+    return low == high ? fmt::format("`{}` has the number {} only", shown, low)
+                       : fmt::format("`{}` has numbers from {} to {}", shown, low, high);
   }
 
   // An entry may name the tensor of a module, a leftover, or a container.

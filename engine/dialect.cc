@@ -117,14 +117,17 @@ class Parser {
     if (!reader_.IsList(node, "`match`")) return false;
     out->dialect = out_.name;
     bool good = true;
-    if (node.items.empty()) good = Bad(Code::kBadValue, "`match` is an empty list", node.place);
+    if (node.items.empty())
+      good = Bad(Code::kBadValue, "`match` is an empty list", node.place,
+                 "name at least one way to compare, such as `exact`");
     for (const YamlNode& item : node.items) {
       size_t word = 0;
       good = reader_.AsWord(item, "an item of `match`", kPrimitives, &word) && good;
       out->match.push_back(static_cast<Primitive>(word));
     }
     if (std::count_if(out->match.begin(), out->match.end(), IsRegex) > 1)
-      good = Bad(Code::kConflictingKeys, "a list reads its patterns in one way only", node.place);
+      good = Bad(Code::kConflictingKeys, "a list reads its patterns in one way only", node.place,
+                 "keep one of `regex-match`, `regex-search` and `regex-full`");
     return good;
   }
 
@@ -138,7 +141,9 @@ class Parser {
                regex ? fmt::format("`match` has `{}`, and `{}` does not say what marks a pattern",
                                    PrimitiveName(*primitive), key)
                      : fmt::format("`{}` marks patterns, and `match` has no `regex-match`", key),
-               map.KeyPlace(regex ? "match" : other));
+               map.KeyPlace(regex ? "match" : other),
+               regex ? fmt::format("add what patterns begin with, as in `{}: 're:'`", key)
+                     : "add the way in which patterns are read to `match`");
   }
 
   // Keys that every list of names has: `strip` and `patterns`.
@@ -248,14 +253,14 @@ class Parser {
       const Section section = static_cast<Section>(word);
       if (std::find(out_.order.begin(), out_.order.end(), section) != out_.order.end())
         good = Bad(Code::kBadValue, fmt::format("`{}` stands twice in `order`", kSections[word]),
-                   item.place);
+                   item.place, "remove one; the first that names a module decides");
       out_.order.push_back(section);
     }
     const auto missing = [&](Section section, bool used) {
       if (!used || std::find(out_.order.begin(), out_.order.end(), section) != out_.order.end())
         return;
       good = Bad(Code::kMissingKey, fmt::format("`order` leaves `{}` out", SectionName(section)),
-                 node.place);
+                 node.place, "put it where it is to be asked");
     };
     missing(Section::kList, !out_.list.keys.empty());
     missing(Section::kOnly, out_.only.has_value());
@@ -383,12 +388,14 @@ std::shared_ptr<const Dialect> ParseDialect(std::string path, std::string text, 
   const YamlNode* format = reader.Require(root, "the dialect file", "ferrule");
   if (format == nullptr || !reader.AsInt(*format, "`ferrule`", &version)) return nullptr;
   if (version == 0) {
-    out->Add(Code::kBadValue, "`ferrule` is the version of the format, from 1", reader.At(*format));
+    out->Add(Code::kBadValue, "`ferrule` is the version of the format, from 1", reader.At(*format))
+        .Help("write `ferrule: 1`");
     return nullptr;
   }
   if (version > kRuleFormat) {
     out->Add(Code::kNewerFormat,
-             fmt::format("the file needs format {}, this ferrule reads {}", version, kRuleFormat),
+             fmt::format("the file needs dialect format {}, this ferrule reads {}", version,
+                         kRuleFormat),
              reader.At(*format))
         .Help("update ferrule");
     return nullptr;

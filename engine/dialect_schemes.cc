@@ -26,8 +26,10 @@ bool ParseDtypes(const YamlReader& reader, const YamlNode& node, std::string_vie
       out->dtypes.push_back(*type);
       continue;
     }
-    reader.out()->Add(Code::kBadValue, fmt::format("{} is no safetensors dtype", Quoted(text)),
-                      reader.At(*dtype));
+    reader.out()
+        ->Add(Code::kBadValue, fmt::format("{} is no safetensors dtype", Quoted(text)),
+              reader.At(*dtype))
+        .Help("dtypes are BF16, F16, F32, F8_E4M3, F8_E5M2, F8_E8M0, F4, U8, I8, I32 …");
     good = false;
   }
   return good;
@@ -55,8 +57,8 @@ bool ParseShape(const YamlReader& reader, const YamlNode& node, StorageRule* out
     for (const std::string& name : dim.alternatives[0].Names()) {
       if (std::find(std::begin(kSizes), std::end(kSizes), name) != std::end(kSizes)) continue;
       reader.out()->Add(Code::kBadExpression,
-                        fmt::format("{} is no size of a linear; there are {}", Quoted(name),
-                                    fmt::join(kSizes, ", ")),
+                        fmt::format("{} is no size of a linear; there are `{}`", Quoted(name),
+                                    fmt::join(kSizes, "`, `")),
                         reader.At(item));
       good = false;
     }
@@ -83,8 +85,10 @@ bool ParseScheme(const YamlReader& reader, const YamlNode& node, SchemeRule* out
   const YamlNode* scheme = reader.Require(node, what, "scheme");
   good = scheme != nullptr && reader.AsText(*scheme, "`scheme`", &out->scheme) && good;
   if (scheme != nullptr && out->scheme == "bf16") {
-    reader.out()->Add(Code::kBadValue, "`bf16` is what is not quantized, never a scheme",
-                      reader.At(*scheme));
+    reader.out()
+        ->Add(Code::kBadValue, "`bf16` is what is not quantized, never a scheme",
+              reader.At(*scheme))
+        .Help("modules stay BF16 by `list` or by `otherwise: bf16`");
     good = false;
   }
   if (const YamlNode* named = node.Find("named"))
@@ -143,7 +147,10 @@ bool ParseStorageRule(const YamlReader& reader, const YamlNode& node, std::strin
   const YamlNode* name = reader.Require(node, what, "name");
   good = name != nullptr && reader.AsTexts(*name, what, &out->names) && good;
   if (good && out->names.empty()) {
-    reader.out()->Add(Code::kBadValue, fmt::format("{} has no name", what), reader.At(*name));
+    reader.out()
+        ->Add(Code::kBadValue, fmt::format("the list of names of {} is empty", what),
+              reader.At(*name))
+        .Help("write the last segment of the tensor's name, such as `weight_scale`");
     good = false;
   }
   good = ParseDtypes(reader, node, what, out) && good;
@@ -154,8 +161,10 @@ bool ParseStorageRule(const YamlReader& reader, const YamlNode& node, std::strin
   }
   if (const YamlNode* shape = node.Find("shape")) {
     if (node.Find("per") != nullptr) {
-      reader.out()->Add(Code::kConflictingKeys, "`per` and `shape` say the same thing twice",
-                        reader.At(*shape));
+      reader.out()
+          ->Add(Code::kConflictingKeys, "`per` and `shape` both say what shape the tensor has",
+                reader.At(*shape))
+          .Help("keep one of them");
       good = false;
     }
     good = ParseShape(reader, *shape, out) && good;
@@ -171,7 +180,9 @@ bool ParseSchemes(const YamlReader& reader, const YamlNode& node, std::vector<Sc
   if (!reader.IsList(node, "`schemes`")) return false;
   bool good = true;
   if (node.items.empty()) {
-    reader.out()->Add(Code::kBadValue, "`schemes` is an empty list", reader.At(node));
+    reader.out()
+        ->Add(Code::kBadValue, "`schemes` is an empty list", reader.At(node))
+        .Help("a dialect describes at least one scheme, such as `- {scheme: fp8_tensor}`");
     good = false;
   }
   for (const YamlNode& item : node.items) {

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "engine/source.h"
+
 namespace ferrule {
 namespace {
 
@@ -357,6 +359,22 @@ Answer Expr::Binary(const Scope& scope, const Node& node) const {
   }
   if (overflow) return Answer::Fail(fmt::format("an overflow in `{}`", text_));
   return Answer::Int(result);
+}
+
+std::string ValueText(const ExprValue& value) {
+  switch (value.kind) {
+    case ExprValue::Kind::kInt:
+      return fmt::format("`{}`", value.number);
+    case ExprValue::Kind::kBool:
+      return value.number != 0 ? "`true`" : "`false`";
+    case ExprValue::Kind::kText:
+      return "the text " + Quoted(value.text, 60);
+    case ExprValue::Kind::kDecimal:
+      return fmt::format("`{:#}`", value.decimal);
+    case ExprValue::Kind::kList:
+      break;
+  }
+  return "a list";
 }
 
 }  // namespace ferrule

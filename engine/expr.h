@@ -28,6 +28,9 @@ struct ExprValue {
   double decimal = 0;     // kDecimal
 };
 
+// A value where an integer is needed, for messages: "`true`", "the text `a`", "`2.5`".
+std::string ValueText(const ExprValue& value);
+
 struct Answer {
   enum class Outcome : uint8_t { kValue, kUnanswerable, kError };
   Outcome outcome = Outcome::kValue;

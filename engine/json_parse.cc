@@ -27,6 +27,8 @@ class JsonBuilder {
     if (!Fill(top, node, 0)) return std::nullopt;
     return JsonValue(document_, 0);
   }
+  // Whether Build failed because a name stands twice, which it does not report.
+  bool duplicate() const { return duplicate_; }
 
  private:
   // Adds `node` as what `element` says, its children after it.
@@ -102,9 +104,7 @@ class JsonBuilder {
       if (!IsUtf8(name(members[i])))
         return Refuse(Code::kJsonSyntax, at, "a name with half of a surrogate pair"), false;
       if (i == 0 || name(members[i - 1]) != name(members[i])) continue;
-      Refuse(Code::kJsonDuplicate, at, Quoted(name(members[i])) + " stands twice in one object")
-          .Help("remove one of them; readers differ on which one counts");
-      return false;
+      return duplicate_ = true, false;
     }
     return true;
   }
@@ -114,6 +114,7 @@ class JsonBuilder {
   }
 
   std::shared_ptr<JsonValue::Document> document_;
+  bool duplicate_ = false;
   size_t depth_;
   Diagnostics* diagnostics_;
 };
@@ -149,12 +150,17 @@ void ReportSyntax(const std::string& path, std::string_view text, simdjson::erro
   scan.Skip(1024);
   scan.End();
   if (scan.mistake() == JsonScan::Mistake::kDuplicate) {
-    diagnostics->Add(Code::kJsonDuplicate, scan.problem(), Place(path, text, scan.at()));
+    diagnostics->Add(Code::kJsonDuplicate, scan.problem(), Place(path, text, scan.at()))
+        .Mark(Place(path, text, scan.first()), "first here")
+        .Help("remove one of them; readers differ on which one counts");
     return;
   }
   if (scan.failed()) {
-    diagnostics->Add(Code::kJsonSyntax, "this is not JSON: " + scan.problem(),
-                     Place(path, text, scan.at()));
+    Finding& finding = diagnostics->Add(Code::kJsonSyntax, "this is not JSON: " + scan.problem(),
+                                        Place(path, text, scan.at()));
+    if (scan.problem().find("`NaN`") != std::string::npos ||
+        scan.problem().find("Infinity`") != std::string::npos)
+      finding.Help("Python writes it, JSON does not have it: write null, or leave the key out");
     return;
   }
   diagnostics->Add(Code::kJsonSyntax,
@@ -164,7 +170,7 @@ void ReportSyntax(const std::string& path, std::string_view text, simdjson::erro
                    {nullptr, path, 0, 0, 0, ""});
 }
 
-// Infinity and -Infinity outside of texts → null. Empty when there are none.
+// Infinity and -Infinity outside of texts → null and spaces. Empty when there are none.
 std::string WithoutInfinity(std::string_view text) {
   std::string out;
   size_t done = 0;
@@ -178,7 +184,8 @@ std::string WithoutInfinity(std::string_view text) {
     } else if (!inside && (c == 'I' || c == '-')) {
       for (const std::string_view word : {"Infinity", "-Infinity"}) {
         if (text.substr(at, word.size()) != word) continue;
-        out.append(text.substr(done, at - done)).append("null");
+        // As long as before, so that places stay right.
+        out.append(text.substr(done, at - done)).append("null").append(word.size() - 4, ' ');
         done = at + word.size();
         at = done - 1;
         break;
@@ -216,7 +223,10 @@ std::optional<JsonValue> ParseJson(const std::string& path, std::string_view tex
     ReportSyntax(path, text, error, diagnostics);
     return std::nullopt;
   }
-  return JsonBuilder(path, limits.depth, diagnostics).Build(top);
+  JsonBuilder builder(path, limits.depth, diagnostics);
+  const auto value = builder.Build(top);
+  if (builder.duplicate()) ReportSyntax(path, text, simdjson::SUCCESS, diagnostics);
+  return value;
 }
 
 }  // namespace ferrule

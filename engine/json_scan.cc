@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 #include <vector>
 
 #include "engine/source.h"
@@ -182,6 +183,7 @@ bool JsonScan::UnsignedSlow(uint64_t* number) {
 }
 
 bool JsonScan::Number() {
+  const char* const start = at_;
   const auto digits = [&] {
     const char* const start = at_;
     while (at_ != end_ && *at_ >= '0' && *at_ <= '9') ++at_;
@@ -197,14 +199,30 @@ bool JsonScan::Number() {
     if (at_ != end_ && (*at_ == '+' || *at_ == '-')) ++at_;
     good = digits() > 0;
   }
-  return good || Fail(Mistake::kSyntax, "a number that is not JSON's");
+  if (good) return true;
+  if (end_ - start > 1 && start[0] == '-' && start[1] == 'I') {
+    at_ = start;
+    return FailValue();
+  }
+  return Fail(Mistake::kSyntax, "a number that is not JSON's");
 }
 
 bool JsonScan::Word(std::string_view word) {
   if (std::string_view(at_, static_cast<size_t>(end_ - at_)).substr(0, word.size()) != word)
-    return Fail(Mistake::kSyntax, "expected a value");
+    return FailValue();
   at_ += word.size();
   return true;
+}
+
+// No value begins here; a word that stands in its place is shown.
+bool JsonScan::FailValue() {
+  const char* const word = std::find_if_not(at_, end_, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+  });
+  if (word == at_) return Fail(Mistake::kSyntax, "expected a value");
+  return Fail(Mistake::kSyntax,
+              "expected a value, found " +
+                  Quoted(std::string_view(at_, static_cast<size_t>(word - at_)), 40));
 }
 
 bool JsonScan::Skip(size_t depth) {
@@ -229,24 +247,28 @@ bool JsonScan::Skip(size_t depth) {
       while (Next(']')) Skip(depth - 1);
       return !failed();
     default:
-      if (*at_ != '-' && (*at_ < '0' || *at_ > '9'))
-        return Fail(Mistake::kSyntax, "expected a value");
+      if (*at_ != '-' && (*at_ < '0' || *at_ > '9')) return FailValue();
       return Number();
   }
 }
 
 bool JsonScan::SkipMembers(size_t depth) {
   if (depth == 0) return Fail(Mistake::kDepth, "too many levels");
-  std::vector<std::string_view> names;
+  std::vector<std::pair<std::string_view, const char*>> names;  // and where they stand
   Open('{');
   while (Next('}')) {
-    if (!Key(&names.emplace_back()) || !Skip(depth - 1)) return false;
+    SkipSpace();
+    names.emplace_back(std::string_view(), at_);
+    if (!Key(&names.back().first) || !Skip(depth - 1)) return false;
   }
   if (failed()) return false;
   std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
+  const auto twice = std::adjacent_find(
+      names.begin(), names.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
   if (twice == names.end()) return true;
-  return Fail(Mistake::kDuplicate, Quoted(*twice) + " stands twice in one object");
+  first_ = static_cast<size_t>(twice->second - begin_);
+  at_ = std::next(twice)->second;
+  return Fail(Mistake::kDuplicate, Quoted(twice->first) + " stands twice in one object");
 }
 
 bool JsonScan::End(bool blanks_only) {

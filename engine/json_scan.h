@@ -96,6 +96,8 @@ class JsonScan {
   const std::string& problem() const { return problem_; }
   // Byte where scanning stands; after a mistake, where it is.
   size_t at() const { return static_cast<size_t>(at_ - begin_); }
+  // After kDuplicate: the byte where the name stands for the first time; `at()` is the second.
+  size_t first() const { return first_; }
   // Records a mistake at byte `at()`; for the user of the scanner. Always false.
   bool Fail(Mistake mistake, std::string problem);
 
@@ -110,6 +112,7 @@ class JsonScan {
   bool Hex4(uint32_t* unit);
   bool Number();
   bool Word(std::string_view word);
+  bool FailValue();
   bool SkipMembers(size_t depth);
 
   const char* begin_;
@@ -117,6 +120,7 @@ class JsonScan {
   const char* end_;
   Arena* arena_;
   bool fresh_ = false;
+  size_t first_ = 0;
   Mistake mistake_ = Mistake::kNone;
   std::string problem_;
 };

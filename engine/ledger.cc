@@ -181,15 +181,17 @@ class Closer {
       finding.Fact(
           "effect",
           fmt::format("an engine that goes by this asks the list for {}, which it does not "
-                      "name: {} modules stored in BF16 would run in FP8",
-                      names, seed.wrong));
+                      "name: {} module{} stored in BF16 would run in FP8",
+                      names, seed.wrong, seed.wrong == 1 ? "" : "s"));
       finding.Fact("then", RowsPerPart(seed));
     } else if (seed.lucky > 0) {
       finding.Fact(
           "effect",
-          fmt::format("an engine that goes by this asks the list for {}; {} modules run in "
-                      "FP8 as they are stored, but only because no part is listed",
-                      names, seed.lucky));
+          fmt::format(
+              "an engine that goes by this asks the list for {}; {} FP8 as stored, but "
+              "only because no part is listed",
+              names,
+              seed.lucky == 1 ? "1 module runs in" : fmt::format("{} modules run in", seed.lucky)));
     }
     if (seed.wrong == 0 && seed.lucky == 0)
       finding.Fact("effect", fmt::format("an engine that goes by this finds no tensor for {}, and "
@@ -204,7 +206,7 @@ class Closer {
     int64_t count = 0;
     for (const auto& [segment, id] : stored_.Below(ParentOf(unit) + part))
       if (segment == "weight") count += static_cast<int64_t>(stored_.table().Count(id));
-    return fmt::format("{} tensors", count);
+    return fmt::format("{} tensor{}", count, count == 1 ? "" : "s");
   }
 
   // What each rank would get for a part, and whether a block of 128 rows divides it.

@@ -70,8 +70,8 @@ Answer ConfigScope::Index(std::string_view name, int64_t index, std::string_view
   if (!text && !value.is_array()) return NoList(value, name);
   const size_t size = text ? text->size() : value.size();
   if (index < 0 || static_cast<size_t>(index) >= size)
-    return Answer::Fail(
-        fmt::format("index {} of `{}` is out of range: it has {} items", index, name, size));
+    return Answer::Fail(fmt::format("index {} of `{}` is out of range: it has {} item{}", index,
+                                    name, size, size == 1 ? "" : "s"));
   const size_t at = static_cast<size_t>(index);
   const std::string whole =
       field.empty() ? std::string(name) : fmt::format("{}({}).{}", name, index, field);

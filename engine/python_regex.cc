@@ -105,6 +105,8 @@ Verdict Scan(std::string_view p) {
   return verdict;
 }
 
+constexpr char kShorter[] = "write several shorter patterns, or the names themselves";
+
 }  // namespace
 
 RE2::Options PythonRegexOptions() {
@@ -124,8 +126,10 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
   };
   if (pattern.empty()) return refuse(Code::kBadPattern, "an empty pattern matches everything");
   if (pattern.size() > max_bytes)
-    return refuse(Code::kPatternCost, fmt::format("a pattern of {} bytes; at most {} are read",
-                                                  pattern.size(), max_bytes));
+    return refuse(
+        Code::kPatternCost,
+        fmt::format("a pattern of {} bytes; at most {} are read", pattern.size(), max_bytes),
+        kShorter);
   if (!IsUtf8(pattern)) return refuse(Code::kBadPattern, "a pattern that is not UTF-8");
   const Verdict verdict = Scan(pattern);
   if (!verdict.why.empty() && verdict.code == Code::kUnsupportedPattern)
@@ -133,19 +137,24 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
                   fmt::format("RE2 cannot express {} in {}", verdict.why, Quoted(pattern)),
                   "write the exception as an entry of its own");
   if (!verdict.why.empty())
-    return refuse(verdict.code, fmt::format("{} uses {}", Quoted(pattern), verdict.why));
+    return refuse(verdict.code, fmt::format("{} uses {}", Quoted(pattern), verdict.why),
+                  "write it without, or the modules as entries of their own");
   if (verdict.wildcards > max_wildcards)
     return refuse(Code::kPatternCost,
                   fmt::format("{} has {} unbounded wildcards; at most {} are read", Quoted(pattern),
-                              verdict.wildcards, max_wildcards));
+                              verdict.wildcards, max_wildcards),
+                  kShorter);
   auto regex = std::make_unique<RE2>(pattern, PythonRegexOptions());
   if (!regex->ok())
-    return refuse(Code::kBadPattern, fmt::format("{} is no regular expression: {}", Quoted(pattern),
-                                                 Printable(regex->error())));
+    return refuse(
+        Code::kBadPattern,
+        fmt::format("{} is no regular expression: {}", Quoted(pattern), Printable(regex->error())),
+        "a sign that stands for itself has a backslash before it, in JSON two: `\\\\.`");
   if (regex->ProgramSize() > max_program)
     return refuse(Code::kPatternCost,
                   fmt::format("{} compiles to {} steps; at most {} are read", Quoted(pattern),
-                              regex->ProgramSize(), max_program));
+                              regex->ProgramSize(), max_program),
+                  kShorter);
   return regex;
 }
 

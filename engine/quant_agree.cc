@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 namespace ferrule {
@@ -99,7 +101,38 @@ class Comparer {
   Diagnostics* out_;
 };
 
+std::vector<std::string> SortedTexts(const std::vector<ListEntry>& from) {
+  std::vector<std::string> texts;
+  texts.reserve(from.size());
+  for (const ListEntry& entry : from) texts.push_back(entry.text);
+  std::sort(texts.begin(), texts.end());
+  texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
+  return texts;
+}
+
 }  // namespace
+
+bool ListsAgree(const std::vector<ListEntry>& a, const std::string& a_key,
+                const std::vector<ListEntry>& b, const std::string& b_key, const Location& at,
+                Diagnostics* out) {
+  const std::vector<std::string> left = SortedTexts(a), right = SortedTexts(b);
+  if (left == right) return true;
+  std::vector<std::string> only;
+  std::set_difference(left.begin(), left.end(), right.begin(), right.end(),
+                      std::back_inserter(only));
+  const bool in_left = !only.empty();
+  if (!in_left)
+    std::set_difference(right.begin(), right.end(), left.begin(), left.end(),
+                        std::back_inserter(only));
+  out->Add(Code::kListsDisagree,
+           fmt::format("`{}` and `{}` differ: {} and {} entries", a_key, b_key, a.size(), b.size()),
+           at)
+      .Fact("found",
+            fmt::format("{} stands in `{}` only", Quoted(only[0]), in_left ? a_key : b_key))
+      .Fact("effect", "engines read different keys, so they would run this checkpoint differently")
+      .Help("keep one list");
+  return false;
+}
 
 void CompareDescriptions(const Description& first, const QuantConfig& a, const Description& other,
                          const QuantConfig& b, Diagnostics* out) {

@@ -106,8 +106,8 @@ class Reader {
     if (!list.is_array())
       return Fail(
           Code::kBadQuantConfig,
-          fmt::format("`{}` must be a list of texts, not {}", key, JsonKindName(list.kind())),
-          list);
+          fmt::format("`{}` must be a list of texts, not {}", key, JsonKindName(list.kind())), list,
+          "write a list of module paths, `[]` when there is none");
     for (const JsonValue item : list) {
       if (nested && item.is_array()) {
         if (!Texts(item, key, texts)) return false;
@@ -118,7 +118,7 @@ class Reader {
         return Fail(
             Code::kBadQuantConfig,
             fmt::format("an item of `{}` must be a text, not {}", key, JsonKindName(item.kind())),
-            item);
+            item, "every item is the path of a module, in quotes");
       texts->push_back({std::string(*text), item.location()});
     }
     return true;
@@ -148,18 +148,7 @@ class Reader {
       if (name == key || !list || list.is_null()) continue;
       std::vector<ListEntry> others;
       if (!Texts(list, name, &others)) return false;
-      const auto sorted = [](const std::vector<ListEntry>& from) {
-        std::vector<std::string> texts;
-        texts.reserve(from.size());
-        for (const ListEntry& entry : from) texts.push_back(entry.text);
-        std::sort(texts.begin(), texts.end());
-        return texts;
-      };
-      if (sorted(*entries) != sorted(others))
-        return Fail(Code::kListsDisagree,
-                    fmt::format("`{}` has {} entries and `{}` has {}, and they differ", key,
-                                entries->size(), name, others.size()),
-                    list, "engines read different keys; keep one list");
+      if (!ListsAgree(*entries, key, others, name, list.location(), out_)) return false;
     }
     return true;
   }

@@ -59,8 +59,10 @@ bool ParseHeader(const YamlReader& reader, const YamlNode& root, RuleFile* file)
   int64_t number = 0;
   if (!reader.AsInt(*version, "`ferrule`", &number)) return false;
   if (number == 0) {
-    reader.out()->Add(Code::kBadValue, "`ferrule` is the version of the format, from 1",
-                      reader.At(*version));
+    reader.out()
+        ->Add(Code::kBadValue, "`ferrule` is the version of the format, from 1",
+              reader.At(*version))
+        .Help("write `ferrule: 1`");
     return false;
   }
   if (number > kRuleFormat) {

@@ -375,7 +375,11 @@ bool ParseDim(const YamlReader& reader, const YamlNode& node, std::string_view w
   if (!node.is_list()) return add(node);
   bool good = !node.items.empty();
   if (!good)
-    reader.out()->Add(Code::kBadValue, fmt::format("{} is an empty list", what), reader.At(node));
+    reader.out()
+        ->Add(Code::kBadValue, fmt::format("{} is an empty list", what), reader.At(node))
+        .Help(
+            "write one expression, or several, of which the first that config.json can answer "
+            "counts");
   for (const YamlNode& item : node.items) good = add(item) && good;
   return good;
 }

@@ -245,9 +245,11 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
   const YamlNode* number = reader.Require(root, what, "ferrule");
   good = number != nullptr && reader.AsInt(*number, "`ferrule`", &format) && good;
   if (number != nullptr && format > kFormat) {
-    out->Add(Code::kNewerFormat,
-             fmt::format("the file needs format {}; this ferrule reads up to {}", format, kFormat),
-             reader.At(*number));
+    out->Add(
+           Code::kNewerFormat,
+           fmt::format("the file needs runtime format {}, this ferrule reads {}", format, kFormat),
+           reader.At(*number))
+        .Help("update ferrule");
     return nullptr;
   }
   const auto text_of = [&](std::string_view key, std::string* to) {

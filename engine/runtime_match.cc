@@ -219,9 +219,11 @@ bool RuntimeNodeReader::ReadMatch(const YamlNode& node, std::vector<MatchRule>* 
   if (!node.is_list()) return ReadRule(node, &out->emplace_back());
   bool good = true;
   for (const YamlNode& item : node.items) good = ReadRule(item, &out->emplace_back()) && good;
-  if (node.items.empty())
-    return reader_.WrongType(node, "`match`", "a match or a list that is not empty");
-  return good;
+  if (!node.items.empty()) return good;
+  reader_.out()
+      ->Add(Code::kBadValue, "`match` is an empty list", reader_.At(node))
+      .Help("name at least one way to compare, such as `exact`");
+  return false;
 }
 
 }  // namespace ferrule

@@ -301,7 +301,9 @@ class SkipList::Compiler {
         name.resize(name.size() - end.size());
     name = ApplyRenames(name, renames_, state_.last);
     state_.names[i] = name;
-    if (name.empty()) return Refuse(Code::kBadQuantConfig, "an entry of the skip list is empty", i);
+    if (name.empty())
+      return Refuse(Code::kBadQuantConfig, "an entry of the skip list is empty", i,
+                    "remove it; engines that look for substrings find it in every name");
     const int at = static_cast<int>(i);
     if (matching_.Has(Primitive::kGlob) && IsGlob(name)) return GlobEntry(i);
     if (state_.by_class && name == "Linear") state_.linear.push_back(at);
@@ -332,7 +334,8 @@ class SkipList::Compiler {
     if (regexes_.size() == kMaxPatterns) {
       regexes_.emplace_back();  // ends the loop
       return Refuse(Code::kPatternCost,
-                    fmt::format("more than {} patterns in one list", kMaxPatterns), i);
+                    fmt::format("more than {} patterns in one list", kMaxPatterns), i,
+                    "join patterns that differ in one place: `(q|k|v)_proj`");
     }
     auto compiled = CompilePythonRegex(text, kMaxPattern, kMaxProgram, kMaxWildcards,
                                        state_.entries[i].at, out_);

@@ -105,6 +105,11 @@ class StoredReader {
                                       DTypeName(module.dtype)),
                           RuleAt(d_, unit));
           finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module.weight));
+          finding.Fact("effect", "an engine would stop, or read its bytes as numbers");
+          finding.Help(
+              fmt::format("if the model multiplies with `{}`, declare it as `rows`; else "
+                          "quantize the checkpoint again without it",
+                          unit.Display()));
           return finding;
         });
       if (!unit.bias) continue;
@@ -342,8 +347,22 @@ class StoredReader {
       finding.Fact("effect", rule.role == "input"
                                  ? "x would be quantized with one of them, and nobody says which"
                                  : "weights would be multiplied with the scales of others");
+      finding.Help(rule.role == "input"
+                       ? "the checkpoint was written wrongly, or is of another activation scheme"
+                   : Turned(expected, scale)
+                       ? "rows and columns of the scales are exchanged: write them again"
+                       : "the checkpoint was written wrongly, or config.json names another "
+                         "block size or scheme");
       return finding;
     });
+  }
+
+  // Whether the scales have the shape that is expected, with rows and columns exchanged.
+  bool Turned(const ExpectedShape& expected, int32_t scale) const {
+    const std::span<const int64_t> shape = checkpoint_.shape(TensorAt(scale));
+    if (shape.size() != 2 || expected.any_of.empty() || expected.any_of[0].size() != 2)
+      return false;
+    return shape[0] == expected.any_of[0][1] && shape[1] == expected.any_of[0][0];
   }
 
   // Tells the tensors of one module apart in grouped findings.
@@ -361,8 +380,9 @@ class StoredReader {
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
       if (!beside.empty()) finding.Fact("beside", beside);
       finding.Fact("effect", "an engine would multiply with whatever its memory holds");
-      if (!beside.empty())
-        finding.Help("if that is the scale, quantization_config describes another scheme");
+      finding.Help(beside.empty()
+                       ? "the checkpoint is incomplete: complete the download, or quantize it again"
+                       : "if that is the scale, quantization_config describes another scheme");
       return finding;
     });
   }
@@ -380,6 +400,9 @@ class StoredReader {
                                   fmt::join(names, ", ")),
                       RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
+      finding.Fact("effect", "an engine would stop, or read its bytes as another dtype's");
+      finding.Help(
+          "if engines read it, add the dtype to the dialect file; else write the scales again");
       return finding;
     });
   }
@@ -395,6 +418,9 @@ class StoredReader {
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
       finding.Fact("effect",
                    "an engine drops the scale, or multiplies unquantized weights with it");
+      finding.Help(
+          "either the weights were dequantized and the scales left behind, or the weights "
+          "are those of another release");
       return finding;
     });
   }
@@ -420,8 +446,10 @@ class StoredReader {
                        ? "an engine would stop, or read its bytes as another dtype's"
                        : "an engine would take the model for BF16 and read these bytes as "
                          "numbers");
-      if (!d_.quant.dialect)
-        finding.Help("config.json lacks its quantization_config, or belongs to another release");
+      finding.Help(
+          d_.quant.dialect
+              ? "quantization_config describes another scheme than what is stored"
+              : "config.json lacks its quantization_config, or belongs to another release");
       return finding;
     });
   }

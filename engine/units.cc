@@ -49,11 +49,12 @@ class Walker {
   }
 
  private:
-  void Fail(Code code, std::string message, const YamlPlace& place) {
+  void Fail(Code code, std::string message, const YamlPlace& place, std::string help = {}) {
     failed_ = true;
     if (!reported_.emplace(place.line, place.column).second) return;
     out_->Add(code, std::move(message), file_.At(place))
-        .Fact("config", options_.config_at.ToString());
+        .Fact("config", options_.config_at.ToString())
+        .Help(std::move(help));
   }
 
   // False when the tree unfolds to more than a model can be.
@@ -73,12 +74,17 @@ class Walker {
       return true;
     }
     if (answer.outcome == Answer::Outcome::kUnanswerable)
-      Fail(Code::kConfigLacks,
-           fmt::format(
-               "`{}` is {}, and {} {}", what, Quoted(dim.Text()),
-               indices_.count(answer.why) > 0 ? "the path here has no index" : "config.json has no",
-               Quoted(answer.why)),
-           dim.place);
+      Fail(
+          Code::kConfigLacks,
+          fmt::format(
+              "`{}` is {}, and {} {}", what, Quoted(dim.Text()),
+              indices_.count(answer.why) > 0 ? "the path here has no index" : "config.json has no",
+              Quoted(answer.why)),
+          dim.place,
+          indices_.count(answer.why) > 0
+              ? ""
+              : "config.json is incomplete or of another model; a key of another name is a further "
+                "alternative in a list");
     else
       Fail(Code::kBadExpression, fmt::format("`{}`: {}", what, answer.why), dim.place);
     return false;
@@ -89,8 +95,8 @@ class Walker {
     if (!Value(dim, what, &value)) return false;
     if (value.kind != ExprValue::Kind::kInt) {
       Fail(Code::kBadExpression,
-           fmt::format("`{}` is {}, which is no integer{}", what, Quoted(dim.Text()),
-                       value.kind == ExprValue::Kind::kDecimal ? " but has a fraction" : ""),
+           fmt::format("`{}` is {}, which is {} and no integer", what, Quoted(dim.Text()),
+                       ValueText(value)),
            dim.place);
       return false;
     }
@@ -99,7 +105,7 @@ class Walker {
     Fail(Code::kTooLarge,
          fmt::format("`{}` is {} = {}; it must be between {} and 2^40", what, Quoted(dim.Text()),
                      *size, least),
-         dim.place);
+         dim.place, "no model has such a size: mend config.json, or the rule's dims");
     return false;
   }
 
@@ -195,10 +201,14 @@ class Walker {
     if (index->second->from && !Size(*index->second->from, segment.text, &from, 0)) return;
     if (!Size(index->second->count, segment.text, &count, 0)) return;
     if (from + count > 999'999'999 || units_.modules + count > kMaxModules)
-      return Fail(Code::kTooLarge,
-                  fmt::format("`<{}>` has {} values; a model has at most {} modules", segment.text,
-                              count, kMaxModules),
-                  index->second->place);
+      return Fail(
+          Code::kTooLarge,
+          fmt::format("`<{}>` has {} values{}; a model has at most {} modules", segment.text, count,
+                      units_.modules > 0 && count <= kMaxModules
+                          ? fmt::format(" after {} modules", units_.modules)
+                          : "",
+                      kMaxModules),
+          index->second->place, "mend config.json, or the range under `index:`");
     if (count == 0) return;
     if (segment.text == "expert") {
       where.container = static_cast<int32_t>(units_.containers.size());

@@ -57,7 +57,8 @@ bool YamlReader::AsBool(const YamlNode& node, std::string_view what, bool* value
 bool YamlReader::AsText(const YamlNode& node, std::string_view what, std::string* value) const {
   if (!node.is_scalar()) return WrongType(node, what, "a text");
   if (node.text.empty()) {
-    out_->Add(Code::kBadValue, fmt::format("{} is an empty text", what), At(node));
+    out_->Add(Code::kBadValue, fmt::format("{} is an empty text", what), At(node))
+        .Help("write it, or leave the key out");
     return false;
   }
   *value = node.text;

@@ -312,7 +312,7 @@ TEST_CASE("case 74: names that stand twice in the index") {
         "D/model.safetensors.index.json#/metadata: error[FR702]: `total_size` stands twice in "
         "`metadata`");
   CHECK(WithIndex(R"({"x":{"y":1,"y":2},"weight_map":{"a":"1"}})") ==
-        "D/model.safetensors.index.json: error[FR702]: `y` stands twice in one object (byte 18)");
+        "D/model.safetensors.index.json: error[FR702]: `y` stands twice in one object (byte 12)");
 }
 
 TEST_CASE("case 75: an index of another shape") {

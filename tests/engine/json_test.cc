@@ -39,11 +39,13 @@ TEST_CASE("a mistake in a long line is placed, the line is not shown") {
   Diagnostics diagnostics;
   CHECK_FALSE(ParseJson("c.json", "[\n" + std::string(10'000, ' ') + "x]", {}, &diagnostics));
   CHECK(ToHuman(diagnostics.findings()[0], false) ==
-        "error[FR701]: this is not JSON: expected a value\n"
+        "error[FR701]: this is not JSON: expected a value, found `x`\n"
         " --> c.json:2:10001\n");
   Diagnostics twice;  // refused for the number first, which has no place
   CHECK_FALSE(ParseJson("c.json", R"({"a":1e999,"a":1})", {}, &twice));
-  CHECK(Lines(twice, "") == "c.json:1:18: error[FR702]: `a` stands twice in one object");
+  CHECK(Lines(twice, "") ==
+        "c.json:1:12: error[FR702]: `a` stands twice in one object | c.json:1:2: first here | "
+        "help: remove one of them; readers differ on which one counts");
 }
 
 TEST_CASE("every kind of value is read and knows its place") {
@@ -117,18 +119,23 @@ TEST_CASE("objects are equal whatever the order of their members") {
 
 TEST_CASE("case 54: duplicate keys are refused at every level and after unescaping") {
   CHECK(Problem(R"({"a": 1, "b": 2, "a": 1})") ==
-        "c.json: error[FR702]: `a` stands twice in one object | help: remove one of them; readers "
-        "differ on which one counts");
+        "c.json:1:18: error[FR702]: `a` stands twice in one object | c.json:1:2: first here | "
+        "help: remove one of them; readers differ on which one counts");
   CHECK(Problem(R"({"q": [0, {"a": 1, "\u0061": 1}]})") ==
-        "c.json#/q/1: error[FR702]: `a` stands twice in one object | help: remove one of them; "
-        "readers differ on which one counts");
+        "c.json:1:20: error[FR702]: `a` stands twice in one object | c.json:1:12: first here | "
+        "help: remove one of them; readers differ on which one counts");
   CHECK(Problem(R"({"a": {"a": {"a": 1}}})").empty());
 }
 
 TEST_CASE("case 55: NaN and Infinity are not JSON") {
-  CHECK(Problem("{\"a\": NaN}") == "c.json:1:7: error[FR701]: this is not JSON: expected a value");
+  const std::string help =
+      " | help: Python writes it, JSON does not have it: write null, or leave the key out";
+  CHECK(Problem("{\"a\": NaN}") ==
+        "c.json:1:7: error[FR701]: this is not JSON: expected a value, found `NaN`" + help);
   CHECK(Problem("[\n 1,\n -Infinity]") ==
-        "c.json:3:3: error[FR701]: this is not JSON: a number that is not JSON's");
+        "c.json:3:2: error[FR701]: this is not JSON: expected a value, found `-Infinity`" + help);
+  CHECK(Problem("[-x]") ==
+        "c.json:1:3: error[FR701]: this is not JSON: a number that is not JSON's");
   CHECK(Problem("[1e999]") ==
         "c.json: error[FR701]: this is not JSON as ferrule reads it: a number is too large");
   CHECK(Problem("[18446744073709551616]") ==
@@ -145,9 +152,10 @@ TEST_CASE("Infinity, which Python writes, is null where the caller says so") {
   REQUIRE(value);
   CHECK(value->ToString() == R"({"a":[0.0,null],"b":null,"d":"\"-Infinity","e":-1})");
   CHECK(Problem("{\"a\": Infinit}", limits) ==
-        "c.json:1:7: error[FR701]: this is not JSON: expected a value");
-  CHECK(Problem("{\"a\": NaN}", limits) ==
-        "c.json:1:7: error[FR701]: this is not JSON: expected a value");
+        "c.json:1:7: error[FR701]: this is not JSON: expected a value, found `Infinit`");
+  CHECK(Problem("{\"a\": Infinity, \"b\": NaN}", limits) ==
+        "c.json:1:22: error[FR701]: this is not JSON: expected a value, found `NaN` | help: Python "
+        "writes it, JSON does not have it: write null, or leave the key out");
   CHECK(Problem("{Infinity: 1}", limits) ==
         "c.json:1:2: error[FR701]: this is not JSON: expected a name in quotes");
 }
@@ -212,7 +220,8 @@ TEST_CASE("what is not one JSON value is refused with its place") {
   CHECK(Problem("[\"a") == "c.json:1:4: error[FR701]: this is not JSON: it ends within a text");
   CHECK(Problem("[1, 2") ==
         "c.json:1:6: error[FR701]: this is not JSON: it ends within a list or object");
-  CHECK(Problem("tru") == "c.json:1:1: error[FR701]: this is not JSON: expected a value");
+  CHECK(Problem("tru") ==
+        "c.json:1:1: error[FR701]: this is not JSON: expected a value, found `tru`");
 }
 
 TEST_CASE("the scanner and simdjson accept the same texts") {

@@ -140,15 +140,12 @@ TEST_CASE("fp8: the list, under either of its keys") {
         head + "ignored_layers [1]");
   CHECK(list(R"("modules_to_not_convert": ["a", "b"], "ignored_layers": ["b", "a"])") ==
         head + "modules_to_not_convert [2]");
-  CHECK(
-      list(R"("modules_to_not_convert": ["a", "b"], "ignored_layers": ["a"])") ==
-      "FR604: `modules_to_not_convert` has 2 entries and `ignored_layers` has 1, and they differ");
-  CHECK(
-      list(R"("modules_to_not_convert": ["a"], "ignored_layers": [])") ==
-      "FR604: `modules_to_not_convert` has 1 entries and `ignored_layers` has 0, and they differ");
-  CHECK(
-      list(R"("ignored_layers": ["b"], "modules_to_not_convert": ["a"])") ==
-      "FR604: `modules_to_not_convert` has 1 entries and `ignored_layers` has 1, and they differ");
+  CHECK(list(R"("modules_to_not_convert": ["a", "b"], "ignored_layers": ["a"])") ==
+        "FR604: `modules_to_not_convert` and `ignored_layers` differ: 2 and 1 entries");
+  CHECK(list(R"("modules_to_not_convert": ["a"], "ignored_layers": [])") ==
+        "FR604: `modules_to_not_convert` and `ignored_layers` differ: 1 and 0 entries");
+  CHECK(list(R"("ignored_layers": ["b"], "modules_to_not_convert": ["a"])") ==
+        "FR604: `modules_to_not_convert` and `ignored_layers` differ: 1 and 1 entries");
   CHECK(list(R"("modules_to_not_convert": "lm_head")") ==
         "FR603: `modules_to_not_convert` must be a list of texts, not text");
   CHECK(list(R"("modules_to_not_convert": {"a": 1})") ==

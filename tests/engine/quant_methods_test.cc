@@ -286,9 +286,9 @@ TEST_CASE("an entry with a number that the model does not have says which there 
   REQUIRE(found.size() == 3);
   CHECK(found[0]->message ==
         "`model.layers.12.mlp.down_proj` in `ignore` matches no module: "
-        "`model.layers.#.mlp.down_proj` has numbers from 0 to 11");
+        "`model.layers.<n>.mlp.down_proj` has numbers from 0 to 11");
   CHECK(found[1]->message ==
-        "`model.layers.13*` in `ignore` matches no module: `model.layers.#` has numbers from 0 to "
-        "11");
+        "`model.layers.13*` in `ignore` matches no module: `model.layers.<n>` has numbers from 0 "
+        "to 11");
   CHECK(p.Only(Code::kDeadEntry).message == "`model.layer.1.mlp` in `ignore` matches no module");
 }

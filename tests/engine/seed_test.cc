@@ -100,7 +100,7 @@ TEST_CASE("in_proj_qkvz declared fused is refused too, though FP8 would be right
   const Finding& finding = planned.Only(Code::kRealDeclaredFused);
   CHECK(FactOf(finding, "effect") ==
         "an engine that goes by this asks the list for `in_proj_qkv`, `in_proj_z`; 36 modules run "
-        "in FP8 as they are stored, but only because no part is listed");
+        "in FP8 as stored, but only because no part is listed");
 }
 
 TEST_CASE("Qwen3.5's parts declared as one real tensor are refused") {
