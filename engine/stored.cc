@@ -152,7 +152,7 @@ class StoredReader {
       module.dtype = TensorAt(weight).dtype;
       module.has_dtype = true;
       Bias(unit, i, bias, &module);
-      if (IsPlain(module.dtype)) {
+      if (IsPlain(module.dtype) && !Later(module)) {
         module.stored = 0;
         PlainWeight(unit, weight, plain_shape);
         for (size_t s = 1; s < ids.size(); ++s)
@@ -207,6 +207,13 @@ class StoredReader {
       best = s;
     }
     return best;
+  }
+
+  // Whether the claimed scheme stores its weights unquantized: they are quantized when loaded.
+  bool Later(const Module& module) const {
+    if (module.claim <= 0) return false;
+    const StorageRule* rule = d_.quant.schemes[static_cast<size_t>(module.claim)].rule->weight();
+    return rule != nullptr && HasDtype(*rule, module.weight);
   }
 
   // How well the stored tensors fit a scheme; 0: its weights are stored otherwise.

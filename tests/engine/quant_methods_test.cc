@@ -266,6 +266,20 @@ TEST_CASE("modelslim: the file beside config.json says the kind of each tensor")
   CHECK(scheme("model.layers.3.mlp.up_proj") == "bf16");  // not in the file
 }
 
+TEST_CASE("fp8-online: BF16 is stored, FP8 is meant; patterns begin at the start") {
+  Model model = SmallModel(
+      R"({"quant_method": "fp8-online", "ignore": ["model.layers.2.mlp.down_proj", "re:mlp.down.", "re:.*self_attn", "*.experts.*"]})");
+  StoreAll(&model);
+  const Planned p = PlanOf(SmallBook(), model);
+  CHECK(p.Codes() == "FR401");  // `re:mlp.down.` would have to begin with `.*`
+  CHECK(p.Scheme("model.layers.2.mlp.down_proj") == "bf16");
+  CHECK(p.Scheme("model.layers.3.mlp.down_proj") == "fp8_online");
+  CHECK(p.At("model.layers.3.mlp.down_proj").stored == p.At("model.layers.3.mlp.down_proj").claim);
+  CHECK(p.Scheme("model.layers.3.self_attn.qkv_proj") == "bf16");
+  CHECK(p.Scheme("model.layers.3.mlp.experts.0.w1") == "bf16");
+  CHECK(p.Scheme("model.layers.3.mlp.gate") == "bf16");
+}
+
 TEST_CASE("modules that differ from layer to layer are a note with the layers") {
   const Planned p = Claimed(Modelopt(
       "NVFP4",
