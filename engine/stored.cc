@@ -211,9 +211,9 @@ class StoredReader {
 
   // Whether the claimed scheme stores its weights unquantized: they are quantized when loaded.
   bool Later(const Module& module) const {
-    if (module.claim <= 0) return false;
-    const StorageRule* rule = d_.quant.schemes[static_cast<size_t>(module.claim)].rule->weight();
-    return rule != nullptr && HasDtype(*rule, module.weight);
+    const size_t claim = static_cast<size_t>(std::max<int8_t>(module.claim, 0));
+    const SchemeRule* rule = d_.quant.schemes[claim].rule;
+    return rule && rule->weight() && HasDtype(*rule->weight(), module.weight);
   }
 
   // How well the stored tensors fit a scheme; 0: its weights are stored otherwise.
@@ -432,31 +432,30 @@ class StoredReader {
     });
   }
 
-  // What is stored below the module besides its weight belongs to a scheme that is not known here,
-  // and is explained by the same finding.
+  // What else is stored below the module belongs to an unknown scheme: the same finding has it.
   void Foreign(const Unit& unit, int32_t i, Module* module) {
     module->stored = kForeign;
     const std::string beside = TakeBelow(unit, i);
     grouped_.Add(Code::kUnexpectedType, unit.node, static_cast<int64_t>(module->dtype), [&] {
+      const Dialect* dialect = d_.quant.dialect.get();
+      const std::string what =
+          fmt::format("`{}` is stored as {}", unit.Display(), DTypeName(module->dtype));
       Finding finding(
           Code::kUnexpectedType,
-          d_.quant.dialect
-              ? fmt::format("`{}` is stored as {}, which no scheme of dialect `{}` here has",
-                            unit.Display(), DTypeName(module->dtype), d_.quant.dialect->name)
-              : fmt::format("`{}` is stored as {}, and config.json has no quantization_config",
-                            unit.Display(), DTypeName(module->dtype)),
+          dialect ? fmt::format("{}, which no scheme of dialect `{}` here has", what, dialect->name)
+                  : what + ", and config.json has no quantization_config",
           RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
       if (!beside.empty()) finding.Fact("beside", beside);
       finding.Fact("effect",
-                   d_.quant.dialect
+                   dialect
                        ? "an engine would stop, or read its bytes as another dtype's"
-                       : "an engine would take the model for BF16 and read these bytes as "
-                         "numbers");
+                       : "an engine would take the model for BF16 and read these bytes as numbers");
       finding.Help(
-          d_.quant.dialect
+          dialect
               ? "quantization_config describes another scheme than what is stored"
-              : "config.json lacks its quantization_config, or belongs to another release");
+              : "its description is missing (config.json, hf_quant_config.json or "
+                "ModelSlim's quant_model_description.json), or config.json is another release's");
       return finding;
     });
   }

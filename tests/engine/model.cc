@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -28,6 +29,16 @@ Planned Finish(Planned planned) {
 
 std::string FixturePath(std::string_view name) {
   return fmt::format("{}/fixtures/{}", FERRULE_TEST_DATA, name);
+}
+
+std::vector<std::string> FixturesWith(std::string_view file) {
+  const std::filesystem::path root = FixturePath("");
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
+    if (entry.path().filename() == file)
+      names.push_back(entry.path().parent_path().lexically_relative(root).string());
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 const Book& SourceBook() {

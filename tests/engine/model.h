@@ -16,6 +16,8 @@
 namespace ferrule::test {
 
 std::string FixturePath(std::string_view name);
+// Names of all fixtures that hold this file, at any depth, sorted.
+std::vector<std::string> FixturesWith(std::string_view file);
 
 // All rules and dialects of the source tree.
 const Book& SourceBook();

@@ -24,7 +24,9 @@ JsonValue FileOf(const fs::path& directory, const char* name) {
   std::stringstream text;
   text << in.rdbuf();
   Diagnostics out;
-  const auto value = ParseJson(name, text.str(), {}, &out);
+  JsonLimits limits;
+  limits.infinity_is_null = true;  // as when a checkpoint is opened
+  const auto value = ParseJson(name, text.str(), limits, &out);
   INFO((directory / name).string() << "\n" << ToHuman(out, false));
   REQUIRE(value);
   return *value;
