@@ -60,7 +60,7 @@ class Drafter {
     std::vector<std::string> names;
     if (!Words(*tree.root, &names)) return std::nullopt;
     const KnownModules known(book_, model_type_, names);
-    const ModuleDrafter drafter(checkpoint_, config_, dims, known, roles);
+    const ModuleDrafter drafter(checkpoint_, *quant, config_, dims, known, roles);
     // Twice: the first draft is planned to see what is never quantized.
     QuantizeWords quantize;
     RuleDraft draft = Write(tree, dims, drafter, roles, quantize);
@@ -112,7 +112,9 @@ class Drafter {
   RuleDraft Write(const NameTree& tree, const DimGuess& dims, const ModuleDrafter& drafter,
                   const TensorRoles& roles, const QuantizeWords& quantize) {
     TreeWriter writer(drafter, dims, roles, quantize);
+    writer.keys_as_values = config_.Value("attention_k_eq_v").AsBool().value_or(false);
     writer.Write(*tree.root);
+    TiedHead(*tree.root, drafter, &writer);
     RuleDraft draft;
     for (const DraftLine& line : writer.lines) {
       ++draft.lines;
@@ -130,9 +132,31 @@ class Drafter {
       body += fmt::format("  {}: {}\n", name, expression);
     body += "\nmodules:\n" + writer.text;
     if (quantized_)
-      for (const auto& [path, word] : quantize) draft.unlisted.push_back(path);
+      for (const auto& [path, word] : quantize)
+        if (word[0] != '{') draft.unlisted.push_back(path);
     draft.yaml = Head(draft) + body + Example(body) + Test(tree, writer);
     return draft;
+  }
+
+  // Where config.json ties the head to the embedding and none is stored. The embedding: the one of
+  // vocab_size rows.
+  void TiedHead(const NameNode& root, const ModuleDrafter& drafter, TreeWriter* writer) const {
+    if (!config_.Value("tie_word_embeddings").AsBool().value_or(false) || root.Child("lm_head"))
+      return;
+    const int64_t vocab = config_.Value("vocab_size").AsInt().value_or(0);
+    std::vector<const NameNode*> open = {&root};
+    while (!open.empty()) {
+      const NameNode* node = open.back();
+      open.pop_back();
+      for (const auto& child : node->children) open.push_back(child.get());
+      if (node->segment != "embed_tokens" || !node->index.empty() || !drafter.IsModule(*node))
+        continue;
+      const std::vector<int64_t> shape = drafter.Sizes(*node, 0).shape;
+      if (shape.size() != 2 || shape[0] != vocab ||
+          shape[1] != config_.Value("hidden_size").AsInt().value_or(0))
+        continue;
+      return writer->TiedHead(node->path, "rows: vocab_size, in: hidden_size");
+    }
   }
 
   std::string IndexText(const InferredIndex& index, const DimGuess& dims) const {
@@ -245,6 +269,22 @@ class Drafter {
     return *node->present.begin();
   }
 
+  // What other rule files say of such modules below such a parent, when all say the same.
+  static Quantize WordOf(const std::string& path, const std::string& name,
+                         const KnownModules& known) {
+    std::string parent = path.substr(0, path.size() - std::min(path.size(), name.size() + 1));
+    while (!parent.empty() && parent.back() == '>')
+      parent.resize(parent.find_last_of('.') == parent.npos ? 0 : parent.find_last_of('.'));
+    parent = parent.substr(parent.rfind('.') + 1);
+    std::optional<Quantize> word;
+    for (const KnownModule* module : known.Find(name, parent)) {
+      if (module->parent != parent) break;  // those of other parents come last
+      if (word && *word != module->quantize) return Quantize::kDefault;
+      word = module->quantize;
+    }
+    return word.value_or(Quantize::kDefault);
+  }
+
   // Linears that the config would quantize and every layer stores unquantized.
   QuantizeWords NeverQuantized(const std::string& yaml, const KnownModules& known) const {
     QuantizeWords words;
@@ -253,20 +293,27 @@ class Drafter {
     if (!rules) return words;
     const auto plan = MakePlanUnder(rules, book_, shared_, {1}, &ignored);
     if (!plan) return words;
-    std::map<std::string, bool> always;  // path → every module is stored unquantized
+    // Path → every module is stored unquantized, or in the scheme that no list can ask for.
+    std::map<std::string, bool> always;
+    std::map<std::string, std::set<std::string>> beside;
     for (const Group& group : plan->groups) {
       const Unit& unit = plan->decisions.units.units[static_cast<size_t>(group.unit)];
       if (!IsLinear(unit.kind)) continue;
       const Module& module = plan->decisions.modules[static_cast<size_t>(group.module)];
       const bool plain = module.claim > 0 && module.stored == 0;
+      const SchemeRule* rule =
+          module.stored > 0 ? plan->decisions.quant.schemes[static_cast<size_t>(module.stored)].rule
+                            : nullptr;
+      beside[unit.Display()].insert(rule != nullptr && rule->named ? rule->scheme : "");
       const auto at = always.try_emplace(unit.Display(), plain).first;
       at->second = at->second && (plain || module.stored == 0);
     }
+    for (const auto& [path, schemes] : beside)
+      if (schemes.size() == 1 && !schemes.begin()->empty())
+        words[path] = fmt::format("{{as: {}}}", *schemes.begin());
     for (const auto& [path, plain] : always) {
       const std::string name = path.substr(path.rfind('.') + 1);
-      Quantize word = Quantize::kDefault;
-      for (const KnownModule* module : known.Find(name, ""))
-        if (word == Quantize::kDefault) word = module->quantize;
+      const Quantize word = WordOf(path, name, known);
       const bool head = name.find("head") != std::string::npos;
       if (plain || (!quantized_ && word != Quantize::kDefault))
         words[path] = head || word == Quantize::kNamed ? "named" : "never";

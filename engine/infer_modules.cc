@@ -44,6 +44,60 @@ std::string ModuleDrafter::ShapeText(const NameNode& leaf, uint32_t at) const {
   return ferrule::ShapeText(ShapeAt(leaf, at));
 }
 
+LinearSizes ModuleDrafter::Sizes(const NameNode& node, uint32_t at) const {
+  const NameNode& weight = *WeightOf(node);
+  const std::vector<int64_t> shape = ShapeAt(weight, at);
+  const auto tensor = weight.tensors.find(at);
+  if (tensor == weight.tensors.end()) return {shape, 0};
+  const DType dtype = checkpoint_.tensors()[static_cast<size_t>(tensor->second)].dtype;
+  const auto sizes = SizesOf(quant_, weight.segment, dtype, shape,
+                             [&](std::string_view name) -> std::optional<std::vector<int64_t>> {
+                               const NameNode* const beside = node.Child(name);
+                               if (beside == nullptr || beside->tensors.count(at) == 0)
+                                 return std::nullopt;
+                               return ShapeAt(*beside, at);
+                             });
+  return sizes.value_or(LinearSizes{shape, 0});
+}
+
+std::string ModuleDrafter::Joined(const NameNode& leaf) const {
+  for (const std::string& role : roles_.weights)
+    if (role[0] == '_' && leaf.segment.size() > role.size() && leaf.segment.ends_with(role))
+      return role;
+  return {};
+}
+
+LinearSizes ModuleDrafter::SizesOfBare(const NameNode& leaf, uint32_t at) const {
+  const std::vector<int64_t> shape = ShapeAt(leaf, at);
+  const std::string role = Joined(leaf);
+  const auto tensor = leaf.tensors.find(at);
+  if (role.empty() || tensor == leaf.tensors.end()) return {shape, 0};
+  const std::string stem = leaf.segment.substr(0, leaf.segment.size() - role.size());
+  const DType dtype = checkpoint_.tensors()[static_cast<size_t>(tensor->second)].dtype;
+  const auto sizes = SizesOf(quant_, role, dtype, shape,
+                             [&](std::string_view name) -> std::optional<std::vector<int64_t>> {
+                               const NameNode* const beside =
+                                   leaf.parent->Child(stem + std::string(name));
+                               if (beside == nullptr || beside->tensors.count(at) == 0)
+                                 return std::nullopt;
+                               return ShapeAt(*beside, at);
+                             });
+  return sizes.value_or(LinearSizes{shape, 0});
+}
+
+bool ModuleDrafter::Belongs(const NameNode& leaf) const {
+  const auto with = [&](std::string_view end) {
+    if (!leaf.segment.ends_with(end) || leaf.segment.size() == end.size()) return false;
+    const std::string stem = leaf.segment.substr(0, leaf.segment.size() - end.size());
+    return std::any_of(roles_.weights.begin(), roles_.weights.end(), [&](const std::string& role) {
+      return role[0] == '_' && leaf.parent->Child(stem + role) != nullptr;
+    });
+  };
+  if (with("_bias")) return true;
+  return std::any_of(roles_.scales.begin(), roles_.scales.end(),
+                     [&](const std::string& role) { return role[0] == '_' && with(role); });
+}
+
 bool ModuleDrafter::IsModule(const NameNode& node) const { return WeightOf(node) != nullptr; }
 
 const NameNode* ModuleDrafter::WeightOf(const NameNode& node) const {
@@ -103,6 +157,7 @@ std::optional<ModuleDrafter::Fit> ModuleDrafter::FitLinear(
   if (node.replicate) text += ", replicate: true";
   if (node.scales_per_group) text += ", scales: per_group";
   if (!add("in", node.in, &in) || !add("stack", node.stack, &stack)) return {};
+  if (node.kind == NodeKind::kUnified) rows *= std::max<int64_t>(groups, 1);
   if (rows * per != shape[shape.size() - 2] || in != shape.back()) return {};
   if (shape.size() == 3 && stack != shape[0]) return {};
   text += fmt::format(", split: {}", SplitName(node.split));
@@ -144,17 +199,34 @@ std::optional<ModuleDrafter::Fit> ModuleDrafter::FitFused(const KnownModule& kno
                  known.node->parts.size(), Stem(known.file->path))};
 }
 
-ModuleDrafter::Fit ModuleDrafter::Linear(const NameNode& node, const std::vector<int64_t>& shape,
-                                         bool bare) const {
-  const std::vector<const KnownModule*> known = known_.Find(node.segment, ParentWord(node));
+// Whether o_proj reads as many columns as q_proj has rows: then there is no gate among them.
+bool ModuleDrafter::TakesAll(const NameNode& node, const std::string& name,
+                             const std::vector<int64_t>& shape) const {
+  const NameNode* const out =
+      name == "q_proj" && node.parent != nullptr ? node.parent->Child("o_proj") : nullptr;
+  if (out == nullptr || !IsModule(*out) || shape.size() != 2) return false;
+  return std::any_of(out->present.begin(), out->present.end(), [&](uint32_t at) {
+    return node.present.count(at) > 0 && Sizes(node, at).shape == shape &&
+           Sizes(*out, at).shape.back() == shape[0];
+  });
+}
+
+ModuleDrafter::Fit ModuleDrafter::Linear(const NameNode& node, const std::string& name,
+                                         const LinearSizes& sizes, bool bare) const {
+  const std::vector<int64_t>& shape = sizes.shape;
+  const std::vector<const KnownModule*> known = known_.Find(name, ParentWord(node));
+  const bool plain = TakesAll(node, name, shape);
   for (const KnownModule* candidate : known)
-    if (candidate->node->suffix != bare || shape.size() != 3)
+    if (!(plain && candidate->node->kind == NodeKind::kUnified) &&
+        (candidate->node->suffix != bare || shape.size() != 3) &&
+        candidate->node->scales_per_group == (sizes.groups > 0))
       if (auto fit = FitLinear(*candidate, shape)) return *fit;
-  for (const KnownModule* candidate : known)
-    if (auto fit = FitFused(*candidate, shape)) return *fit;
+  if (sizes.groups == 0)
+    for (const KnownModule* candidate : known)
+      if (auto fit = FitFused(*candidate, shape)) return *fit;
   const int64_t rows = shape[shape.size() - 2], in = shape.back();
   Fit fit;
-  fit.text = ByName(node, rows);
+  fit.text = ByName(node, name, rows, sizes.groups);
   fit.doubt = "unified by its name and sizes alone; the order of its rows no shape tells";
   if (fit.text.empty()) {
     fit.text = "rows: " + dims_.Expression(rows, node.path);
@@ -164,41 +236,62 @@ ModuleDrafter::Fit ModuleDrafter::Linear(const NameNode& node, const std::vector
     fit.doubt = unified ? "unified elsewhere, but its slices do not add up to these rows"
                         : "sizes by value alone; one projection or several in one tensor?";
   }
+  if (sizes.groups > 0) {
+    fit.text += fmt::format(", groups: {}, scales: per_group", sizes.groups);
+    fit.doubt += fmt::format("; scales as for {} row groups", sizes.groups);
+  }
   fit.text += ", in: " + dims_.Expression(in, node.path);
   if (shape.size() == 3) fit.text += ", stack: " + dims_.Expression(shape[0], node.path);
-  fit.text += ", split: " + Split(node, rows, in);
+  fit.text += ", split: " + Split(node, name, rows, in);
   return fit;
 }
 
-std::string ModuleDrafter::Experts(int64_t count, const NameNode& node) const {
-  for (const char* const key : {"num_experts", "n_routed_experts", "num_local_experts"})
-    if (ValueOf(key, config_) == count) return key;
-  return dims_.Expression(count, node.path);
-}
-
-// Slices of a tensor that is called qkv or gate_up, where its rows are what such a tensor has.
-std::string ModuleDrafter::ByName(const NameNode& node, int64_t rows) const {
-  if (Contains(node.segment, "gate_up") && rows % 2 == 0) {
+// Slices of a tensor that is called qkv or gate_up, where its rows are what such a tensor has; of
+// one row group, if there are groups.
+std::string ModuleDrafter::ByName(const NameNode& node, const std::string& name, int64_t rows,
+                                  int64_t groups) const {
+  if (Contains(name, "gate_up") && rows % 2 == 0 && groups == 0) {
     const std::string half = dims_.Expression(rows / 2, node.path);
     return fmt::format("unified: {{gate: {0}, up: {0}}}", half);
   }
-  if (!Contains(node.segment, "qkv") || Contains(node.segment, "qkvz")) return {};
-  for (const char* const size : {"head_dim", "hidden_size / num_attention_heads"}) {
-    const int64_t width = ValueOf(size, config_).value_or(0);
-    const int64_t heads = ValueOf("num_attention_heads", config_).value_or(0);
-    const int64_t kv_heads = ValueOf("num_key_value_heads", config_).value_or(0);
-    if (width == 0 || kv_heads == 0 || (heads + 2 * kv_heads) * width != rows) continue;
-    const std::string kv =
-        fmt::format("{{rows: {}, per: num_key_value_heads, replicate: true}}", size);
-    return fmt::format("unified: {{q: {{rows: {0}, per: num_attention_heads}}, k: {1}, v: {1}}}",
-                       size, kv);
+  const auto value = [&](const std::string& expression) {
+    return ValueOf(expression, config_).value_or(0);
+  };
+  if (name == "in_proj" && groups == 0 && value("mamba_num_heads") > 0 &&  // Mamba 2
+      value("2 * mamba_num_heads * mamba_head_dim + 2 * n_groups * ssm_state_size + "
+            "mamba_num_heads") == rows) {
+    const char* const inner = "{rows: mamba_head_dim, per: mamba_num_heads}";
+    const char* const state = "{rows: ssm_state_size, per: n_groups, replicate: true}";
+    return fmt::format(
+        "unified: {{gate: {0}, x: {0}, b: {1}, c: {1}, dt: {{rows: 1, per: mamba_num_heads}}}}",
+        inner, state);
   }
-  if (rows % 3 != 0) return {};
+  if (!Contains(name, "qkv") || Contains(name, "qkvz")) return {};
+  const std::string by = groups > 0 ? fmt::format(" / {}", groups) : "";
+  // MiMo has sizes of its own for layers that see a window, and values narrower than keys.
+  for (const std::string& prefix : {std::string(), std::string("swa_")}) {
+    for (const std::string& width :
+         {prefix + "head_dim", std::string("hidden_size / num_attention_heads")}) {
+      const std::string q = prefix + "num_attention_heads", kv = prefix + "num_key_value_heads";
+      const std::string narrow = prefix + "v_head_dim";
+      const std::string v = value(narrow) > 0 ? narrow : width;
+      const int64_t all = value(q) * value(width) + value(kv) * (value(width) + value(v));
+      if (value(width) == 0 || value(kv) == 0 || all != rows) continue;
+      if (groups > 0 && (value(q) % groups != 0 || value(kv) % groups != 0)) continue;
+      return fmt::format(
+          "unified: {{q: {{rows: {0}, per: {1}{4}}}, k: {{rows: {0}, per: {2}{4}, replicate: "
+          "true}}, "
+          "v: {{rows: {3}, per: {2}{4}, replicate: true}}}}",
+          width, q, kv, v, by);
+    }
+  }
+  if (rows % 3 != 0 || groups > 0) return {};
   return fmt::format("unified: {{q: {0}, k: {0}, v: {0}}}", dims_.Expression(rows / 3, node.path));
 }
 
-std::string ModuleDrafter::Split(const NameNode& node, int64_t rows, int64_t in) const {
-  for (const KnownModule* known : known_.Find(node.segment, ParentWord(node)))
+std::string ModuleDrafter::Split(const NameNode& node, const std::string& name, int64_t rows,
+                                 int64_t in) const {
+  for (const KnownModule* known : known_.Find(name, ParentWord(node)))
     if (IsLinear(known->node->kind)) return std::string(SplitName(known->node->split));
   const int64_t hidden = ValueOf("hidden_size", config_).value_or(0);
   if (Contains(node.path, "vis") || rows <= 1 || (rows == hidden && in == hidden)) return "none";
@@ -229,7 +322,8 @@ std::string ModuleDrafter::Dims(const NameNode& node, const std::string& name,
 std::vector<DraftLine> ModuleDrafter::Module(const NameNode& node, uint32_t at) const {
   std::vector<DraftLine> lines;
   const NameNode& weight = *WeightOf(node);
-  const std::vector<int64_t> shape = ShapeAt(weight, at);
+  const LinearSizes sizes = Sizes(node, at);
+  const std::vector<int64_t>& shape = sizes.shape;
   const NameNode* const bias = node.Child("bias");
   const bool has_bias = bias != nullptr && bias->tensors.count(at) > 0;
   DraftLine line;
@@ -238,11 +332,11 @@ std::vector<DraftLine> ModuleDrafter::Module(const NameNode& node, uint32_t at) 
   line.parent = ParentWord(node);
   const auto known = known_.Find(node.segment, line.parent);
   const bool table = known.empty()
-                         ? Contains(node.segment, "embed") || Contains(node.segment, "norm") ||
-                               Contains(node.segment, "conv")
+                         ? (Contains(node.segment, "embed") && !Contains(node.segment, "proj")) ||
+                               Contains(node.segment, "norm") || Contains(node.segment, "conv")
                          : known[0]->node->kind == NodeKind::kWeight;
   if (shape.size() == 2 && !table) {
-    const Fit fit = Linear(node, shape, false);
+    const Fit fit = Linear(node, node.segment, sizes, false);
     line.linear = true;
     line.text = fit.text;
     line.doubt = fit.doubt;
@@ -263,28 +357,47 @@ std::vector<DraftLine> ModuleDrafter::Module(const NameNode& node, uint32_t at) 
   return lines;
 }
 
+// Stacked experts whose columns come first: the hidden size is on the side that it would not be on.
+bool ModuleDrafter::Turned(const NameNode& leaf, const std::vector<int64_t>& shape) const {
+  const int64_t hidden = ValueOf("hidden_size", config_).value_or(0);
+  if (shape.size() != 3 || ParentWord(leaf) != "experts" || shape[1] == shape[2]) return false;
+  if (Contains(leaf.segment, "down")) return shape[2] == hidden;
+  return (Contains(leaf.segment, "gate") || Contains(leaf.segment, "up")) && shape[1] == hidden;
+}
+
 DraftLine ModuleDrafter::Bare(const NameNode& leaf, uint32_t at) const {
   DraftLine line;
-  line.key = line.name = leaf.segment;
-  line.path = leaf.path;
+  const std::string joined = Joined(leaf);
+  const std::string stem = leaf.segment.substr(0, leaf.segment.size() - joined.size());
+  line.key = line.name = stem;
+  line.path = leaf.path.substr(0, leaf.path.size() - joined.size());
   line.parent = ParentWord(leaf);
-  const std::vector<int64_t> shape = ShapeAt(leaf, at);
-  const auto known = known_.Find(leaf.segment, line.parent);
+  LinearSizes sizes = SizesOfBare(leaf, at);
+  std::vector<int64_t>& shape = sizes.shape;
+  const bool turned = joined.empty() && Turned(leaf, shape);
+  if (turned) std::swap(shape[1], shape[2]);
+  const NameNode* const bias = leaf.parent->Child(stem + "_bias");
+  const bool has_bias = bias != nullptr && bias->tensors.count(at) > 0 && !joined.empty();
+  const std::string end = fmt::format("{}, suffix: none{}", turned ? ", transposed: true" : "",
+                                      has_bias ? ", bias: true" : "");
+  const auto known = known_.Find(stem, line.parent);
   for (const KnownModule* candidate : known) {
     if (candidate->node->suffix || shape.size() < 2) continue;
     const auto fit = FitLinear(*candidate, shape);
     if (!fit) continue;
     line.linear = true;
-    line.text = fit->text + ", suffix: none";
+    line.text = fit->text + end;
     line.origin = Stem(candidate->file->path);
     return line;
   }
-  if (shape.size() == 3 && line.parent == "experts") {
-    const Fit fit = Linear(leaf, shape, true);
+  if (!joined.empty() || (shape.size() == 3 && line.parent == "experts")) {
+    const Fit fit = Linear(leaf, stem, sizes, true);
     line.linear = true;
-    line.text = fit.text + ", suffix: none";
+    line.text = fit.text + end;
     line.sure = false;
-    line.doubt = fit.doubt + "; [experts, out, in] assumed";
+    line.doubt = fit.doubt + (!joined.empty() ? ""
+                              : turned        ? "; [experts, in, out] by its sizes"
+                                              : "; [experts, out, in] assumed");
     return line;
   }
   const std::string name =
@@ -313,7 +426,9 @@ std::vector<DraftLine> ModuleDrafter::Fused(const NameNode& parent,
       const NameNode* const weight = WeightOf(*child);
       const NameNode* const leaf = weight != nullptr ? weight : child;
       if (leaf->tensors.empty()) break;
-      const std::vector<int64_t> shape = ShapeAt(*leaf, leaf->tensors.begin()->first);
+      const uint32_t at = leaf->tensors.begin()->first;
+      const std::vector<int64_t> shape =
+          weight != nullptr ? Sizes(*child, at).shape : ShapeAt(*leaf, at);
       if (shape.size() < 2) break;
       columns.insert(shape.back());
       parts.push_back(part.name);

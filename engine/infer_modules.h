@@ -9,6 +9,7 @@
 
 #include "engine/infer_dims.h"
 #include "engine/infer_names.h"
+#include "engine/infer_sizes.h"
 #include "engine/infer_words.h"
 
 namespace ferrule {
@@ -32,9 +33,14 @@ struct TensorRoles {
 
 class ModuleDrafter {
  public:
-  ModuleDrafter(const Checkpoint& checkpoint, const ConfigScope& config, const DimGuess& dims,
-                const KnownModules& known, const TensorRoles& roles)
-      : checkpoint_(checkpoint), config_(config), dims_(dims), known_(known), roles_(roles) {}
+  ModuleDrafter(const Checkpoint& checkpoint, const QuantConfig& quant, const ConfigScope& config,
+                const DimGuess& dims, const KnownModules& known, const TensorRoles& roles)
+      : checkpoint_(checkpoint),
+        quant_(quant),
+        config_(config),
+        dims_(dims),
+        known_(known),
+        roles_(roles) {}
 
   // Whether tensors lie directly below `node`, so that it is a module.
   bool IsModule(const NameNode& node) const;
@@ -46,6 +52,10 @@ class ModuleDrafter {
   // The line of a tensor without a module: A_log, or stacked experts.
   DraftLine Bare(const NameNode& leaf, uint32_t at) const;
   std::string ShapeText(const NameNode& leaf, uint32_t at) const;
+  // Rows and columns of a module's linear, also of a packed one.
+  LinearSizes Sizes(const NameNode& node, uint32_t at) const;
+  // Whether a tensor without a module goes with another: experts_scales with experts_blocks.
+  bool Belongs(const NameNode& leaf) const;
   // Fused names over modules that stand side by side.
   std::vector<DraftLine> Fused(const NameNode& parent, const std::vector<std::string>& names) const;
 
@@ -56,17 +66,26 @@ class ModuleDrafter {
     std::string doubt;
   };
   std::vector<int64_t> ShapeAt(const NameNode& leaf, uint32_t at) const;
+  // `blocks` for gate_up_proj_blocks, where the dialect stores such a weight; else empty.
+  std::string Joined(const NameNode& leaf) const;
+  LinearSizes SizesOfBare(const NameNode& leaf, uint32_t at) const;
   std::optional<Fit> FitLinear(const KnownModule& known, const std::vector<int64_t>& shape) const;
   std::optional<Fit> FitFused(const KnownModule& known, const std::vector<int64_t>& shape) const;
   bool Slices(const KnownModule& known, int64_t* rows, std::string* text) const;
-  Fit Linear(const NameNode& node, const std::vector<int64_t>& shape, bool bare) const;
-  std::string Experts(int64_t count, const NameNode& node) const;
-  std::string ByName(const NameNode& node, int64_t rows) const;
-  std::string Split(const NameNode& node, int64_t rows, int64_t in) const;
+  // `name`: the module's key, not always the node's segment.
+  Fit Linear(const NameNode& node, const std::string& name, const LinearSizes& sizes,
+             bool bare) const;
+  bool TakesAll(const NameNode& node, const std::string& name,
+                const std::vector<int64_t>& shape) const;
+  bool Turned(const NameNode& leaf, const std::vector<int64_t>& shape) const;
+  std::string ByName(const NameNode& node, const std::string& name, int64_t rows,
+                     int64_t groups) const;
+  std::string Split(const NameNode& node, const std::string& name, int64_t rows, int64_t in) const;
   std::string Dims(const NameNode& node, const std::string& name, const std::vector<int64_t>& shape,
                    std::string* origin) const;
 
   const Checkpoint& checkpoint_;
+  const QuantConfig& quant_;
   const ConfigScope& config_;
   const DimGuess& dims_;
   const KnownModules& known_;

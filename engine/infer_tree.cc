@@ -18,6 +18,16 @@ bool IsLeaf(const NameNode& node) { return node.children.empty(); }
 
 }  // namespace
 
+void TreeWriter::TiedHead(const std::string& path, const std::string& dims) {
+  conditions.emplace_back("tied", "has(tie_word_embeddings) and tie_word_embeddings");
+  DraftLine line;
+  line.key = line.name = line.path = "lm_head";
+  line.linear = true;
+  line.text =
+      fmt::format("{}, split: column, quantize: named, same: {{when: tied, as: {}}}", dims, path);
+  Line(std::move(line), "", 1);
+}
+
 std::string TreeWriter::example_path() const {
   for (const bool any : {false, true})
     for (const DraftLine& line : lines) {
@@ -69,10 +79,11 @@ std::string TreeWriter::When(const std::string& index, const Numbers& wanted, co
 std::string TreeWriter::Signature(const NameNode& module, uint32_t at) const {
   std::string out;
   const auto add = [&](const NameNode& leaf) {
-    if (roles_.scales.count(leaf.segment) > 0) return;
+    if (roles_.scales.count(leaf.segment) > 0 || roles_.weights.count(leaf.segment) > 0) return;
     out += leaf.segment + (leaf.tensors.count(at) > 0 ? drafter_.ShapeText(leaf, at) : "-");
   };
   if (IsLeaf(module)) add(module);
+  if (drafter_.IsModule(module)) out += ShapeText(drafter_.Sizes(module, at).shape);
   for (const auto& child : module.children)
     if (!child->tensors.empty()) add(*child);
   return out;
@@ -80,7 +91,8 @@ std::string TreeWriter::Signature(const NameNode& module, uint32_t at) const {
 
 void TreeWriter::Line(DraftLine line, const std::string& when, int indent) {
   std::string body = when.empty() ? line.text : fmt::format("when: {}, {}", when, line.text);
-  if (const auto word = quantize_.find(line.path); word != quantize_.end() && line.linear)
+  if (const auto word = quantize_.find(line.path);
+      word != quantize_.end() && line.linear && body.find("quantize:") == std::string::npos)
     body += ", quantize: " + word->second;
   std::string comment;
   if (!line.sure) comment = "   # ? " + line.doubt;
@@ -146,8 +158,9 @@ void TreeWriter::Child(const NameNode& child, const Numbers& universe, int inden
     return;
   }
   if (IsLeaf(child)) {
+    if (drafter_.Belongs(child)) return;
     DraftLine line = drafter_.Bare(child, *here.begin());
-    line.key = key;
+    line.key = prefix + line.key;
     return Line(std::move(line), when, indent);
   }
   const NameNode* at = &child;
@@ -162,9 +175,34 @@ void TreeWriter::Child(const NameNode& child, const Numbers& universe, int inden
     line.key = key + "." + line.key;
     return Line(std::move(line), when, indent);
   }
+  if (at != &child && drafter_.IsModule(*at)) {  // speech_embeddings.<n>.weight
+    for (DraftLine& line : drafter_.Module(*at, *below.begin())) {
+      line.key = key + line.key.substr(at->segment.size());
+      Line(std::move(line), when, indent);
+    }
+    return Children(*at, below, indent, key + ".");
+  }
   Indented(indent, key + ":");
   if (!when.empty()) Indented(indent + 1, "when: " + when);
   Children(*at, below, indent + 1, "");
+}
+
+// Layers that store no v_proj because their keys serve as values, if config.json says so.
+void TreeWriter::KeysAsValues(const NameNode& node, const Numbers& universe, int indent,
+                              std::map<Numbers, std::vector<std::string>>* together) {
+  const NameNode *k = node.Child("k_proj"), *v = node.Child("v_proj");
+  if (k == nullptr || v == nullptr || !keys_as_values || !drafter_.IsModule(*k)) return;
+  Numbers here;
+  for (const uint32_t at : Meet(k->present, universe))
+    if (v->present.count(at) == 0) here.insert(at);
+  if (here.empty() || Meet(k->present, universe) != here) return;
+  DraftLine line = drafter_.Module(*k, *here.begin())[0];
+  line.key = line.name = "v_proj";
+  line.path = v->path;
+  line.text += ", same: {as: k_proj}";
+  Line(std::move(line), When(node.index, here, universe, "v_proj"), indent);
+  for (auto& [numbers, names] : *together)
+    if (numbers == here) names.emplace_back("v_proj");
 }
 
 void TreeWriter::FusedNames(const NameNode& node, const Numbers& universe, int indent) {
@@ -175,6 +213,7 @@ void TreeWriter::FusedNames(const NameNode& node, const Numbers& universe, int i
     const Numbers here = Meet(child->present, universe);
     if (!here.empty() && !child->segment.starts_with("<")) together[here].push_back(child->segment);
   }
+  KeysAsValues(node, universe, indent, &together);
   for (const auto& [here, names] : together)
     for (DraftLine& line : drafter_.Fused(node, names)) {
       if (std::find(all.begin(), all.end(), line.key) != all.end()) continue;

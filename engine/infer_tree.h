@@ -22,7 +22,10 @@ class TreeWriter {
       : drafter_(drafter), dims_(dims), roles_(roles), quantize_(quantize) {}
 
   void Write(const NameNode& root) { Children(root, {0}, 1, ""); }
+  // A head that is not stored because it reads the embedding at `path`.
+  void TiedHead(const std::string& path, const std::string& dims);
 
+  bool keys_as_values = false;  // attention_k_eq_v
   std::string text;
   std::vector<std::pair<std::string, std::string>> conditions;  // name → expression
   std::vector<DraftLine> lines;
@@ -34,6 +37,8 @@ class TreeWriter {
   void Children(const NameNode& node, const Numbers& universe, int indent,
                 const std::string& prefix);
   void Child(const NameNode& child, const Numbers& universe, int indent, const std::string& prefix);
+  void KeysAsValues(const NameNode& node, const Numbers& universe, int indent,
+                    std::map<Numbers, std::vector<std::string>>* together);
   void FusedNames(const NameNode& node, const Numbers& universe, int indent);
   bool Either(const NameNode& node, const Numbers& universe, int indent);
   std::string Signature(const NameNode& module, uint32_t at) const;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/infer.h"
 
+#include <fmt/format.h>
+
 #include "engine/infer_dims.h"
+#include "engine/infer_sizes.h"
+#include "engine/infer_words.h"
 #include "engine/plan_state.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
@@ -54,30 +58,170 @@ std::string Entry(const std::string& name, const std::string& shape, const std::
 
 }  // namespace
 
-TEST_CASE("a draft without the family's own file explains its listing") {
-  for (const char* name :
-       {"deepseek_v3", "glm_4_5_fp8", "qwen3_30b_a3b_fp8", "qwen3_5_27b", "qwen3_5_27b_fp8",
-        "qwen3_5_35b_a3b", "qwen3_8b_fp8", "qwen3_next_80b_fp8"}) {
+TEST_CASE("a draft without the family's own file explains its listing, every recorded one") {
+  size_t listings = 0, classes_of_all = 0, right_of_all = 0;
+  std::set<std::string> unknowable;
+  for (const std::string& name : FixturesWith("tensors.json")) {
     INFO(name);
     const auto checkpoint = Open(FixturePath(name));
-    const PlanState drafted = PlanUnder(Infer(checkpoint).yaml, checkpoint);
     Diagnostics found;
     const auto real = MakePlan(SourceBook(), checkpoint, {1}, &found);
     REQUIRE(real);
+    if (found.has_errors()) continue;  // its own rules do not explain it either
+    const RuleDraft draft = Infer(checkpoint);
+    const PlanState drafted = PlanUnder(draft.yaml, checkpoint);
     const PlanState truth = StateOf(&*real, found);
+    // A fused name is the engine's; from headers only what other rule files call so can be known.
+    const KnownModules known(SourceBook(), checkpoint->config.Find("model_type").Text(), {});
+    std::set<std::string> fused;
+    for (const KnownModule& module : known.all())
+      if (module.node->kind == NodeKind::kFused) fused.insert(module.name);
+    // Fused modules by their parts: what they are called is the engine's choice too.
+    const auto together = [](const std::string& path, const ModuleState& state) {
+      return fmt::format("{} {} {} {}", path.substr(0, path.rfind('.') + 1), state.scheme,
+                         fmt::join(state.parts, " "), fmt::join(state.shape, " "));
+    };
+    std::set<std::string> drafted_fused;
+    for (const auto& [path, entry] : drafted.modules) {
+      const ModuleState& state = drafted.states[entry.state];
+      if (state.kind == "fused") drafted_fused.insert(together(path, state));
+    }
     // Classes of modules: same kind, scheme and shape as a person wrote them.
-    std::set<std::string> classes, right;
+    std::set<std::string> classes, wrong;
     for (const auto& [path, entry] : truth.modules) {
+      const ModuleState& a = truth.states[entry.state];
+      if (a.kind == "fused" && drafted_fused.count(together(path, a)) > 0) {
+        classes.insert(truth.groups[entry.group]);
+        continue;
+      }
+      if (a.kind == "fused" && fused.count(path.substr(path.rfind('.') + 1)) == 0) {
+        unknowable.insert(path.substr(path.rfind('.') + 1));
+        continue;
+      }
       const std::string& group = truth.groups[entry.group];
       classes.insert(group);
       const auto at = drafted.modules.find(path);
-      if (at == drafted.modules.end()) continue;
-      const ModuleState &a = truth.states[entry.state], &b = drafted.states[at->second.state];
-      if (a.kind == b.kind && a.scheme == b.scheme && a.shape == b.shape && a.parts == b.parts)
-        right.insert(group);
+      if (at != drafted.modules.end()) {
+        const ModuleState& b = drafted.states[at->second.state];
+        if (a.kind == b.kind && a.scheme == b.scheme && a.shape == b.shape && a.parts == b.parts)
+          continue;
+      }
+      wrong.insert(group);
     }
-    CHECK(right.size() * 100 >= classes.size() * 95);
+    ++listings;
+    classes_of_all += classes.size();
+    right_of_all += classes.size() - wrong.size();
+    INFO(fmt::format("{} of {} classes wrong: {}", wrong.size(), classes.size(),
+                     fmt::join(wrong, ", ")));
+    CHECK((classes.size() - wrong.size()) * 100 >= classes.size() * 95);
   }
+  CHECK(listings > 35);
+  CHECK(right_of_all * 100 >= classes_of_all * 99);
+  CHECK(classes_of_all > 800);
+  CHECK(unknowable == std::set<std::string>{"fused_wkv_wgate", "fused_wqa_wkv", "index_qkv_proj"});
+}
+
+TEST_CASE("packed weights give the sizes of their linear") {
+  struct Row {
+    std::string config, name;
+    DType dtype;
+    std::vector<int64_t> stored;
+    std::string sizes;  // as text; "none"
+    std::map<std::string, std::vector<int64_t>> beside;
+  };
+  const auto method = [](const std::string& name, const std::string& more) {
+    return fmt::format(R"({{"quant_method": "{}", {}}})", name, more);
+  };
+  const std::string gptq = R"("group_size": 128, "bits": )";
+  const std::string pack =
+      R"("format": "pack-quantized", "config_groups": {"a": {"targets": ["Linear"],
+    "weights": {"type": "int", "num_bits": 4, "group_size": 128}}, "b": {"targets": ["re:.*x"],
+    "weights": {"type": "int", "num_bits": 8, "group_size": 128}}})";
+  const std::vector<Row> rows = {
+      {method("gptq", gptq + "4"), "qweight", DType::kI32, {896, 2048}, "2048 7168", {}},
+      {method("gptq", gptq + "3"), "qweight", DType::kI32, {672, 2048}, "2048 7168", {}},
+      {method("awq", gptq + R"(4, "version": "gemm")"),
+       "qweight",
+       DType::kI32,
+       {7168, 256},
+       "2048 7168",
+       {}},
+      {method("modelopt", R"("quant_algo": "NVFP4")"),
+       "weight",
+       DType::kU8,
+       {2048, 3584},
+       "2048 7168",
+       {}},
+      {method("modelopt", R"("quant_algo": "FP8")"),
+       "weight",
+       DType::kF8E4M3,
+       {2048, 7168},
+       "2048 7168",
+       {}},
+      {method("modelopt", R"("quant_algo": "NVFP4")"),
+       "weight",
+       DType::kBF16,
+       {2048, 3584},
+       "none",
+       {}},
+      {method("mxfp4", R"("modules_to_not_convert": [])"),
+       "_blocks",
+       DType::kU8,
+       {32, 5760, 90, 16},
+       "32 5760 2880",
+       {}},
+      {method("bitsandbytes", R"("load_in_4bit": true, "bnb_4bit_quant_type": "nf4")"),
+       "weight",
+       DType::kU8,
+       {16384, 1},
+       "none",
+       {}},
+      // Two schemes could have stored it: the scales tell; without them nothing does.
+      {method("compressed-tensors", pack),
+       "weight_packed",
+       DType::kI32,
+       {2048, 896},
+       "2048 7168",
+       {{"weight_scale", {2048, 56}}}},
+      {method("compressed-tensors", pack),
+       "weight_packed",
+       DType::kI32,
+       {2048, 896},
+       "2048 3584",
+       {{"weight_scale", {2048, 28}}}},
+      {method("compressed-tensors", pack), "weight_packed", DType::kI32, {2048, 896}, "none", {}},
+  };
+  for (const Row& row : rows) {
+    INFO(row.config << " " << fmt::format("{}", fmt::join(row.stored, " ")));
+    Diagnostics found;
+    const auto quant = ReadQuantConfig(Json(row.config), SourceBook().dialects, {}, &found);
+    REQUIRE(quant);
+    const auto sizes = SizesOf(*quant, row.name, row.dtype, row.stored,
+                               [&](std::string_view name) -> std::optional<std::vector<int64_t>> {
+                                 const auto at = row.beside.find(std::string(name));
+                                 if (at == row.beside.end()) return std::nullopt;
+                                 return at->second;
+                               });
+    CHECK((sizes ? fmt::format("{}", fmt::join(sizes->shape, " ")) : "none") == row.sizes);
+  }
+}
+
+TEST_CASE("scales that are too many for whole blocks show their row groups") {
+  Diagnostics found;
+  const auto quant = ReadQuantConfig(Json(Fp8({})), SourceBook().dialects, {}, &found);
+  REQUIRE(quant);
+  const auto groups = [&](std::vector<int64_t> scales) {
+    const auto sizes = SizesOf(*quant, "weight", DType::kF8E4M3, {27136, 6144},
+                               [&](std::string_view name) -> std::optional<std::vector<int64_t>> {
+                                 if (name != "weight_scale_inv") return std::nullopt;
+                                 return scales;
+                               });
+    REQUIRE(sizes);
+    return sizes->groups;
+  };
+  CHECK(groups({212, 48}) == 0);
+  CHECK(groups({216, 48}) == 8);  // 8 times 27, each for 3,392 rows
+  CHECK(groups({215, 48}) == 0);
 }
 
 TEST_CASE("a model that nobody knows is drafted from its names and sizes") {
