@@ -34,6 +34,12 @@ def read(path):
             for name, entry in header.items()}
 
 
+def entry_of(raw, name):
+    """The entry of one tensor and where the data begin."""
+    size = struct.unpack('<Q', raw[:8])[0]
+    return json.loads(raw[8:8 + size])[name], 8 + size
+
+
 def write(path, tensors):
     header, data = {}, b''
     for name, (dtype, shape, raw) in tensors.items():
@@ -256,6 +262,21 @@ def broken_weights(t):
             done.stdout)
     shard.write_bytes(whole)
     t.check('and whole again', t.run(copy).returncode == 0)
+    # One scale, then one weight, that no sound checkpoint has.
+    for name, place, value, code, says in (
+            ('linear_attn.out_proj.weight_scale_inv', 4, struct.pack('<f', math.nan), 'FR507',
+             'weight_scale_inv`[0, 1] is nan; a scale is a positive number'),
+            ('linear_attn.out_proj.weight_scale_inv', 0, struct.pack('<f', -1), 'FR507',
+             'weight_scale_inv`[0, 0] is -1; a scale is a positive number'),
+            ('linear_attn.out_proj.weight', 256 + 3, b'\x7f', 'FR508',
+             'out_proj.weight` holds 1 NaN code, the first at [1, 3]')):
+        entry, start = entry_of(whole, f'model.layers.0.{name}')
+        at = start + entry['data_offsets'][0] + place
+        shard.write_bytes(whole[:at] + value + whole[at + len(value):])
+        t.y.unlink(missing_ok=True)
+        done = t.run(copy, '--input', NEXT / 'inputs.safetensors', '--output', t.y)
+        t.check(f'{code}: {says}', done.returncode == 1 and f'error[{code}]' in done.stdout and
+                says in done.stdout and not t.y.exists(), done.stdout)
     for path in copy.iterdir():
         path.unlink()
     copy.rmdir()

@@ -165,6 +165,17 @@ TEST_CASE("a config.json that is a directory") {
         "D/config.json: error[FR706]: `D/config.json` is a directory, not a file");
 }
 
+TEST_CASE("case 56: a config.json of more than 16 MiB") {
+  const TempDir directory;
+  const std::string text = R"({"model_type":"m"})";
+  directory.Write("config.json", text + std::string((16 << 20) - text.size(), ' '));
+  CHECK(Problem(directory).empty());
+  directory.Write("config.json", text + std::string((16 << 20) - text.size() + 1, ' '));
+  CHECK(Problem(directory) ==
+        "D/config.json: error[FR703]: `D/config.json` has 16777217 bytes; at most 16777216 are "
+        "read");
+}
+
 TEST_CASE("weights and a header fixture together") {
   const TempDir directory;
   directory.Write("config.json", "{}")

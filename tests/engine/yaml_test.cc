@@ -25,6 +25,22 @@ std::string Repeat(const std::string& text, int times) {
   return out;
 }
 
+// Each line is a list of nine times the line before it.
+std::string Laughs(int levels) {
+  std::string out = "a0: &a0 x\n";
+  for (int i = 1; i <= levels; ++i)
+    out +=
+        fmt::format("a{0}: &a{0} [{1}*a{2}]\n", i, Repeat(fmt::format("*a{}, ", i - 1), 8), i - 1);
+  return out;
+}
+
+// Mappings, each within the one above, a column further in.
+std::string Stairs(int levels) {
+  std::string out;
+  for (int i = 0; i < levels; ++i) out += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("values keep their text and place") {
@@ -63,7 +79,9 @@ TEST_CASE("bad YAML is refused with its place") {
        "r.yaml:3:1: error[FR003]: text after the end of the first value would be ignored\n"},
       {"mis-indented key", "  a: 1\n b: 2\n",
        "r.yaml:2:2: error[FR003]: text after the end of the first value would be ignored\n"},
-      {"duplicate key", "a: 1\nb: {c: 1, \"c\": 2}\n",
+      {"duplicate key at the top", "a: 1\nb: 2\na: 3\n",
+       "r.yaml:3:1: error[FR004]: `a` is defined twice\n"},
+      {"duplicate key, plain and quoted, nested", "a: 1\nb: {c: 1, \"c\": 2}\n",
        "r.yaml:2:11: error[FR004]: `c` is defined twice\n"},
       {"anchor", "a: &x 1\n",
        "r.yaml:1:4: error[FR005]: an anchor (`&name`), and anchors are not "
@@ -76,6 +94,10 @@ TEST_CASE("bad YAML is refused with its place") {
        "read\n"},
       {"self alias", "&a [*a]\n",
        "r.yaml:1:1: error[FR005]: an anchor (`&name`), and anchors are not read\n"},
+      {"billion laughs, 9 levels", Laughs(9),
+       "r.yaml:1:5: error[FR005]: an anchor (`&name`), and anchors are not read\n"},
+      {"billion laughs, 20 levels", Laughs(20),
+       "r.yaml:1:5: error[FR005]: an anchor (`&name`), and anchors are not read\n"},
       {"merge key", "a: {<<: {b: 1}}\n",
        "r.yaml:1:5: error[FR005]: `<<` merges another mapping, and merge keys are not read\n"},
       {"tag", "a: !!int 3\n",
@@ -87,10 +109,18 @@ TEST_CASE("bad YAML is refused with its place") {
        "r.yaml:1:33: error[FR007]: more than 32 levels\n"},
       {"depth 500 in block style", Repeat("- ", 500) + "a",
        "r.yaml:1:65: error[FR007]: more than 32 levels\n"},
+      {"depth 33 of mappings in block style", Stairs(33),
+       "r.yaml:33:33: error[FR007]: more than 32 levels\n"},
+      {"1,400 nested blocks, just below 1 MiB", Stairs(1400),
+       "r.yaml:33:33: error[FR007]: more than 32 levels\n"},
       {"1 MiB and a byte", std::string((1 << 20) + 1, '#'),
        "r.yaml: error[FR007]: the file has 1048577 bytes; at most 1048576 are read\n"},
       {"a long string", "a: " + std::string(4097, 'x'),
        "r.yaml:1:4: error[FR007]: a text of 4097 bytes; at most 4096 are read\n"},
+      {"a string of 10 MB", "a: " + std::string(10'000'000, 'x'),
+       "r.yaml: error[FR007]: the file has 10000003 bytes; at most 1048576 are read\n"},
+      {"200,000 values", "[" + Repeat("1,", 200000) + "]",
+       "r.yaml:1:200002: error[FR007]: more than 100000 values\n"},
       {"100,001 values", "[" + Repeat("1,", 100001) + "]",
        "r.yaml:1:200002: error[FR007]: more than 100000 values\n"},
       {"Latin-1", "a: \xe9\n", "r.yaml:1:1: error[FR008]: the text is not UTF-8\n"},
@@ -125,6 +155,8 @@ TEST_CASE("bad YAML is refused with its place") {
 
 TEST_CASE("what is at a limit is read") {
   CHECK(Read(Repeat("[", 32) + Repeat("]", 32)) == "ok");
+  CHECK(Read("[" + Repeat("1,", 99'998) + "1]") == "ok");
+  CHECK(Read("#" + std::string((1 << 20) - 7, '-') + "\na: 1\n") == "ok");
   CHECK(Read("a: " + std::string(4096, 'x')) == "ok");
   CHECK(Read("a: 'it''s # no comment'\nb: \"\\\"\"\nc: |\n  text\n  more\n") == "ok");
 }

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README.md of this folder against the tests that it names.
+
+Every number from 1 to 112 has one row; every file, test, table row and transcript line that a row
+names is there; every golden of checkpoints/ that begins with a number stands in the row of this
+number. What a row names as a refusal has an error or a warning in its expected text.
+"""
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parent
+LAST = 112
+
+
+def problem_of(name):
+    """What is wrong with one reference; '' when it leads somewhere."""
+    path, _, text = name.partition(': ')
+    if path.startswith('bad/') and not text:
+        expected = TESTS / (path + '.expected')
+        if not expected.is_file():
+            return f'there is no tests/{path}.expected'
+        if not (TESTS / path).is_dir() and not (TESTS / (path + '.yaml')).is_file():
+            return f'there is no input for tests/{path}.expected'
+        return ''
+    if not (TESTS / path).is_file():
+        return f'there is no file tests/{path}'
+    source = (TESTS / path).read_text(encoding='utf-8')
+    if path.endswith('.cc'):  # texts over several lines are one
+        source = re.sub(r'"\s*\n\s*"', '', source)
+    # A short text is a whole literal: `alias` alone would be found anywhere.
+    if not text or (text if len(text) > 15 else f'"{text}"') not in source:
+        return f'tests/{path} does not hold {text!r}'
+    return ''
+
+
+def refuses(name):
+    path = TESTS / (name + '.expected')
+    return not path.is_file() or re.search(r'^(error|warning)\[FR\d{3}\]|^  FAIL', path.read_text(),
+                                           re.M)
+
+
+def main():
+    wrong, rows = [], {}
+    for line in (HERE / 'README.md').read_text(encoding='utf-8').splitlines():
+        row = re.match(r'\| (\d+) \| (.+?) \| (.+) \|$', line)
+        if not row:
+            continue
+        number, what, tests = int(row[1]), row[2], row[3]
+        names = re.findall(r'`((?:[^`]|(?<=: )`)+)`', tests)
+        if number in rows:
+            wrong.append(f'{number} has two rows')
+        if not names:
+            wrong.append(f'{number} ({what}) has no test')
+        rows[number] = names
+        wrong += [f'{number}: {problem}' for problem in map(problem_of, names) if problem]
+        if not re.search(r'taken|replicated|note', what + tests) and number not in (48, 49, 50, 103):
+            if not any(refuses(name) for name in names):
+                wrong.append(f'{number}: nothing is refused')
+    wrong += [f'{number} has no row' for number in range(1, LAST + 1) if number not in rows]
+    for folder in sorted((HERE / 'checkpoints').iterdir()):
+        number = re.match(r'(\d{3})_', folder.name)
+        if folder.is_dir() and number:
+            name = f'bad/checkpoints/{folder.name}'
+            if name not in rows.get(int(number[1]), []):
+                wrong.append(f'{name} stands not in row {int(number[1])}')
+    for problem in wrong:
+        print(f'failed: {problem}')
+    named = sum(map(len, rows.values()))
+    print(f'{named - len(wrong)} passed, {len(wrong)} failed')
+    return 1 if wrong or not rows else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
