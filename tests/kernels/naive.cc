@@ -84,6 +84,7 @@ double Scale(const LinearSegment& s, const Blocks& b, int64_t n, int64_t k, Muta
   int64_t column = (k + b.k_phase) / b.width;
   if (mutant == Mutant::kNextScaleRow) row = (row + 1) % b.rows;
   if (mutant == Mutant::kNextScaleColumn) column = (column + 1) % b.columns;
+  if (mutant == Mutant::kPreviousScaleColumn) column = (column + b.columns - 1) % b.columns;
   const int64_t stride = s.scale_stride == 0 ? 1 : s.scale_stride;
   if (mutant == Mutant::kTransposedScales) {  // the same numbers in memory, shape turned round
     const int64_t flat = column * b.rows + row;

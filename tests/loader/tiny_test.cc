@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <set>
@@ -68,6 +69,7 @@ bool Shows(Mutant mutant, const LoadedLinear& linear) {
       case Mutant::kNextScaleRow:
         return rows > 1;
       case Mutant::kNextScaleColumn:
+      case Mutant::kPreviousScaleColumn:
       case Mutant::kOtherXScale:
       case Mutant::kOneScalePerToken:
         return columns > 1;
@@ -83,6 +85,52 @@ bool Shows(Mutant mutant, const LoadedLinear& linear) {
         return true;
     }
   });
+}
+
+// What tests/loader/mutants.py found with numpy.
+struct Independent {
+  std::string mistake, of;
+  size_t count = 0;
+  double least = 0;
+};
+
+std::vector<Independent> IndependentRows() {
+  std::ifstream in(FERRULE_TEST_DATA "/loader/mutants.tsv");
+  std::vector<Independent> rows;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    Independent row;
+    std::string count, least;
+    if (line.empty() || line[0] == '#') continue;
+    std::getline(fields, row.mistake, '\t');
+    std::getline(fields, row.of, '\t');
+    std::getline(fields, count, '\t');
+    std::getline(fields, least, '\t');
+    row.count = std::stoul(count);
+    row.least = std::stod(least);
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+// The outputs of `wrong` that are not those of `right`, from both.
+std::pair<std::vector<float>, std::vector<float>> Moved(const std::vector<float>& wrong,
+                                                        const std::vector<float>& right,
+                                                        int64_t tokens) {
+  const size_t columns = right.size() / static_cast<size_t>(tokens);
+  float largest = 0;
+  for (const float y : right) largest = std::max(largest, std::abs(y));
+  std::pair<std::vector<float>, std::vector<float>> moved;
+  for (size_t n = 0; n < columns; ++n) {
+    bool differs = false;
+    for (size_t at = n; at < right.size(); at += columns)
+      differs = differs || std::abs(wrong[at] - right[at]) > 1e-5f * largest;
+    for (size_t at = n; differs && at < right.size(); at += columns) {
+      moved.first.push_back(wrong[at]);
+      moved.second.push_back(right[at]);
+    }
+  }
+  return moved;
 }
 
 // The first two tokens are enough to see a mistake.
@@ -125,15 +173,19 @@ TEST_CASE("wrong numerics are rejected by the recorded outputs") {
     double rank;   // and of what a rank holds, where few rows may be concerned
     size_t seen;   // how often at least
   };
-  // The differences at tp 1 are those that are written beside the checkpoints; the next column is
-  // taken to the other side there, and no whole module has blocks to stretch or a phase to ignore.
+  // The bounds of whole modules are those that were published with the checkpoints (41 % for a row
+  // is 0.406, rounded). Their 35 % for a column holds to the left; to the right numpy finds 31.8 %,
+  // in a module of three columns of blocks. Their 21 % for stretched blocks no module here can
+  // show: whole ones have none to stretch, and of shards numpy finds 5.3 % at the least. Bounds of
+  // shards and fused modules lie under what numpy finds, which is compared exactly below.
   const Row rows[] = {
-      {Mutant::kNextScaleRow, "next row of scales", 0.406, 0.1, 150},
-      {Mutant::kNextScaleColumn, "next column of scales", 0.31, 0.1, 200},
+      {Mutant::kNextScaleRow, "next row of scales", 0.405, 0.1, 150},
+      {Mutant::kNextScaleColumn, "next column of scales", 0.318, 0.1, 200},
+      {Mutant::kPreviousScaleColumn, "previous column of scales", 0.35, 0.1, 200},
       {Mutant::kTransposedScales, "transposed scales", 0.12, 0.02, 80},
-      {Mutant::kStretchedBlocks, "block height as rows / scale rows", 0, 0.04, 40},
-      {Mutant::kIgnoredNPhase, "a shard's first row taken for a block's", 0, 0.1, 20},
-      {Mutant::kIgnoredKPhase, "a shard's first column taken for a block's", 0, 0.04, 8},
+      {Mutant::kStretchedBlocks, "block height as rows / scale rows", 0.21, 0.05, 40},
+      {Mutant::kIgnoredNPhase, "a shard's first row taken for a block's", 0.1, 0.1, 20},
+      {Mutant::kIgnoredKPhase, "a shard's first column taken for a block's", 0.04, 0.04, 8},
       {Mutant::kOtherXScale, "activation scale of another block", 0.058, 0.058, 200},
       {Mutant::kUnquantizedX, "x not quantized", 0.013, 0.009, 300},
       {Mutant::kOneScalePerToken, "one activation scale per token", 3e-4, 3e-4, 200},
@@ -141,6 +193,7 @@ TEST_CASE("wrong numerics are rejected by the recorded outputs") {
       {Mutant::kTruncatedX, "x truncated to E4M3", 0.02, 0.009, 300},
   };
   std::map<Mutant, size_t> seen;
+  std::map<std::pair<std::string, std::string>, std::vector<double>> errors;
   for (const char* name : kCheckpoints) {
     for (const int tp : {1, 2}) {
       const Recorded recorded(name, tp);
@@ -156,6 +209,7 @@ TEST_CASE("wrong numerics are rejected by the recorded outputs") {
           CHECK(error >= (whole ? row.whole : row.rank));
           CHECK(error > 10 * kFastBound);
           ++seen[row.mutant];
+          errors[{row.what, whole ? "whole" : "parts"}].push_back(error);
         }
       });
     }
@@ -164,6 +218,17 @@ TEST_CASE("wrong numerics are rejected by the recorded outputs") {
     INFO(row.what);
     CHECK(seen[row.mutant] >= row.seen);
   }
+  // The same mistakes, made with numpy, differ by as much.
+  size_t compared = 0;
+  for (const Independent& row : IndependentRows()) {
+    const auto ours = errors.find({row.mistake, row.of});
+    if (ours == errors.end()) continue;
+    INFO(row.mistake << ", " << row.of);
+    CHECK(ours->second.size() == row.count);
+    CHECK(std::abs(*std::min_element(ours->second.begin(), ours->second.end()) - row.least) < 2e-6);
+    ++compared;
+  }
+  CHECK(compared == 7 + 10);
 }
 
 TEST_CASE("rows of the interleaved tensors that are left where they are stored are rejected") {
@@ -198,29 +263,39 @@ TEST_CASE("rows of the interleaved tensors that are left where they are stored a
 
 TEST_CASE("a fused or sliced module cut as one range is rejected") {
   std::set<std::string> names;
+  std::map<std::string, std::vector<double>> errors;
   for (const char* name : kCheckpoints) {
     const Recorded whole(name, 1), halves(name, 2);
-    std::map<std::string, std::vector<float>> y, range,
-        right;  // of both ranks, one after the other
+    std::map<std::string, std::vector<float>> y;
     whole.Each([&](const std::string& module, int, const LoadedLinear& linear, const Activations& x,
                    const std::vector<float>&) { y[module] = ByReference(linear, x); });
     halves.Each([&](const std::string& module, int rank, const LoadedLinear& linear,
                     const Activations& x, const std::vector<float>& recorded) {
       const Cut& cut = *halves.plan.CutOf(halves.plan.decisions.UnitOf(halves.plan.Find(module)));
       if (cut.ranks[0].rows.size() < 2) return;  // a rank's rows are one range
+      INFO(module);
       const std::vector<float> wrong =
           ColumnsOf(y.at(module), x.tokens, rank * linear.rows, (rank + 1) * linear.rows);
+      // A rank gets some of its rows by luck (half of gate_up_proj), so that all of y differs by
+      // less than the 90 % that were published; the outputs that are wrong differ by more.
+      const auto [moved, right] = Moved(wrong, recorded, x.tokens);
+      CHECK(RelativeError(moved, right) >= 0.9);
       CHECK(RelativeError(wrong, recorded) >= 0.5);
-      range[module].insert(range[module].end(), wrong.begin(), wrong.end());
-      right[module].insert(right[module].end(), recorded.begin(), recorded.end());
-    });
-    for (const auto& [module, recorded] : right) {
-      INFO(module);
-      // 90 % beside the checkpoints; gate and up, each of one matrix of like rows, come to 58 %.
-      CHECK(RelativeError(range[module], recorded) >= 0.5);
+      errors["cut as one range, outputs that are wrong"].push_back(RelativeError(moved, right));
+      errors["cut as one range"].push_back(RelativeError(wrong, recorded));
       names.insert(module.substr(module.rfind('.') + 1));
-    }
+    });
   }
   CHECK(names == std::set<std::string>{"gate_up_proj", "in_proj_ba", "in_proj_qkv", "in_proj_qkvz",
                                        "qkv_proj"});
+  size_t compared = 0;
+  for (const Independent& row : IndependentRows()) {
+    const auto ours = errors.find(row.mistake);
+    if (ours == errors.end()) continue;
+    INFO(row.mistake);
+    CHECK(ours->second.size() == row.count);
+    CHECK(std::abs(*std::min_element(ours->second.begin(), ours->second.end()) - row.least) < 2e-6);
+    ++compared;
+  }
+  CHECK(compared == 2);
 }
