@@ -3,6 +3,7 @@
 // once for all layers are wrong for some.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "engine/decision.h"
@@ -46,13 +47,40 @@ void ReportMixedLayers(const Decisions& decisions, Diagnostics* out) {
       if (layers.empty() || layers.back() != layer) layers.push_back(layer);
     }
   }
+  // One note for all kinds that differ in the same layers below the same list of layers.
+  struct Alike {
+    const Kind* first = nullptr;
+    std::vector<std::string> names;
+  };
+  std::map<std::pair<std::string, std::map<int8_t, std::vector<int32_t>>>, Alike> notes;
   for (const auto& [path, kind] : kinds) {
     if (kind.layers.size() < 2) continue;
+    Alike& alike = notes[{std::string(path.substr(0, path.find('#'))), kind.layers}];
+    if (alike.first == nullptr) alike.first = &kind;
+    alike.names.push_back(kind.unit->Display());
+  }
+  for (const auto& [pattern, alike] : notes) {
+    const std::vector<std::string>& names = alike.names;
+    const size_t others = names.size() - 1;
+    const std::string more =
+        others == 0 ? " is"
+                    : fmt::format(" and {} more kind{} are", others, others == 1 ? "" : "s");
     Finding finding(Code::kLayersDiffer,
-                    fmt::format("`{}` is not the same in all layers", kind.unit->Display()),
-                    RuleAt(decisions, *kind.unit));
-    for (const auto& [scheme, layers] : kind.layers)
-      finding.Fact(decisions.quant.schemes[static_cast<size_t>(scheme)].name, Ranges(layers));
+                    fmt::format("`{}`{} not the same in all layers", names[0], more),
+                    RuleAt(decisions, *alike.first->unit));
+    for (const auto& [scheme, layers] : alike.first->layers)
+      finding.Fact(decisions.quant.schemes[static_cast<size_t>(scheme)].name,
+                   fmt::format("{} layer{}: {}", layers.size(), layers.size() == 1 ? "" : "s",
+                               Ranges(layers)));
+    if (names.size() > 1)
+      finding.Fact(
+          "more",
+          fmt::format(
+              "`{}`{}",
+              fmt::join(names.begin() + 1,
+                        names.begin() + static_cast<ptrdiff_t>(std::min<size_t>(names.size(), 9)),
+                        "`, `"),
+              names.size() > 9 ? ", …" : ""));
     out->Add(std::move(finding));
   }
 }

@@ -286,10 +286,19 @@ TEST_CASE("modules that differ from layer to layer are a note with the layers") 
       R"("ignore": ["model.layers.0.*", "model.layers.1.*", "model.layers.10.*", "lm_head", "visual*"])"));
   CHECK(p.Codes().empty());
   const auto notes = p.All(Code::kLayersDiffer);
-  REQUIRE(notes.size() == 11);  // all linears of a layer but the gate
-  CHECK(notes[0]->message == "`model.layers.<layer>.mlp.down_proj` is not the same in all layers");
-  CHECK(FactOf(*notes[0], "bf16") == "0, 1, 10");
-  CHECK(FactOf(*notes[0], "nvfp4") == "2 to 9, 11");
+  // All eleven linears of a layer but the gate, once.
+  REQUIRE(notes.size() == 1);
+  CHECK(notes[0]->message ==
+        "`model.layers.<layer>.mlp.down_proj` and 10 more kinds are not the same in all layers");
+  CHECK(FactOf(*notes[0], "bf16") == "3 layers: 0, 1, 10");
+  CHECK(FactOf(*notes[0], "nvfp4") == "9 layers: 2 to 9, 11");
+  CHECK(FactOf(*notes[0], "more").ends_with("`, …"));
+  CHECK(FactOf(*notes[0], "more").find("`model.layers.<layer>.mlp.up_proj`") != std::string::npos);
+  // Kinds that differ in other layers are another note.
+  const Planned two = Claimed(Modelopt(
+      "NVFP4",
+      R"("ignore": ["model.layers.0.*", "model.layers.3.self_attn", "lm_head", "visual*"])"));
+  CHECK(two.All(Code::kLayersDiffer).size() == 2);
 }
 
 TEST_CASE("an entry with a number that the model does not have says which there are") {
