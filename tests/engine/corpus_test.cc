@@ -261,3 +261,30 @@ TEST_CASE("every recorded listing: decided as stored, each tensor explained, cla
   }
   CHECK(listings > 35);
 }
+
+TEST_CASE("a dialect says where no recorded listing shows what it stores") {
+  std::set<const SchemeRule*> seen;
+  for (const std::string& fixture : FixturesWith("tensors.json")) {
+    const Opened opened = PlanAny(Open(fixture));
+    REQUIRE(opened.planned.plan);
+    const Decisions& d = opened.planned.plan->decisions;
+    for (const Module& module : d.modules)
+      if (module.stored > 0) seen.insert(d.quant.schemes[static_cast<size_t>(module.stored)].rule);
+  }
+  CHECK(seen.size() >= 6);
+  size_t silent = 0;
+  for (const auto& dialect : SourceBook().dialects) {
+    std::ifstream in(fmt::format("{}/../rules/dialects/{}.yaml", FERRULE_TEST_DATA, dialect->name));
+    REQUIRE(in);
+    std::stringstream text;
+    text << in.rdbuf();
+    std::string unseen;
+    for (const SchemeRule& rule : dialect->schemes)
+      if (!rule.storage.empty() && seen.count(&rule) == 0) unseen += rule.scheme + " ";
+    INFO(dialect->name << ": " << unseen);
+    const bool says = text.str().find("no listing") != std::string::npos;
+    if (!unseen.empty()) CHECK(says);
+    silent += unseen.empty() ? 1 : 0;
+  }
+  CHECK(silent >= 3);  // mxfp4, mxfp8, awq
+}
