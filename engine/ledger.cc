@@ -116,8 +116,10 @@ class Closer {
       std::string module(tensor.name);
       if (const size_t dot = module.rfind('.'); dot != std::string::npos) module.resize(dot);
       const std::string nearest = NearestPath(d_, module);
-      if (!nearest.empty() && nearest != module)
-        finding.Help(fmt::format("the nearest declared module is `{}`", nearest));
+      finding.Help(
+          !nearest.empty() && nearest != module
+              ? fmt::format("the nearest declared module is `{}`", nearest)
+              : "declare what it is, or name it under `leftovers:` when no engine reads it");
       out_->Add(std::move(finding));
     }
   }

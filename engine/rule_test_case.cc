@@ -66,7 +66,8 @@ class CaseReader {
     if (tp == nullptr) return true;
     if (!reader_.AsInt(*tp, "`tp`", &number)) return false;
     if (number < 1 || number > kMaxTp)
-      return Fail(Code::kBadValue, fmt::format("`tp` must be between 1 and {}", kMaxTp), tp->place);
+      return Fail(Code::kBadValue,
+                  fmt::format("`tp` must be between 1 and {}, not {}", kMaxTp, number), tp->place);
     test->tp = static_cast<int>(number);
     return true;
   }

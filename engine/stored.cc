@@ -340,13 +340,10 @@ class StoredReader {
 
   void WrongScale(const Unit& unit, const StorageRule& rule, const ExpectedShape& expected,
                   const std::string& words, int32_t scale) {
-    const std::string which = rule.role == "input"   ? "activation scale"
-                              : rule.role == "scale" ? "scale"
-                                                     : fmt::format("`{}`", rule.name());
     grouped_.Add(Code::kScaleShape, unit.node, Detail(rule), [&] {
       Finding finding(
           Code::kScaleShape,
-          fmt::format("the {} of `{}` must be {} ({}), not {}", which, unit.Display(),
+          fmt::format("the {} of `{}` must be {} ({}), not {}", Which(rule), unit.Display(),
                       expected.any_of.empty() ? expected.why : ShapeText(expected.any_of[0]), words,
                       ShapeText(checkpoint_.shape(TensorAt(scale)))),
           RuleAt(d_, unit));
@@ -362,6 +359,12 @@ class StoredReader {
                          "block size or scheme");
       return finding;
     });
+  }
+
+  static std::string Which(const StorageRule& rule) {
+    return rule.role == "input"   ? "activation scale"
+           : rule.role == "scale" ? "scale"
+                                  : fmt::format("`{}`", rule.name());
   }
 
   // Whether the scales have the shape that is expected, with rows and columns exchanged.
@@ -402,9 +405,8 @@ class StoredReader {
       for (const DType known : rule.dtypes) names.push_back(DTypeName(known));
       Finding finding(Code::kScaleType,
                       fmt::format("the {} of `{}` is stored as {}; dialect `{}` knows {}",
-                                  rule.role == "more" ? fmt::format("`{}`", rule.name()) : "scale",
-                                  unit.Display(), DTypeName(dtype), d_.quant.dialect->name,
-                                  fmt::join(names, ", ")),
+                                  Which(rule), unit.Display(), DTypeName(dtype),
+                                  d_.quant.dialect->name, fmt::join(names, ", ")),
                       RuleAt(d_, unit));
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
       finding.Fact("effect", "an engine would stop, or read its bytes as another dtype's");
@@ -425,9 +427,7 @@ class StoredReader {
       finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
       finding.Fact("effect",
                    "an engine drops the scale, or multiplies unquantized weights with it");
-      finding.Help(
-          "either the weights were dequantized and the scales left behind, or the weights "
-          "are those of another release");
+      finding.Help("the scales were left behind, or the weights are of another release");
       return finding;
     });
   }

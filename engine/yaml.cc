@@ -271,7 +271,9 @@ void AddSyntax(const Source& source, const YAML::Exception& e, Location at, Diag
     help = "give it the indentation of its neighbours";
   } else if (e.msg.find("end of") != std::string::npos ||
              e.msg.find("token") != std::string::npos) {
-    help = "quote a value that begins with `[`, `{`, `@` or `%`; then look at the indentation";
+    help =
+        "quote a value that begins with `[`, `{`, `@`, `%` or a backtick; then look at the "
+        "indentation";
   }
   out->Add(Code::kYamlSyntax, std::move(message), std::move(at)).Help(std::move(help));
 }
