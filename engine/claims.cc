@@ -86,6 +86,7 @@ class Claimer {
       ReportRoots(named);
       ReportDead(named.where, named.used, &d_, out_);
     }
+    ReportEmptyGroups();
   }
 
  private:
@@ -320,6 +321,28 @@ class Claimer {
       module->reason = Reason::kTarget;
     } else {
       module->reason = Reason::kNoTarget;
+    }
+  }
+
+  // Groups that no module belongs to: their targets are names of another release or of an engine.
+  void ReportEmptyGroups() {
+    std::set<int8_t> claimed;
+    for (const Module& module : d_.modules) claimed.insert(module.claim);
+    for (size_t s = 1; s < d_.quant.schemes.size(); ++s) {
+      const Scheme& scheme = d_.quant.schemes[s];
+      if (!scheme.targets || claimed.count(static_cast<int8_t>(s)) > 0) continue;
+      std::string targets;
+      for (size_t t = 0; t < std::min<size_t>(scheme.targets->size(), 3); ++t)
+        targets += (t == 0 ? "" : ", ") + Quoted(scheme.targets->entry(t).text);
+      Finding finding(Code::kDeadEntry,
+                      fmt::format("a group of `{}`, {}, applies to no module",
+                                  d_.quant.dialect->groups_key, scheme.name),
+                      scheme.at);
+      finding.Fact("targets", targets + (scheme.targets->size() > 3 ? ", …" : ""));
+      finding.Fact("effect", "what it is meant for is planned as if it were not quantized");
+      finding.Help(
+          "its names may be those of an engine or of another release: look at the headers");
+      out_->Add(std::move(finding));
     }
   }
 

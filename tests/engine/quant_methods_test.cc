@@ -280,6 +280,22 @@ TEST_CASE("fp8-online: BF16 is stored, FP8 is meant; patterns begin at the start
   CHECK(p.Scheme("model.layers.3.mlp.gate") == "bf16");
 }
 
+TEST_CASE("a group that applies to no module is a warning") {
+  const auto with = [](const std::string& target) {
+    return Claimed(
+        R"({"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
+            "config_groups": {"group_0": {"targets": ["re:.*self_attn.*"], "weights":
+            {"type": "int", "num_bits": 4, "group_size": 32}}, "group_1": {"targets": [")" +
+        target + R"("], "weights": {"type": "int", "num_bits": 8, "group_size": 32}}}})");
+  };
+  const Planned p = with("re:.*ffn.*(gate|up)_proj$");
+  const Finding& finding = p.Only(Code::kDeadEntry);
+  CHECK(finding.message == "a group of `config_groups`, int8, applies to no module");
+  CHECK(FactOf(finding, "targets") == "`re:.*ffn.*(gate|up)_proj$`");
+  CHECK(p.Scheme("model.layers.3.mlp.gate_up_proj") == "bf16");
+  CHECK(with("re:.*mlp.*(gate|up)_proj$").Codes().empty());
+}
+
 TEST_CASE("modules that differ from layer to layer are a note with the layers") {
   const Planned p = Claimed(Modelopt(
       "NVFP4",
