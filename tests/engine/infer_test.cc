@@ -314,3 +314,34 @@ TEST_CASE("conditions hold for the wanted layers and no others") {
   CHECK(dims.Condition("n", {3}, all) == "pattern(n) == '-'");
   CHECK(dims.Condition("n", {0, 3, 4}, all) == "n == 0 or (n >= 3 and n <= 4)");
 }
+
+TEST_CASE("without rules, too, a packed weight without its scales and stray scales are found") {
+  const auto codes = [](const Model& model) {
+    const auto checkpoint = model.Build();
+    Diagnostics found;
+    const auto draft = InferRules(checkpoint, SourceBook(), &found);
+    REQUIRE(draft);
+    const auto rules = ParseRuleFile("draft.yaml", draft->yaml, &found);
+    REQUIRE(rules);
+    MakePlanUnder(rules, SourceBook(), checkpoint, {1}, &found);
+    std::set<std::string> names;
+    for (const Finding& finding : found.findings())
+      if (finding.level == Level::kError) names.insert(CodeName(finding.code));
+    return fmt::format("{}", fmt::join(names, " "));
+  };
+  const std::string module = "model.layers.7.mlp.down_proj.";
+  Model model = Model::Of("qwen3_32b_awq");
+  CHECK(codes(model).empty());
+  Model bare = model;
+  REQUIRE(bare.tensors.erase(module + "scales") == 1);
+  CHECK(codes(bare) == "FR308");
+  Model stray = model;
+  stray.tensors["lm_head.scales"] = {DType::kF16, {40, 151936}};
+  CHECK(codes(stray) == "FR311");
+  Model narrow = model;
+  narrow.tensors.at(module + "scales").shape[0] /= 2;
+  CHECK(codes(narrow) == "FR309");
+  Model halved = model;
+  halved.tensors.at(module + "qweight").shape[1] /= 2;
+  CHECK_FALSE(codes(halved).empty());
+}
