@@ -373,6 +373,7 @@ class Claimer {
         finding.Fact("modules", "{n} of this form");
         finding.Fact("effect", fmt::format("{} [{}] is asked first", Quoted(entry.text),
                                            list.hits[0].first.entry));
+        finding.Help("take it out of one of the two");
         return finding;
       });
     }
@@ -386,13 +387,14 @@ class Claimer {
       why = named.names->Accident(hit, path);
       if (why.empty()) return;
     }
-    grouped_.Add(Code::kAccidentalHit, unit.node, named.where * 100000 + module.entry, [&] {
+    grouped_.Add(Code::kAccidentalHit, nullptr, named.where * 100000 + module.entry, [&] {
       const ListEntry& entry = named.names->entry(static_cast<size_t>(module.entry));
       Finding finding(Code::kAccidentalHit,
                       fmt::format("{} in `{}` names `{}` by accident: {}", Quoted(entry.text),
                                   d_.quant.KeyOf(named.where), unit.PathOf(i), why),
                       entry.at);
-      finding.Fact("modules", "{n} of this form");
+      finding.Fact("modules", "{n} that nothing else names");
+      finding.Fact("effect", "engines that read whole names decide otherwise");
       finding.Help("write whole segments");
       return finding;
     });

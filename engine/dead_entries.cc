@@ -55,6 +55,7 @@ class Reporter {
           fmt::format("{} in `{}` matches no module", Quoted(text), d_.quant.KeyOf(where_)),
           list_.entry(entry).at);
       finding.Fact("entries", "{n} of this form");
+      finding.Fact("effect", "the entry decides nothing");
       if (list_.is_pattern(entry)) {
         if (list_.has_patterns())
           finding.Fact("note", "patterns are matched from the start of the path");

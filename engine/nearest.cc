@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/decision.h"
+#include "engine/name_match.h"
 
 namespace ferrule {
 namespace {
@@ -50,11 +51,36 @@ std::string_view Tail(std::string_view path, ptrdiff_t segments) {
   return path.substr(at + 1);
 }
 
+// The first module, fused or not, whose last segments are `name`; empty when there is none.
+std::string EndingIn(const Decisions& decisions, std::string_view name, bool fused) {
+  NormalName normal;
+  if (!Normalise(name, &normal)) return {};
+  for (int32_t id = 0; id < static_cast<int32_t>(decisions.paths.templates()); ++id) {
+    const std::string_view text = decisions.paths.Text(id);
+    if (!HasLastSegments(normal.view(), text)) continue;
+    for (size_t i = 0; i < decisions.paths.Count(id); ++i) {
+      const std::span<const int32_t> own = decisions.paths.Numbers(id, i);
+      if (own.size() >= normal.count &&
+          std::equal(own.end() - static_cast<ptrdiff_t>(normal.count), own.end(), normal.numbers) &&
+          fused == (decisions.UnitOf(decisions.paths.Value(id, i)).kind == NodeKind::kFused))
+        return Concrete(text, std::vector<int32_t>(own.begin(), own.end()));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string NearestPath(const Decisions& decisions, std::string_view name) {
   for (const std::string& variant : Variants(decisions, name))
     if (decisions.paths.At(variant) >= 0) return variant;
+  // Short names: what engines call `qkv_proj` is `qkv` in some releases, and a wrapper's `linear`.
+  const std::string text(name);
+  const size_t linear = text.size() - std::min(text.size(), std::string_view(".linear").size());
+  if (linear > 0 && text.substr(linear) == ".linear")
+    if (std::string path = EndingIn(decisions, text.substr(0, linear), false); !path.empty())
+      return path;
+  if (std::string path = EndingIn(decisions, text + "_proj", true); !path.empty()) return path;
 
   NormalName normal;
   if (!Normalise(name, &normal)) return {};

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "engine/grouped.h"
+#include "engine/sub_block.h"
 
 namespace ferrule {
 namespace {
@@ -88,29 +89,10 @@ class Cutter {
     item.count += unit.count - 1;
   }
 
-  // "64 rows a rank, cut at row 64, inside a block of 128"; empty where all shards are whole
-  // blocks.
-  static std::string InsideBlock(const Unit& unit, const Cut& cut, const Scheme& scheme) {
-    const int64_t height = unit.node->scales_per_group ? unit.rows / unit.groups : unit.rows;
-    for (const Shard& shard : cut.ranks) {
-      for (const Range& range : shard.rows)
-        for (const int64_t edge : {range.begin, range.end})
-          if (edge % height % scheme.block_n != 0 && edge != unit.rows)
-            return fmt::format("{} rows a rank, cut at row {}, inside a block of {}",
-                               shard.row_count(), edge, scheme.block_n);
-      for (const int64_t edge : {shard.cols.begin, shard.cols.end})
-        if (edge % scheme.block_k != 0 && edge != unit.in)
-          return fmt::format("{} columns a rank, cut at column {}, inside a block of {}",
-                             shard.cols.size(), edge, scheme.block_k);
-    }
-    return {};
-  }
-
   void SubBlock(const Unit& unit, const Cut& cut) {
     const Module& module = d_.modules[static_cast<size_t>(unit.first)];
     if (module.scheme < 1) return;
     const Scheme& scheme = d_.quant.schemes[static_cast<size_t>(module.scheme)];
-    if (scheme.block_n == 0) return;
     const std::string what = InsideBlock(unit, cut, scheme);
     if (what.empty()) return;
     auto& item = grouped_.Add(Code::kSubBlockShard, unit.node, 0, [&] {
@@ -118,7 +100,11 @@ class Cutter {
                       fmt::format("`{}` at tp {}: {}", unit.Display(), plan_.tp, what),
                       RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
-      finding.Fact("effect", "runs here; SGLang and vLLM refuse such a shard");
+      finding.Fact("effect",
+                   scheme.executed()
+                       ? "runs here; SGLang and vLLM refuse such a shard"
+                       : fmt::format("{} is not run here; kernels that run it refuse such a shard",
+                                     scheme.name));
       std::vector<int> whole;
       for (int tp = 1; tp <= 64; ++tp) {
         const Cut other = Partition(unit, tp);

@@ -71,11 +71,14 @@ class Reader {
   void Keys() {
     for (const JsonValue value : config_) {
       if (dialect_.Knows(value.name())) continue;
-      out_->Add(Code::kUnknownConfigKey,
-                fmt::format("dialect `{}` does not know the key {}", dialect_.name,
-                            Quoted(value.name())),
-                value.location())
-          .Help("if it decides nothing, add it to `other` of the dialect file");
+      Finding& finding = out_->Add(
+          Code::kUnknownConfigKey,
+          fmt::format("dialect `{}` does not know the key {}", dialect_.name, Quoted(value.name())),
+          value.location());
+      finding.Fact("effect", "what it says is not read");
+      const std::string nearest = NearestName(value.name(), dialect_.list.keys);
+      finding.Help(nearest.empty() ? "if it decides nothing, add it to `other` of the dialect file"
+                                   : fmt::format("did you mean `{}`?", nearest));
     }
   }
 
@@ -130,7 +133,8 @@ class Reader {
       const JsonValue value = config_.Find(name);
       if (value.is_null())
         out_->Add(Code::kNullList, fmt::format("`{}` is null, which is read as absent", name),
-                  value.location());
+                  value.location())
+            .Help("write `[]` where nothing is meant: engines differ on what null means");
       if (!value || value.is_null()) continue;
       *key = name;
       return value;

@@ -20,7 +20,8 @@ using Names = std::vector<std::string>;
 
 constexpr int kMaxUse = 24;  // shapes within shapes
 constexpr int64_t kMaxSteps = 500'000;
-constexpr size_t kMaxName = 1024;  // of a dotted name of the example
+constexpr size_t kMaxName = 1024;   // of a dotted name of the example
+constexpr size_t kMaxRenamed = 64;  // roots that are compared with each other
 
 class Checker {
  public:
@@ -38,6 +39,7 @@ class Checker {
       Dimension(dim, all, "`conditions." + name + "`");
     Tree(file_.root, {}, 0);
     for (const auto& [node, parent] : same_) Same(*node, *parent);
+    RenamesInARow();
     Leftovers();
     if (!endless_) Unused();
     return endless_ ? Soundness::kEndless : good_ ? Soundness::kSound : Soundness::kUnsound;
@@ -210,6 +212,7 @@ class Checker {
                                    rename.name) != file_.model_types.end();
       // Read twice, a name that is renamed already would be renamed again.
       const bool again = rename.text.rfind(path_ + ".", 0) == 0;
+      if (known && !below && renamed_.size() < kMaxRenamed) renamed_.push_back({&rename, path_});
       if ((known && !below && !again) ||
           !reported_.emplace(rename.place.line, rename.place.column).second)
         continue;
@@ -226,6 +229,23 @@ class Checker {
             rename.place,
             fmt::format("declare the subtree at `{}` and rename it to `{}`", rename.text, path_));
     }
+  }
+
+  // Two roots of one release: the new name of one must not be what the other is renamed from.
+  void RenamesInARow() {
+    const auto touch = [](const std::string& a, const std::string& b) {
+      return (a + ".").rfind(b + ".", 0) == 0 || (b + ".").rfind(a + ".", 0) == 0;
+    };
+    for (const auto& [first, root] : renamed_)
+      for (const auto& [second, other] : renamed_) {
+        if (first->name != second->name || root == other || !touch(first->text, other) ||
+            !reported_.emplace(first->place.line, first->place.column).second)
+          continue;
+        Add(Code::kRenamedAgain,
+            fmt::format("the new root `{}` of `{}` is renamed to `{}` in its turn", first->text,
+                        root, second->text),
+            first->place, "declare each subtree at the root that nothing else is renamed to");
+      }
   }
 
   void Use(const RuleNode& node, Names local, int depth) {
@@ -347,7 +367,8 @@ class Checker {
   Diagnostics* out_;
   bool good_ = true, endless_ = false;
   int64_t steps_ = 0;
-  std::string path_;  // of the node at hand
+  std::string path_;                                               // of the node at hand
+  std::vector<std::pair<const NamedText*, std::string>> renamed_;  // and the root as declared
   std::set<std::string> dim_names_, index_names_, conditions_;
   std::unordered_set<std::string> used_, example_;
   std::unordered_map<std::string_view, const RuleNode*> shapes_;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/rule_test_case.h"
+#include "engine/sub_block.h"
 #include "engine/view.h"
 
 namespace ferrule {
@@ -109,21 +110,7 @@ class CaseRunner {
     const Cut* cut = plan_->CutOf(unit);
     if (scheme < 1 || cut == nullptr) return false;
     const Scheme& s = d.quant.schemes[static_cast<size_t>(scheme)];
-    if (s.block_n == 0) return false;
-    const int64_t height = unit.node->scales_per_group ? unit.rows / unit.groups : unit.rows;
-    const auto inside = [](int64_t edge, int64_t end, int64_t block) {
-      return edge != end && edge % block != 0;
-    };
-    for (const Shard& shard : cut->ranks) {
-      for (const Range& range : shard.rows)
-        if (inside(range.begin % height, height, s.block_n) ||
-            (range.end % height != 0 && inside(range.end % height, height, s.block_n)))
-          return true;
-      if (inside(shard.cols.begin, unit.in, s.block_k) ||
-          inside(shard.cols.end, unit.in, s.block_k))
-        return true;
-    }
-    return false;
+    return !InsideBlock(unit, *cut, s).empty();
   }
 
   bool Reported(Code code) const {

@@ -4,6 +4,7 @@
 Every number from 1 to 112 has one row; every file, test, table row and transcript line that a row
 names is there; every golden of checkpoints/ that begins with a number stands in the row of this
 number. What a row names as a refusal has an error or a warning in its expected text.
+The checks K1 to K13 each have codes that `ferrule explain` knows, and a test that shows each code.
 """
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent
 LAST = 112
+LAST_CHECK = 13
 
 
 def problem_of(name):
@@ -41,6 +43,35 @@ def refuses(name):
                                            re.M)
 
 
+def explained():
+    """The codes of the engine that have a text of at least a sentence: FR301, …"""
+    source = (TESTS.parent / 'engine/codes.def').read_text(encoding='utf-8')
+    codes = re.findall(r'^FERRULE_CODE\((\d+), .*?"((?:[^"\\]|\\.)*)"\)$', source, re.M | re.S)
+    return {f'FR{int(number):03}' for number, text in codes if len(text) > 40}
+
+
+def checks(lines, known):
+    """What is wrong with the table of checks, and how many tests it names."""
+    wrong, rows, named = [], set(), 0
+    for line in lines:
+        row = re.match(r'\| K(\d+) \| (.+?) \| ([FR0-9, ]+) \| (.+) \|$', line)
+        if not row:
+            continue
+        rows.add(int(row[1]))
+        names = re.findall(r'`((?:[^`]|(?<=: )`)+)`', row[4])
+        named += len(names)
+        wrong += [f'K{row[1]}: {problem}' for problem in map(problem_of, names) if problem]
+        goldens = [TESTS / (name + '.expected') for name in names]
+        shown = ''.join(path.read_text(encoding='utf-8') for path in goldens if path.is_file())
+        for code in row[3].split(', '):
+            if code not in known:
+                wrong.append(f'K{row[1]}: {code} has no explanation')
+            if f'[{code}]' not in shown:
+                wrong.append(f'K{row[1]}: no test of its row shows {code}')
+    wrong += [f'K{number} has no row' for number in range(1, LAST_CHECK + 1) if number not in rows]
+    return wrong, named
+
+
 def main():
     wrong, rows = [], {}
     for line in (HERE / 'README.md').read_text(encoding='utf-8').splitlines():
@@ -65,9 +96,12 @@ def main():
             name = f'bad/checkpoints/{folder.name}'
             if name not in rows.get(int(number[1]), []):
                 wrong.append(f'{name} stands not in row {int(number[1])}')
+    lines = (HERE / 'README.md').read_text(encoding='utf-8').splitlines()
+    wrong_checks, named = checks(lines, explained())
+    wrong += wrong_checks
     for problem in wrong:
         print(f'failed: {problem}')
-    named = sum(map(len, rows.values()))
+    named += sum(map(len, rows.values()))
     print(f'{named - len(wrong)} passed, {len(wrong)} failed')
     return 1 if wrong or not rows else 0
 
