@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "engine/python_regex.h"
+#include "engine/name_match.h"
 
 namespace ferrule {
 namespace {

@@ -102,6 +102,25 @@ std::string ReplaceFirst(std::string_view text, std::string_view from, std::stri
   return std::string(text.substr(0, at)).append(to).append(text.substr(at + from.size()));
 }
 
+std::string ApplyRenames(std::string_view name,
+                         const std::vector<std::pair<std::string, std::string>>& renames,
+                         bool anywhere) {
+  for (const auto& [from, to] : renames) {
+    for (size_t at = 0; at + from.size() <= name.size();) {
+      const bool begins = at == 0 || name[at - 1] == '.';
+      const size_t end = at + from.size();
+      const bool ends = end == name.size() || name[end] == '.';
+      if (begins && ends && name.compare(at, from.size(), from) == 0)
+        return std::string(name.substr(0, at)) + to + std::string(name.substr(end));
+      if (!anywhere) break;
+      const size_t dot = name.find('.', at);
+      if (dot == std::string_view::npos) break;
+      at = dot + 1;
+    }
+  }
+  return std::string(name);
+}
+
 PythonRegex::PythonRegex(std::string_view pattern, PythonModule module) {
   PythonPattern read = TranslatePythonPattern(pattern, module);
   why_ = std::move(read.why);

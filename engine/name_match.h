@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/python_pattern.h"
@@ -53,6 +54,12 @@ std::string_view StripTrailingDots(std::string_view text);
 // character and at the end.
 std::string ReplaceEvery(std::string_view text, std::string_view from, std::string_view to);
 std::string ReplaceFirst(std::string_view text, std::string_view from, std::string_view to);
+
+// `name` with the first rename whose `from` are its leading whole segments; with `anywhere`, whole
+// segments at any place. At most one rename is applied, once.
+std::string ApplyRenames(std::string_view name,
+                         const std::vector<std::pair<std::string, std::string>>& renames,
+                         bool anywhere);
 
 enum class Anchor : uint8_t { kMatch, kSearch, kFull };
 

@@ -133,7 +133,10 @@ void PythonPatternReader::Set(PatternFlags flags) {
     char32_t c = Next();
     if (c == kEnd) return unterminated();
     if (c == ']' && !first) break;
-    if (c == '[' && Peek() == ':' && is_regex()) Unsupported("a named class of the `regex` module");
+    if (c == '[' && Peek() == ':') {
+      if (is_regex()) Unsupported("a named class of the `regex` module");
+      Differs("`[:`, which Python reads as two characters");
+    }
     Escape low;
     low.code = c;
     if (c == '\\') low = ReadEscape(true);
@@ -198,6 +201,7 @@ void PythonPatternReader::EmitClass(char32_t letter, PatternFlags flags, bool in
 
 void PythonPatternReader::EmitAnchor(char32_t letter) {
   if (letter == 'Z') {
+    Differs("`\\Z`, which RE2 does not have");
     out_.re2 += "\\z";
     return;
   }

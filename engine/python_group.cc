@@ -68,6 +68,7 @@ PatternWidth PythonPatternReader::Group(PatternFlags flags, bool may_set_global,
   }
   if (c == '#') {
     *is_item = false;
+    Differs("a comment `(?#`");
     for (char32_t d = Next(); d != ')'; d = Next()) {
       if (d == '\\') Next();  // `\)` does not end it
       if (d == kEnd) return Raise("missing ), unterminated comment"), PatternWidth{};
@@ -89,6 +90,7 @@ PatternWidth PythonPatternReader::Group(PatternFlags flags, bool may_set_global,
   if (c == '(') return Conditional(flags), PatternWidth{0, 4294967295};
   if (IsFlag(c) || c == '-') {
     --at_;
+    Differs("flags `(?`");
     PatternFlags inner = flags;
     std::string open;
     bool global = false;

@@ -58,6 +58,10 @@ void PythonPatternReader::Unsupported(std::string why) {
   out_.why = std::move(why);
 }
 
+void PythonPatternReader::Differs(std::string what) {
+  if (out_.differs.empty()) out_.differs = std::move(what);
+}
+
 PythonPattern PythonPatternReader::Read(bool* restart) {
   Alternatives(global_, true);
   *restart = restart_ && !global_.verbose;
@@ -86,12 +90,12 @@ PatternWidth PythonPatternReader::Alternatives(PatternFlags flags, bool top) {
 
 PatternWidth PythonPatternReader::Sequence(PatternFlags flags, bool first) {
   PatternWidth total, last;
-  bool item = false, anchor = false, repeated = false, any = false;
+  bool item = false, anchor = false, repeated = false, any = false, dot = false;
   const auto add = [&](PatternWidth width) {
     total = {Capped(total.min + last.min), Capped(total.max + last.max)};
     last = width;
     item = any = true;
-    anchor = repeated = false;
+    anchor = repeated = dot = false;
   };
   while (!failed() && at_ < text_.size() && Peek() != '|' && Peek() != ')') {
     const char32_t c = Next();
@@ -106,6 +110,7 @@ PatternWidth PythonPatternReader::Sequence(PatternFlags flags, bool first) {
       if (failed()) break;
       if (!item || (anchor && !is_regex())) Raise("nothing to repeat");
       if (repeated) Raise("multiple repeat");
+      if (dot && max == kNoLimit) ++out_.wildcards;
       if (!failed()) Repeat(min, max, &last, &repeated);
       continue;
     }
@@ -136,6 +141,7 @@ PatternWidth PythonPatternReader::Sequence(PatternFlags flags, bool first) {
     } else if (c == '.') {
       out_.re2 += '.';
       add({1, 1});
+      dot = true;
     } else if (c == '^' || c == '$') {
       if (c == '$') out_.one_line = true;
       out_.re2 += static_cast<char>(c);
@@ -173,6 +179,7 @@ bool PythonPatternReader::Quantifier(char32_t c, uint64_t* min, uint64_t* max) {
     at_ = back;
     return false;
   }
+  if (low.empty()) Differs("`{,n}`, which RE2 reads as text");
   *min = low.empty() ? 0 : number(low);
   *max = !comma ? *min : high.empty() ? kNoLimit : number(high);
   if (low.size() + high.size() > 0 && std::max(*min, high.empty() ? 0 : *max) >= kNoLimit)

@@ -26,6 +26,10 @@ struct PythonPattern {
   std::string re2;
   bool ascii_only = false;  // right for ASCII names only: `\b` and `[\W]`
   bool one_line = false;    // right for names without a line break only: `$`
+  // What RE2 would read otherwise in `pattern` as it stands; empty: for names of modules (ASCII
+  // without line breaks) RE2 may be given the pattern itself.
+  std::string differs;
+  int wildcards = 0;  // `.` repeated without end
 };
 
 // Whether `why` is one of the constructs that no translation can give to RE2.

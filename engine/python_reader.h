@@ -81,6 +81,7 @@ class PythonPatternReader {
   void Raise(std::string why);
   void Overflow(std::string why);
   void Unsupported(std::string why);
+  void Differs(std::string what);
   bool failed() const {
     return out_.state == PythonPattern::State::kRaises ||
            out_.state == PythonPattern::State::kOverflows;

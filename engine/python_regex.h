@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Regular expressions written for Python's `re`, compiled with RE2 or refused.
+// Regular expressions of skip lists, written for Python's `re`: compiled with RE2 or refused.
 //
-// What RE2 cannot express (look-around, back-references, atomic groups, possessive quantifiers,
-// conditionals, \Z) is refused by name; what it would read otherwise than Python as well. RE2's own
-// log is off: it would write to the server's stderr. Names of modules are ASCII without line
-// breaks, so that `\d`, `\w` and `$`, which differ beyond, mean the same.
+// What Python refuses is refused with its reason, what RE2 cannot express by name, and what RE2
+// would read otherwise too (python_pattern.h reads the grammar). RE2's own log is off: it would
+// write to the server's stderr. Names of modules are ASCII without line breaks, so that `\d`, `\w`
+// and `$`, which differ beyond, mean the same; RE2 is given the pattern as it stands.
 #pragma once
 
 #include <re2/re2.h>
 
 #include <memory>
 #include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 #include "engine/diagnostics.h"
 
@@ -28,11 +25,5 @@ std::unique_ptr<RE2> CompilePythonRegex(const std::string& pattern, size_t max_b
 
 // Whether a match at the start is found in every name, as for `.*` and `x?`.
 bool MatchesEverything(const RE2& regex);
-
-// `name` with the first rename whose `from` are its leading whole segments; with `anywhere`, whole
-// segments at any place. At most one rename is applied, once.
-std::string ApplyRenames(std::string_view name,
-                         const std::vector<std::pair<std::string, std::string>>& renames,
-                         bool anywhere);
 
 }  // namespace ferrule

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the expressions of a rule tree get their values. Used by units.cc.
+// The place in a rule tree that is being evaluated, and where its expressions get their values.
+// Used by units.cc.
 #pragma once
 
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -13,6 +15,19 @@
 #include "engine/rule_file.h"
 
 namespace ferrule {
+
+struct Where {
+  std::string path;
+  std::vector<int32_t> numbers;
+  std::vector<std::string> index;
+  int range = -1;
+  int32_t count = 1;
+  int32_t container = -1;
+  Quantize quantize = Quantize::kDefault;
+  std::string_view as;
+  bool assumed = false;
+  bool missing = false;  // below an optional subtree that is not stored
+};
 
 // Names bound on the way down, then dims of the rule file, then config.json.
 class TreeScope : public Scope {

@@ -129,3 +129,14 @@ TEST_CASE("what RE2 cannot express is said, and errors go before it") {
   CHECK(Answer(std::string(5000, '('), "a", PythonModule::kRe) ==
         "unsupported: groups nested too deeply");
 }
+
+TEST_CASE("renames: whole segments, the first that fits, once") {
+  const std::vector<std::pair<std::string, std::string>> renames = {{"a.b", "c"}, {"a", "a.a"}};
+  CHECK(ApplyRenames("a.b.x", renames, false) == "c.x");
+  CHECK(ApplyRenames("a.bb", renames, false) == "a.a.bb");
+  CHECK(ApplyRenames("a", renames, false) == "a.a");
+  CHECK(ApplyRenames("x.a.b", renames, false) == "x.a.b");
+  CHECK(ApplyRenames("x.a.b", renames, true) == "x.c");
+  CHECK(ApplyRenames("x.aa.b", renames, true) == "x.aa.b");
+  CHECK(ApplyRenames("", renames, true) == "");
+}

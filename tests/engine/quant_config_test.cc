@@ -213,7 +213,7 @@ TEST_CASE("compressed-tensors: combinations that are unknown, and groups that ca
   CHECK(OneGroup(channel, dynamic, R"(, "targets": "Linear")") ==
         "FR603: `targets` must be a list of texts, not text");
   CHECK(OneGroup(channel, dynamic, R"x(, "targets": ["re:(?=a)"])x") ==
-        "FR202: RE2 cannot express look-ahead `(?=` in `(?=a)`");
+        "FR202: RE2 cannot express look-ahead in `(?=a)`");
   const auto groups = [](const std::string& text) {
     return Read(R"({"quant_method": "compressed-tensors", "config_groups": )" + text + "}");
   };
