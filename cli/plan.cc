@@ -9,18 +9,19 @@
 namespace ferrule::cli {
 namespace {
 
-// One line that says how far the engine and the checkpoint agree; findings for the rest.
-std::string CompareAs(const Common& common, const Plan& plan, const std::string& as,
-                      Diagnostics* out) {
+std::optional<PlanAs> CompareAs(const Common& common, const Plan& plan, const std::string& as,
+                                Diagnostics* out) {
   std::vector<std::string> directories = {DefaultRules()};
   directories.insert(directories.end(), common.rules.begin(), common.rules.end());
   const auto book = LoadRuntimes(directories, out);
   const auto runtime = book ? book->Find(as, out) : nullptr;
-  const auto counts = runtime ? ComparePlan(plan, *runtime, out) : std::nullopt;
-  if (!counts) return {};
+  return runtime ? ComparePlan(plan, *runtime, out) : std::nullopt;
+}
+
+// How far the engine and the checkpoint agree; findings say the rest.
+std::string Line(const PlanAs& as) {
   return fmt::format("as {}@{}: {} modules asked, {} decided alike, {} otherwise, {} refused\n",
-                     runtime->engine, runtime->version, counts->asked, counts->alike,
-                     counts->otherwise, counts->refused);
+                     as.engine, as.version, as.asked, as.alike, as.otherwise, as.refused);
 }
 
 }  // namespace
@@ -52,13 +53,14 @@ int MakePlan(const Common& common, const PlanCommand& options) {
       findings.Append(first);
     }
   }
-  std::string compared;
-  if (plan && !options.as.empty()) compared = CompareAs(common, *plan, options.as, &findings);
+  std::optional<PlanAs> as;
+  if (plan && !options.as.empty()) as = CompareAs(common, *plan, options.as, &findings);
   ReportOptions report = Options(common, "plan", options.checkpoint);
   report.expand = options.expand;
   report.tp = options.tp;
+  report.as = as ? &*as : nullptr;
   Print(PlanReport(plan ? &*plan : nullptr, findings, report));
-  if (common.format == Format::kHuman) Print(compared);
+  if (as && common.format == Format::kHuman) Print(Line(*as));
   return findings.ExitCode();
 }
 

@@ -89,6 +89,9 @@ std::optional<std::string> Emulator::Renamed(const std::string& name) const {
 Truth Emulator::Gather(const Step& step, const Frame& frame) {
   std::vector<std::string>& out = (*frame.gathered)[step.text];
   std::vector<std::string> from = step.add;
+  const auto gathered = frame.gathered->find(step.from);
+  if (gathered != frame.gathered->end() && step.from != step.text)
+    from.insert(from.end(), gathered->second.begin(), gathered->second.end());
   for (const QuestionEntry& entry : List(step.from, frame)) {
     const Truth truth = step.match.empty() ? Truth::kYes : Names(step.match, entry.text, frame);
     if (truth == Truth::kRaised || truth == Truth::kUnknown) return truth;

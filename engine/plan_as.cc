@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <functional>
 
-#include "engine/emulation.h"
+#include "engine/as_shape.h"
+#include "engine/engine_modules.h"
 #include "engine/grouped.h"
+#include "engine/plan_question.h"
 
 namespace ferrule {
 namespace {
@@ -16,197 +18,155 @@ class Comparison {
  public:
   Comparison(const Plan& plan, const Runtime& runtime, Diagnostics* out)
       : plan_(plan), d_(plan.decisions), runtime_(runtime), out_(out) {
+    as_.engine = runtime.engine;
+    as_.version = runtime.version;
     name_ = fmt::format("{}@{}", runtime.engine, runtime.version);
   }
 
   std::optional<PlanAs> Run() {
-    if (!FindFunction() || !FindModel()) return std::nullopt;
-    question_.map = *map_;
-    question_.texts["key"] = d_.quant.list_key;
-    for (size_t i = 0; i < d_.quant.list.size(); ++i)
-      question_.lists["list"].push_back({d_.quant.list.entry(i).text, {}, i, 0});
-    const std::vector<bool> covered = Covered();
-    for (size_t u = 0; u < d_.units.units.size(); ++u) {
-      const Unit& unit = d_.units.units[u];
-      const bool fused = unit.kind == NodeKind::kFused;
-      if (!fused && !IsLinear(unit.kind)) continue;
-      // Draft layers are a model of their own in engines, under other names.
-      const bool draft = std::find(unit.index.begin(), unit.index.end(), "mtp") != unit.index.end();
-      if (draft || covered[u] || (fused && !Builds(unit)) || unit.quantize == Quantize::kNever)
-        continue;
-      if (unit.container >= 0) {
-        AskExperts(unit);
-        continue;
-      }
-      for (int32_t i = 0; i < unit.count; ++i) {
-        const Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-        if (module.absent) continue;
-        const bool head = unit.quantize == Quantize::kNamed;
-        Ask(unit, unit.PathOf(i), module.scheme, head ? "head" : "linear");
-      }
+    const EngineModel* model = ModelOf(runtime_, plan_);
+    if (!FindMethod()) return std::nullopt;
+    if (model == nullptr) {
+      const std::string_view architecture = Architecture(plan_);
+      out_->Add(Code::kRuntimeUnknown,
+                fmt::format("how {} names the modules of {} is not described", name_,
+                            architecture.empty() ? "this model" : Quoted(architecture)));
+      return std::nullopt;
     }
+    Ask(*model, false);
+    for (const EngineModel& draft : runtime_.models)
+      if (!model->draft.empty() && draft.architecture == model->draft) Ask(draft, true);
     grouped_.Flush(out_);
-    return counts_;
+    return std::move(as_);
+  }
+
+  static std::string_view Architecture(const Plan& plan) {
+    return plan.checkpoint->config.Find("architectures")[0].Text();
   }
 
  private:
-  bool FindFunction() {
-    const std::string method = d_.quant.dialect ? d_.quant.dialect->name : "";
-    for (const auto& [known, function] : runtime_.methods)
-      if (known == method) function_ = function;
-    if (!function_.empty()) return true;
-    out_->Add(Code::kRuntimeUnknown,
-              method.empty()
-                  ? fmt::format("the checkpoint is not quantized: {} has nothing to decide", name_)
-                  : fmt::format("what {} does with {} is not described", name_, Quoted(method)));
+  bool FindMethod() {
+    description_ = DescriptionOf(plan_);
+    if (!d_.quant.dialect) return true;  // nothing is asked
+    method_ = MethodOf(runtime_, plan_, description_);
+    if (method_ != nullptr) return true;
+    out_->Add(Code::kRuntimeUnknown, fmt::format("what {} does with {} is not described", name_,
+                                                 Quoted(d_.quant.dialect->name)));
     return false;
   }
 
-  bool FindModel() {
-    const std::string architecture(plan_.checkpoint->config.Find("architectures")[0].Text());
-    for (const auto& [known, map] : runtime_.models)
-      if (known == architecture) map_ = &map;
-    for (const auto& [known, modules] : runtime_.unchecked)
-      if (known == architecture) unchecked_ = &modules;
-    if (map_ != nullptr) return true;
-    out_->Add(Code::kRuntimeUnknown,
-              fmt::format("how {} names the modules of {} is not described", name_,
-                          architecture.empty() ? "this model" : Quoted(architecture)));
-    return false;
+  void Ask(const EngineModel& model, bool draft) {
+    const bool asks = method_ != nullptr && !method_->function.empty();
+    RuntimeQuestion question;
+    if (asks) question = BaseQuestion(plan_, description_, runtime_, *method_, model, &regexes_);
+    for (const EngineModule& built : EngineModules(plan_, runtime_, model, draft))
+      for (int32_t i = 0; i < built.count; ++i) {
+        AsModule module = Describe(built, i);
+        module.draft = draft;
+        module.result = module.word = "none";
+        if (asks && !built.plain) Answer(module.name, built.layer, &question, &module);
+        if (module.result == "quant")
+          module.refusal = BlockRefusal(plan_, runtime_, model, built, module.name);
+        Judge(built, &module);
+        as_.modules.push_back(std::move(module));
+      }
   }
 
-  // Whether the engine has a fused module of this name: its class map or one of its tables says so.
-  bool Builds(const Unit& unit) const {
-    const std::string_view leaf = LastSegment(unit.path);
-    const auto has = [&](const FusedMap& map) {
-      return std::any_of(map.begin(), map.end(),
-                         [&](const auto& entry) { return entry.first == leaf; });
-    };
-    return !unit.parts.empty() &&
-           (has(*map_) || std::any_of(runtime_.tables.begin(), runtime_.tables.end(),
-                                      [&](const auto& table) { return has(table.second); }));
+  AsModule Describe(const EngineModule& built, int32_t i) const {
+    AsModule out;
+    out.name = built.Name(i);
+    out.pattern = built.Pattern();
+    out.layer = built.layer;
+    out.plain = built.plain;
+    for (size_t k = 0; k < built.numbers.size(); ++k)
+      if (!built.index[k].empty())
+        out.numbers.emplace_back(built.index[k],
+                                 built.numbers[k] + (static_cast<int>(k) == built.range ? i : 0));
+    bool first = true;
+    for (const int32_t id : built.units) {
+      const Unit& unit = d_.units.units[static_cast<size_t>(id)];
+      const int32_t at = unit.first + (built.container < 0 && i < unit.count ? i : 0);
+      const Module& module = d_.modules[static_cast<size_t>(at)];
+      out.modules.push_back(at);
+      if (module.absent) continue;
+      const int8_t scheme = unit.kind == NodeKind::kWeight ? int8_t{0} : module.scheme;
+      if (!first && scheme != out.stored) return WithoutScheme(std::move(out), built);
+      out.stored = scheme;
+      first = false;
+    }
+    if (built.container >= 0)
+      out.stored = d_.container_scheme[static_cast<size_t>(built.container)];
+    return out;
+  }
+  // The rest of what stands in a module whose parts differ.
+  AsModule WithoutScheme(AsModule out, const EngineModule& built) const {
+    out.stored = kNoScheme;
+    for (size_t k = out.modules.size(); k < built.units.size(); ++k)
+      out.modules.push_back(d_.units.units[static_cast<size_t>(built.units[k])].first);
+    return out;
   }
 
-  // Units that stand in a fused module of the engine.
-  std::vector<bool> Covered() const {
-    std::vector<bool> covered(d_.units.units.size());
-    for (const Unit& unit : d_.units.units)
-      if (unit.kind == NodeKind::kFused && Builds(unit))
-        for (const int32_t part : unit.parts) covered[static_cast<size_t>(part)] = true;
-    return covered;
-  }
-
-  // Once for each container: the experts of a layer are one module.
-  void AskExperts(const Unit& unit) {
-    const Container& container = d_.units.containers[static_cast<size_t>(unit.container)];
-    if (container.path + std::to_string(unit.container) == last_container_) return;
-    last_container_ = container.path + std::to_string(unit.container);
-    Ask(unit, Concrete(container.path, container.numbers),
-        d_.container_scheme[static_cast<size_t>(unit.container)], "experts");
-  }
-
-  void Ask(const Unit& unit, const std::string& path, int8_t scheme, const std::string& layer) {
-    if (scheme == kNoScheme || scheme == kForeign) return;
-    question_.name = path;
-    question_.texts["layer"] = layer;
+  void Answer(const std::string& name, LayerKind layer, RuntimeQuestion* question, AsModule* out) {
+    question->name = name;
+    question->texts["layer"] = LayerName(layer);
     for (const auto& [known, word] : runtime_.layers)
-      if (known == layer) question_.texts["layer"] = word;
-    const RuntimeAnswer answer = Emulate(runtime_, function_, question_, &regexes_);
-    ++counts_.asked;
-    const std::string ours = plan_.SchemeName(scheme);
-    if (answer.is_error() || answer.result == "unsupported") {
-      ++counts_.refused;
-      Report(
-          Code::kRuntimeRefuses, unit, path,
-          answer.is_error()
-              ? fmt::format("{} stops with {} at {{n}} modules", name_, answer.error)
-              : fmt::format("what {} decides about {{n}} modules hangs on {}", name_, answer.error),
-          {});
+      if (known == LayerName(layer)) question->texts["layer"] = word;
+    const RuntimeAnswer answer = Emulate(runtime_, method_->function, *question, &regexes_);
+    out->word = answer.result;
+    out->result = answer.result.substr(0, answer.result.find(':'));
+    if (out->result == "target" || out->result == "config") out->result = "quant";
+    out->error = answer.error;
+  }
+
+  void Judge(const EngineModule& built, AsModule* module) {
+    const bool known = module->stored >= 0;
+    if (known || module->stored == kForeign) ++as_.asked;
+    if (module->result == "error" || module->result == "unsupported") {
+      module->verdict = AsVerdict::kRefuses;
+      ++as_.refused;
+      Report(Code::kRuntimeRefuses, built, module->name,
+             module->result == "error"
+                 ? fmt::format("{} stops with {} at {{n}} modules", name_, module->error)
+                 : fmt::format("what {} decides about {{n}} modules hangs on {}", name_,
+                               module->error),
+             {});
       return;
     }
-    const bool quantized = answer.result == "quant";
-    const std::string refusal = quantized ? Check(unit, path, layer == "experts") : "";
-    if (!refusal.empty()) {
-      ++counts_.refused;
+    const std::string ours = known ? plan_.SchemeName(module->stored) : "";
+    if (!module->refusal.empty()) {
+      module->verdict = AsVerdict::kRefuses;
+      ++as_.refused;
       Report(
-          Code::kRuntimeRefuses, unit, path,
+          Code::kRuntimeRefuses, built, module->name,
           fmt::format("{} refuses {{n}} modules at tp {}", name_, plan_.tp),
-          {{"engine", "ValueError: " + refusal},
+          {{"engine", "ValueError: " + module->refusal},
            {"stored", ours == "bf16" ? "bf16: the engine wrongly takes it for quantized" : ours}});
       return;
     }
+    if (!known) return;
+    const bool quantized = module->result == "quant";
     if (quantized == (ours != "bf16")) {
-      ++counts_.alike;
+      module->verdict = AsVerdict::kAlike;
+      ++as_.alike;
       return;
     }
-    ++counts_.otherwise;
-    Report(Code::kRuntimeOtherwise, unit, path,
+    module->verdict = AsVerdict::kOtherwise;
+    ++as_.otherwise;
+    Report(Code::kRuntimeOtherwise, built, module->name,
            fmt::format("{} runs {{n}} modules {} that are {}", name_,
                        quantized ? "quantized" : "in BF16", ours),
            {});
   }
 
-  // The engine's own message when a size of one rank is not whole blocks; empty when it goes on.
-  std::string Check(const Unit& unit, const std::string& path, bool experts) const {
-    if (unchecked_ != nullptr &&
-        std::any_of(unchecked_->begin(), unchecked_->end(),
-                    [&](const std::string& tail) { return HasLastSegments(tail, path); }))
-      return {};
-    const auto block = std::find_if(d_.quant.schemes.begin(), d_.quant.schemes.end(),
-                                    [](const Scheme& scheme) { return scheme.block_n > 0; });
-    const Cut* cut = plan_.CutOf(unit);
-    if (!runtime_.block_check || block == d_.quant.schemes.end() || cut == nullptr ||
-        cut->ranks.empty())
-      return {};
-    const Shard& shard = cut->ranks[0];
-    BlockShape shape;
-    shape.tp = plan_.tp;
-    shape.block_rows = block->block_n;
-    shape.block_columns = block->block_k;
-    shape.experts = experts;
-    shape.columns = unit.in;
-    shape.columns_per_rank = shard.cols.size();
-    shape.rows = unit.rows;
-    shape.rows_per_rank = shard.row_count();
-    shape.parts = PartRows(unit, shape.rows_per_rank);
-    if (unit.kind == NodeKind::kFused) {  // its own size is that of its parts side by side
-      const Unit& first = d_.units.units[static_cast<size_t>(unit.parts[0])];
-      shape.columns = first.in;
-      shape.rows = 0;
-      for (const int32_t part : unit.parts)
-        shape.rows += d_.units.units[static_cast<size_t>(part)].rows;
-    }
-    // Gate and up are cut by rows, down by columns; either gives the inner size.
-    shape.inner =
-        shape.columns_per_rank < shape.columns ? shape.columns_per_rank : shape.parts.front();
-    if (shape.columns_per_rank <= 0 || shape.rows_per_rank <= 0) return {};
-    return Refusal(*runtime_.block_check, shape).value_or("");
-  }
-
-  // Rows of one rank for each output that the engine's layer has.
-  std::vector<int64_t> PartRows(const Unit& unit, int64_t whole) const {
-    std::vector<int64_t> parts;
-    const auto& one = runtime_.one_output;
-    if (std::find(one.begin(), one.end(), LastSegment(unit.path)) != one.end()) return {whole};
-    for (const int32_t id : unit.parts) {
-      const Cut* cut = plan_.CutOf(d_.units.units[static_cast<size_t>(id)]);
-      parts.push_back(cut == nullptr || cut->ranks.empty() ? 0 : cut->ranks[0].row_count());
-    }
-    const bool slices = !unit.slices.empty() && (unit.per == 0 || runtime_.cuts_interleaved);
-    if (parts.empty() && slices)
-      for (const Slice& slice : unit.slices) parts.push_back(slice.rows * whole / unit.rows);
-    if (parts.empty()) parts.push_back(whole);
-    return parts;
-  }
-
-  void Report(Code code, const Unit& unit, const std::string& path, std::string message,
+  void Report(Code code, const EngineModule& built, const std::string& name, std::string message,
               const std::vector<std::pair<std::string, std::string>>& facts) {
-    const auto detail = static_cast<int64_t>(std::hash<std::string>{}(message) >> 1U);
-    grouped_.Add(code, unit.node, detail, [&] {
-      Finding finding(code, message, RuleAt(d_, unit));
-      std::string display = unit.Display();
-      if (unit.container >= 0) display.resize(std::min(display.size(), display.find(".<expert>")));
-      finding.Fact("module", fmt::format("{}, e.g. {}", display, path));
+    const auto detail =
+        static_cast<int64_t>(std::hash<std::string>{}(message + built.Pattern()) >> 1U);
+    const Unit* unit =
+        built.units.empty() ? nullptr : &d_.units.units[static_cast<size_t>(built.units[0])];
+    grouped_.Add(code, unit == nullptr ? nullptr : unit->node, detail, [&] {
+      Finding finding(code, message, unit == nullptr ? Location() : RuleAt(d_, *unit));
+      finding.Fact("module", fmt::format("{}, e.g. {}", built.Pattern(), name));
       for (const auto& [key, text] : facts) finding.Fact(key, text);
       return finding;
     });
@@ -216,16 +176,28 @@ class Comparison {
   const Decisions& d_;
   const Runtime& runtime_;
   Diagnostics* out_;
-  std::string name_, function_, last_container_;
-  const FusedMap* map_ = nullptr;
-  const std::vector<std::string>* unchecked_ = nullptr;
-  RuntimeQuestion question_;
+  std::string name_;
+  Description description_;
+  const MethodRule* method_ = nullptr;
   PythonRegexes regexes_;
   Grouped grouped_;
-  PlanAs counts_;
+  PlanAs as_;
 };
 
 }  // namespace
+
+std::string_view AsVerdictName(AsVerdict verdict) {
+  constexpr std::string_view kNames[] = {"alike", "otherwise", "refuses", "unknown"};
+  return kNames[static_cast<size_t>(verdict)];
+}
+
+const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan) {
+  static const EngineModel kAsStored;
+  const std::string_view architecture = Comparison::Architecture(plan);
+  for (const EngineModel& model : runtime.models)
+    if (model.architecture == architecture) return &model;
+  return runtime.any_model ? &kAsStored : nullptr;
+}
 
 std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, Diagnostics* out) {
   return Comparison(plan, runtime, out).Run();

@@ -14,13 +14,16 @@ inline constexpr int kSchemaVersion = 1;  // of the JSON; raised when a key chan
 
 enum class Format { kHuman, kShort, kJson };
 
+struct PlanAs;
+
 struct ReportOptions {
   Format format = Format::kHuman;
   bool color = false;
   bool expand = false;  // one entry for every concrete module
   std::string command = "plan";
-  std::string model;  // as named on the command line
-  int tp = 1;         // likewise: known also when there is no plan
+  std::string model;           // as named on the command line
+  int tp = 1;                  // likewise: known also when there is no plan
+  const PlanAs* as = nullptr;  // the plan as an engine would make it
 };
 
 // {"schema_version": 1, "model": …, "tp": …, "modules": […], "findings": […]} or a table.

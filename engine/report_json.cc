@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan → JSON. README.md lists the keys; tests/golden holds examples.
 #include "engine/json_writer.h"
+#include "engine/plan_as.h"
 #include "engine/report.h"
 #include "engine/report_parts.h"
 #include "engine/version.h"
@@ -186,6 +187,10 @@ std::string PlanJson(const Plan* plan, const Diagnostics& findings, const Report
       }
     }
   out.Line().EndArray();
+  if (plan != nullptr && options.as != nullptr) {
+    out.Key("as");
+    WritePlanAs(*plan, *options.as, options.expand, &out);
+  }
   WriteFindings(findings, &out);
   out.EndObject();
   return out.Take() + "\n";

@@ -76,6 +76,7 @@ struct RuleNode {
   std::vector<RuleNode> children;
   std::vector<RuleNode> either;
   std::vector<NamedText> renames;  // model_type → path
+  bool draft = false;              // layers that engines build as a model of their own
   std::string use;
   YamlPlace use_place;
   std::vector<std::pair<std::string, Dim>> with;

@@ -283,16 +283,22 @@ bool ParseStored(const YamlReader& reader, const YamlNode& map, std::string_view
   return good;
 }
 
+// `draft: true`; a module may have that name too.
+bool IsDraftFlag(const YamlEntry& entry) { return entry.key == "draft" && !entry.value.is_map(); }
+
 bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view what,
                RuleNode* out) {
   bool good = true;
   good = ParseRenames(reader, map, &out->renames) && good;
   good = ParseFlag(reader, map, "optional", &out->optional) && good;
+  if (const YamlNode* draft = map.Find("draft"); draft != nullptr && !draft->is_map())
+    good = reader.AsBool(*draft, "`draft`", &out->draft) && good;
   if (const YamlNode* node = map.Find("use")) {
     out->kind = NodeKind::kUse;
     out->use_place = node->place;
     good = reader.KnownKeys(
-               map, what, {"use", "with", "when", "optional", "quantize", "differs", "renames"}) &&
+               map, what,
+               {"use", "with", "when", "optional", "draft", "quantize", "differs", "renames"}) &&
            reader.AsText(*node, "`use`", &out->use) && good;
     if (const YamlNode* with = map.Find("with")) {
       good = reader.IsMap(*with, "`with`") && good;
@@ -307,7 +313,7 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
   bool empty = true;
   for (const YamlEntry& entry : map.entries) {
     if (entry.key == "when" || entry.key == "optional" || entry.key == "quantize" ||
-        entry.key == "differs" || entry.key == "renames")
+        entry.key == "differs" || entry.key == "renames" || IsDraftFlag(entry))
       continue;
     empty = false;
     if (entry.key == "either") {

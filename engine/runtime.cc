@@ -14,16 +14,6 @@ namespace {
 
 constexpr int64_t kFormat = 1;
 
-bool ReadMap(const YamlReader& reader, const YamlNode& node, std::string_view what, FusedMap* out) {
-  if (!reader.IsMap(node, what)) return false;
-  bool good = true;
-  for (const YamlEntry& entry : node.entries) {
-    auto& [name, parts] = out->emplace_back(entry.key, std::vector<std::string>());
-    good = reader.AsTexts(entry.value, fmt::format("{}'s `{}`", what, name), &parts) && good;
-  }
-  return good;
-}
-
 bool ReadLists(const RuntimeNodeReader& nodes, const YamlNode& node, std::vector<ListRule>* out) {
   const YamlReader& reader = nodes.reader();
   if (!reader.IsMap(node, "`lists`")) return false;
@@ -153,61 +143,6 @@ bool ReadDifferences(const YamlReader& reader, const YamlNode& node, Runtime* ou
   return good;
 }
 
-// What plans need: which function a quant_method reaches, the maps of model classes, block checks.
-// Each is written out or `{same_as: version}`.
-bool ReadSections(const YamlReader& reader, const YamlNode& root, Runtime* out) {
-  bool good = true;
-  const auto own = [&](const char* key) -> const YamlNode* {
-    const YamlNode* node = root.Find(key);
-    const YamlNode* same = node == nullptr ? nullptr : node->Find("same_as");
-    if (same == nullptr) return node;
-    auto& [section, version] = out->shared.emplace_back(key, std::string());
-    good = reader.KnownKeys(*node, fmt::format("`{}`", key), {"same_as"}) &&
-           reader.AsText(*same, "`same_as`", &version) && good;
-    return nullptr;
-  };
-  if (const YamlNode* methods = own("methods")) {
-    if (!reader.IsMap(*methods, "`methods`")) return false;
-    for (const YamlEntry& entry : methods->entries) {
-      auto& [method, function] = out->methods.emplace_back(entry.key, std::string());
-      good = reader.AsText(entry.value, fmt::format("`{}`", method), &function) && good;
-    }
-  }
-  if (const YamlNode* models = own("models")) {
-    if (!reader.IsMap(*models, "`models`")) return false;
-    for (const YamlEntry& entry : models->entries) {
-      auto& [model, map] = out->models.emplace_back(entry.key, FusedMap());
-      good = ReadMap(reader, entry.value, fmt::format("`{}`", model), &map) && good;
-    }
-  }
-  if (const YamlNode* unchecked = root.Find("unchecked"))
-    good = ReadMap(reader, *unchecked, "`unchecked`", &out->unchecked) && good;
-  if (const YamlNode* layers = root.Find("layers")) {
-    if (!reader.IsMap(*layers, "`layers`")) return false;
-    good = reader.KnownKeys(*layers, "`layers`",
-                            {"linear", "experts", "head", "interleaved", "one-output"}) &&
-           good;
-    for (const YamlEntry& entry : layers->entries) {
-      if (entry.key == "one-output") {
-        good = reader.AsTexts(entry.value, "`one-output`", &out->one_output) && good;
-        continue;
-      }
-      if (entry.key == "interleaved") {
-        constexpr std::string_view kWords[] = {"by-slices", "whole"};
-        size_t at = 0;
-        good = reader.AsWord(entry.value, "`interleaved`", kWords, &at) && good;
-        out->cuts_interleaved = at == 0;
-        continue;
-      }
-      auto& [layer, word] = out->layers.emplace_back(entry.key, std::string());
-      good = reader.AsText(entry.value, fmt::format("`{}`", layer), &word) && good;
-    }
-  }
-  if (const YamlNode* check = own("block_check"))
-    good = ReadBlockCheck(reader, *check, &out->block_check.emplace()) && good;
-  return good;
-}
-
 }  // namespace
 
 const RuntimeFunction* Runtime::Find(std::string_view function) const {
@@ -240,7 +175,7 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
   bool good = reader.KnownKeys(root, what,
                                {"ferrule", "runtime", "version", "about", "covers", "regex",
                                 "tables", "classes", "functions", "helpers", "known_differences",
-                                "methods", "models", "block_check", "layers", "unchecked"});
+                                "methods", "modules", "models", "block_check", "layers"});
   int64_t format = 0;
   const YamlNode* number = reader.Require(root, what, "ferrule");
   good = number != nullptr && reader.AsInt(*number, "`ferrule`", &format) && good;
@@ -272,11 +207,11 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
     if (!reader.IsMap(*tables, "`tables`")) return nullptr;
     for (const YamlEntry& table : tables->entries) {
       auto& [name, map] = runtime->tables.emplace_back(table.key, FusedMap());
-      good = ReadMap(reader, table.value, fmt::format("the table `{}`", name), &map) && good;
+      good = ReadFusedTable(reader, table.value, fmt::format("the table `{}`", name), &map) && good;
     }
   }
   if (const YamlNode* classes = root.Find("classes"))
-    good = ReadMap(reader, *classes, "`classes`", &runtime->classes) && good;
+    good = ReadFusedTable(reader, *classes, "`classes`", &runtime->classes) && good;
   const RuntimeNodeReader nodes(reader, runtime->module);
   if (const YamlNode* functions = reader.Require(root, what, "functions"))
     good = ReadFunctions(nodes, *functions, "`functions`", false, runtime.get()) && good;
@@ -284,7 +219,7 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
     good = false;
   if (const YamlNode* helpers = root.Find("helpers"))
     good = ReadFunctions(nodes, *helpers, "`helpers`", true, runtime.get()) && good;
-  good = ReadSections(reader, root, runtime.get()) && good;
+  good = ReadRuntimeSections(reader, root, runtime.get()) && good;
   if (const YamlNode* rows = root.Find("known_differences"))
     good = ReadDifferences(reader, *rows, runtime.get()) && good;
   return good ? runtime : nullptr;

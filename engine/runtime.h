@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/block_check.h"
+#include "engine/engine_model.h"
 #include "engine/name_match.h"
 #include "engine/yaml.h"
 
@@ -193,8 +194,6 @@ struct RuntimeFunction {
   bool hidden = false;  // a helper: asked by other functions only
 };
 
-using FusedMap = std::vector<std::pair<std::string, std::vector<std::string>>>;
-
 struct KnownDifference {
   std::string function, prefix, reason;
 };
@@ -209,13 +208,12 @@ struct Runtime {
   std::vector<std::shared_ptr<const RuntimeFunction>> functions;
   std::vector<KnownDifference> known_differences;
   std::optional<BlockCheck> block_check;
-  // quant_method of a config → the function that it reaches.
-  std::vector<std::pair<std::string, std::string>> methods;
-  // Architecture → the fused map of its class, as it reaches the functions.
-  std::vector<std::pair<std::string, FusedMap>> models;
-  // linear, experts, head → the word that `layer` tests compare.
+  std::vector<MethodRule> methods;
+  EngineModel modules;              // what all model classes have in common
+  std::vector<EngineModel> models;  // by architecture
+  bool any_model = false;           // others are built as their checkpoint names them
+  // linear, experts, head, embedding → the word that `layer` tests compare.
   std::vector<std::pair<std::string, std::string>> layers;
-  FusedMap unchecked;  // architecture → last segments of modules that get no block check
   std::vector<std::string> one_output;  // last segments of fused modules that have one output
   bool cuts_interleaved = true;  // an interleaved unified tensor has one output for each slice
   std::vector<std::pair<std::string, std::string>> shared;  // section → version it is the same as

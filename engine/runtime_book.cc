@@ -91,10 +91,8 @@ bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtim
     const auto there = std::find_if(runtimes.begin(), runtimes.end(), [&](const auto& other) {
       return other->engine == runtime->engine && other->version == version;
     });
-    const bool owns =
-        there != runtimes.end() && (section == "methods"  ? !(*there)->methods.empty()
-                                    : section == "models" ? !(*there)->models.empty()
-                                                          : (*there)->block_check.has_value());
+    // The other file must write the section out itself.
+    const bool owns = there != runtimes.end() && (*there)->yaml.root.Find(section) != nullptr;
     const bool shares = there != runtimes.end() &&
                         std::any_of((*there)->shared.begin(), (*there)->shared.end(),
                                     [&](const auto& entry) { return entry.first == section; });
@@ -107,7 +105,16 @@ bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtim
       continue;
     }
     if (section == "methods") runtime->methods = (*there)->methods;
-    if (section == "models") runtime->models = (*there)->models;
+    if (section == "modules") runtime->modules = (*there)->modules;
+    if (section == "models") {
+      runtime->models = (*there)->models;
+      runtime->any_model = (*there)->any_model;
+    }
+    if (section == "layers") {
+      runtime->layers = (*there)->layers;
+      runtime->one_output = (*there)->one_output;
+      runtime->cuts_interleaved = (*there)->cuts_interleaved;
+    }
     if (section == "block_check") runtime->block_check = (*there)->block_check;
   }
   return good;
@@ -141,12 +148,23 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
   }
   for (const auto& runtime : *runtimes) good = ShareSections(*runtimes, runtime.get(), out) && good;
   for (const auto& runtime : *runtimes) {
-    for (const auto& [method, function] : runtime->methods)
-      if (runtime->Find(function) == nullptr) {
+    for (const MethodRule& rule : runtime->methods)
+      for (const std::string& function : {rule.function, rule.list_function})
+        if (!function.empty() && runtime->Find(function) == nullptr) {
+          out->Add(Code::kUnknownName,
+                   fmt::format("`methods`: `{}` leads to {}, which is not in this file",
+                               rule.method, Quoted(function)),
+                   runtime->yaml.At(rule.place));
+          good = false;
+        }
+    for (const EngineModel& model : runtime->models)
+      if (!model.draft.empty() &&
+          std::none_of(runtime->models.begin(), runtime->models.end(),
+                       [&](const auto& other) { return other.architecture == model.draft; })) {
         out->Add(Code::kUnknownName,
-                 fmt::format("`methods`: `{}` leads to {}, which is not in this file", method,
-                             Quoted(function)),
-                 runtime->yaml.At(runtime->yaml.root));
+                 fmt::format("`draft`: {} has no entry in `models`", Quoted(model.draft)),
+                 runtime->yaml.At(model.place))
+            .Help("add one, `{}` where nothing of it differs");
         good = false;
       }
     for (const auto& function : runtime->functions)

@@ -51,4 +51,9 @@ class RuntimeNodeReader {
   PythonModule module_;
 };
 
+// runtime_sections.cc: fused name → parts; and what plans need, `methods` to `block_check`.
+bool ReadFusedTable(const YamlReader& reader, const YamlNode& node, std::string_view what,
+                    FusedMap* out);
+bool ReadRuntimeSections(const YamlReader& reader, const YamlNode& root, Runtime* out);
+
 }  // namespace ferrule

@@ -26,6 +26,7 @@ struct Where {
   Quantize quantize = Quantize::kDefault;
   std::string_view as;
   bool assumed = false;
+  bool draft = false;    // below a subtree with `draft: true`
   bool missing = false;  // below an optional subtree that is not stored
 };
 

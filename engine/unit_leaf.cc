@@ -26,6 +26,7 @@ Unit* UnitWalker::Add(const RuleNode& node, const Where& where) {
   unit.quantize = where.quantize;
   unit.as = where.as;
   unit.assumed = where.assumed;
+  unit.draft = where.draft;
   unit.first = units_.modules;
   if (units_.modules + int64_t{unit.count} > kMaxModules || units_.units.size() >= kMaxUnits) {
     Fail(Code::kTooLarge, fmt::format("the model has more than {} modules", kMaxModules),

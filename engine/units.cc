@@ -32,6 +32,7 @@ void UnitWalker::Node(const RuleNode& node, Where where) {
   if (failed_ || !Holds(node.when)) return;
   if (node.quantize != Quantize::kDefault) where.quantize = node.quantize;
   if (!node.quantize_as.empty() && Holds(node.quantize_when)) where.as = node.quantize_as;
+  where.draft = where.draft || node.draft;
   Rename(node, &where);
   const bool tree = node.kind == NodeKind::kTree || node.kind == NodeKind::kUse;
   if (tree && node.optional && options_.stored != nullptr && !Stored(node, where))

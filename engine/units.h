@@ -51,6 +51,7 @@ struct Unit {
   std::vector<Slice> slices;
   bool bias = false, optional = false, same = false;
   bool assumed = false;  // below an `either` that was decided without headers
+  bool draft = false;    // of layers that engines build as a model of their own
 
   std::vector<int64_t> shape;  // of weight: and param:
 

@@ -13,6 +13,7 @@ namespace {
 
 struct Compared {
   PlanAs counts;
+  std::shared_ptr<const Plan> plan;
   std::string text;  // all findings of the comparison
 };
 
@@ -20,8 +21,8 @@ Compared Compare(const std::string& fixture, const std::string& as, int tp) {
   Diagnostics out;
   auto checkpoint = OpenCheckpoint(FERRULE_TEST_DATA "/fixtures/" + fixture, &out);
   REQUIRE(checkpoint);
-  const auto plan = MakePlan(
-      SourceBook(), std::make_shared<const Checkpoint>(std::move(*checkpoint)), {tp}, &out);
+  auto plan = MakePlan(SourceBook(), std::make_shared<const Checkpoint>(std::move(*checkpoint)),
+                       {tp}, &out);
   const auto runtimes = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);
   INFO(ToHuman(out, false));
   REQUIRE(plan);
@@ -34,7 +35,7 @@ Compared Compare(const std::string& fixture, const std::string& as, int tp) {
   for (const char c : ToHuman(found, false))
     if (const char one = c == '\n' ? ' ' : c; one != ' ' || text.empty() || text.back() != ' ')
       text += one;
-  return {counts.value_or(PlanAs{}), text};
+  return {counts.value_or(PlanAs{}), std::make_shared<const Plan>(std::move(*plan)), text};
 }
 
 }  // namespace
@@ -63,7 +64,30 @@ TEST_CASE("experts of 64 rows: SGLang refuses them at tp 8, vLLM refines their s
 
 TEST_CASE("what an engine does not check is not refused, what is not described is not guessed") {
   CHECK(Compare("deepseek_v3", "sglang@0.5.23", 8).text.empty());
-  const Compared unknown = Compare("qwen3_5_27b_fp8", "sglang@0.5.23", 1);
+  const Compared unknown = Compare("llama_4_maverick", "sglang@0.5.23", 1);
   CHECK(unknown.counts.asked == 0);
   CHECK(unknown.text.find("FR803") != std::string::npos);
+}
+
+TEST_CASE("modules of an engine have its names, its answers and what is stored in them") {
+  const Compared sglang = Compare("qwen3_next_80b_fp8", "sglang@0.5.23", 1);
+  const auto find = [&](std::string_view name, bool draft) -> const AsModule& {
+    for (const AsModule& module : sglang.counts.modules)
+      if (module.name == name && module.draft == draft) return module;
+    FAIL("no module " << name);
+    return sglang.counts.modules.front();
+  };
+  const AsModule& qkv = find("model.layers.3.self_attn.qkv_proj", false);
+  CHECK(qkv.result == "quant");
+  CHECK(qkv.verdict == AsVerdict::kAlike);
+  CHECK(qkv.pattern == "model.layers.<layer>.self_attn.qkv_proj");
+  REQUIRE(qkv.modules.size() == 3);
+  CHECK(sglang.plan->decisions.PathOf(qkv.modules[2]) == "model.layers.3.self_attn.v_proj");
+  CHECK(find("model.layers.0.mlp.experts", false).layer == LayerKind::kExperts);
+  // Built without the config, so never asked.
+  CHECK(find("model.layers.0.mlp.gate", false).plain);
+  CHECK(find("lm_head", false).result == "none");
+  // The draft model has the same names for what the checkpoint calls mtp.
+  const AsModule& draft = find("model.layers.0.self_attn.o_proj", true);
+  CHECK(sglang.plan->decisions.PathOf(draft.modules[0]) == "mtp.layers.0.self_attn.o_proj");
 }
