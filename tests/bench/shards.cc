@@ -100,7 +100,6 @@ std::string WriteShards(const std::string& fixture, const std::string& directory
 
 std::string WriteExperts(const std::string& fixture, const std::string& directory, int experts) {
   std::string config = Read(fixture + "/config.json"), tensors = Read(fixture + "/tensors.json");
-  const size_t size = config.size();
   Replace(&config, "\"n_routed_experts\": 256", fmt::format("\"n_routed_experts\": {}", experts));
   Replace(&tensors, "\"E\":256", fmt::format("\"E\":{}", experts));
   for (const char* shape : {"gate.weight\",\"shape\":[256", "correction_bias\",\"shape\":[256"})

@@ -57,7 +57,7 @@ void Made::AddLinear(const std::string& name, int64_t rows, int64_t in) {
   std::normal_distribution<float> normal;
   MadeTensor weight{storage_.fp8() ? DType::kF8E4M3 : storage_.weight, {rows, in}, {}};
   for (int64_t i = 0; i < rows * in; ++i) {
-    const uint32_t bits = random_();
+    const auto bits = static_cast<uint32_t>(random_());
     if (storage_.fp8()) {
       const uint8_t code = static_cast<uint8_t>(bits);
       weight.bytes.push_back((code & 0x7F) == 0x7F ? 0x38 : code);

@@ -145,7 +145,7 @@ TEST_CASE("the shards of all ranks tile every tensor, and compute its rows or it
   for (int round = 0; round < 30; ++round) {
     const Storage& storage = kStorages[static_cast<size_t>(round) % std::size(kStorages)];
     const Sizes sizes(&random);
-    Made made(random(), storage, kModules, sizes.Named());
+    Made made(static_cast<uint32_t>(random()), storage, kModules, sizes.Named());
     for (const std::string name : kLinears)
       made.AddLinear(name, sizes.RowsOf(name), name == "down" ? sizes.wide : sizes.in);
     const Activations x = made.X(2, sizes.in), wide = made.X(2, sizes.wide);
@@ -251,7 +251,8 @@ TEST_CASE("interleaved rows put in order are the four plain tensors, for every r
     const int64_t k_heads = 8, in = static_cast<int64_t>(20 + random() % 40);
     const std::map<std::string, int64_t> sizes = {
         {"k_heads", k_heads}, {"per", per}, {"k_dim", k_dim}, {"v_dim", v_dim}, {"in", in}};
-    Made there(random(), storage, kInterleaved, sizes), here(random(), storage, kPlain, sizes);
+    Made there(static_cast<uint32_t>(random()), storage, kInterleaved, sizes);
+    Made here(static_cast<uint32_t>(random()), storage, kPlain, sizes);
     const int64_t group = 2 * k_dim + 2 * per * v_dim;
     there.AddLinear("qkvz", k_heads * group, in);
     there.AddLinear("ba", k_heads * 2 * per, in);
