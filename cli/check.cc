@@ -8,13 +8,14 @@
 #include "cli/command.h"
 #include "engine/file.h"
 #include "engine/plan.h"
+#include "engine/runtime.h"
 
 namespace ferrule::cli {
 namespace {
 
-// Whether the file is a dialect: its top level has the key `dialect`.
-bool IsDialect(const std::string& text) {
-  return text.rfind("dialect:", 0) == 0 || text.find("\ndialect:") != std::string::npos;
+// Whether the top level of a file has this key: `dialect` or `runtime` say what it is.
+bool HasKey(const std::string& text, const std::string& key) {
+  return text.rfind(key + ":", 0) == 0 || text.find("\n" + key + ":") != std::string::npos;
 }
 
 class Checker {
@@ -32,6 +33,7 @@ class Checker {
       return Finish(common_, "check", findings_);
     }
     if (!rules.empty()) KeepOnly(others, rules);
+    Runtimes();
     Rules(rules);
     if (!options_.checkpoint.empty()) Checkpoint(rules);
     Report(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
@@ -39,15 +41,17 @@ class Checker {
   }
 
  private:
-  // The rule files among those named; dialects are checked at once.
+  // The rule files among those named; dialects are checked at once, runtimes kept for later.
   std::vector<std::string> Collect() {
     std::vector<std::string> rules;
     for (const std::string& path : YamlFiles(options_.files, true, &findings_)) {
       const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, &findings_);
       if (!text) continue;
       ++files_;
-      if (IsDialect(*text))
+      if (HasKey(*text, "dialect"))
         ParseDialect(path, *text, &findings_);
+      else if (HasKey(*text, "runtime"))
+        runtimes_.push_back(path);
       else
         rules.push_back(path);
     }
@@ -59,6 +63,20 @@ class Checker {
     for (const Finding& finding : all.findings())
       if (std::find(rules.begin(), rules.end(), finding.at.path) != rules.end())
         findings_.Add(finding);
+  }
+
+  // Runtime files name each other, so all are read. Without FILES each is this check's subject.
+  void Runtimes() {
+    std::vector<std::string> directories = {DefaultRules()};
+    directories.insert(directories.end(), common_.rules.begin(), common_.rules.end());
+    if (options_.files.empty()) {
+      if (const auto book = LoadRuntimes(directories, &findings_))
+        files_ += static_cast<int>(book->runtimes.size());
+    } else if (!runtimes_.empty()) {
+      Diagnostics all;
+      LoadRuntimes(directories, &all, runtimes_);
+      KeepOnly(all, runtimes_);
+    }
   }
 
   void Rules(const std::vector<std::string>& rules) {
@@ -133,6 +151,7 @@ class Checker {
   Diagnostics findings_;
   std::optional<Book> book_;
   std::optional<Plan> plan_;
+  std::vector<std::string> runtimes_;
   int files_ = 0;
 };
 

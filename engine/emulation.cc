@@ -207,7 +207,11 @@ std::string Emulator::Fill(std::string_view text, const Frame& frame) const {
       if (what == "index") value = fmt::format("{}", frame.entry->index);
       if (what == "group") value = fmt::format("{}", frame.entry->group);
       if (what == "value") value = TextOf(frame.entry->value);
-      if (HasPrefix("value.", what)) value = TextOf(frame.entry->value.Find(what.substr(6)));
+      if (HasPrefix("value.", what)) {
+        JsonValue found = frame.entry->value;
+        for (const std::string_view key : Segments(what.substr(6))) found = found.Find(key);
+        value = TextOf(found);
+      }
     }
     if (value.empty()) value = otherwise;
     out += upper ? Upper(std::move(value)) : value;

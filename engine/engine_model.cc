@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "engine/name_match.h"
 #include "engine/rule_node.h"
@@ -29,9 +30,10 @@ class EntryReader {
 
   bool Read(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, what_)) return false;
-    bool good = reader_.KnownKeys(node, what_,
-                                  {"map", "fuses", "splits", "apart", "names", "paths", "omits",
-                                   "plain", "weights", "adds", "draft", "unchecked", "renames"});
+    bool good =
+        reader_.KnownKeys(node, what_,
+                          {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain",
+                           "weights", "adds", "draft", "lists", "unchecked", "renames"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))
       good = Maps(*fuses, "fuses", &out->fuses) && good;
@@ -49,9 +51,11 @@ class EntryReader {
       good = Modules(*plain, "plain", &out->plain) && good;
     if (const YamlNode* weights = node.Find("weights"))
       good = Layers(*weights, "weights", &out->weights) && good;
-    if (const YamlNode* adds = node.Find("adds")) good = Layers(*adds, "adds", &out->adds) && good;
+    if (const YamlNode* adds = node.Find("adds")) good = Adds(*adds, &out->adds) && good;
     if (const YamlNode* draft = node.Find("draft"))
       good = reader_.AsText(*draft, Of("draft"), &out->draft) && good;
+    if (const YamlNode* lists = node.Find("lists"))
+      good = reader_.AsTexts(*lists, Of("lists"), &out->lists) && good;
     if (const YamlNode* unchecked = node.Find("unchecked"))
       good = reader_.AsTexts(*unchecked, Of("unchecked"), &out->unchecked) && good;
     if (const YamlNode* renames = node.Find("renames")) good = Renames(*renames, out) && good;
@@ -114,13 +118,16 @@ class EntryReader {
       std::vector<std::string> paths;
       ModuleRule rule;
       if (item.is_map()) {
-        good = reader_.KnownKeys(item, Of(key), {"modules", "under", "when"}) && good;
+        good =
+            reader_.KnownKeys(item, Of(key), {"modules", "under", "when", "unless-listed"}) && good;
         const YamlNode* modules = reader_.Require(item, Of(key), "modules");
         good = modules != nullptr && reader_.AsTexts(*modules, "`modules`", &paths) && good;
         if (const YamlNode* under = item.Find("under"))
           good = reader_.AsTexts(*under, "`under`", &rule.under) && good;
         if (const YamlNode* when = item.Find("when"))
           good = ParseDim(reader_, *when, "`when`", &rule.when.emplace()) && good;
+        if (const YamlNode* text = item.Find("unless-listed"))
+          good = reader_.AsText(*text, "`unless-listed`", &rule.unless_listed) && good;
       } else {
         good = reader_.AsText(item, Of(key), &paths.emplace_back()) && good;
       }
@@ -140,6 +147,55 @@ class EntryReader {
       out->emplace_back(entry.key, static_cast<LayerKind>(at));
     }
     return good;
+  }
+
+  // {path: layer}, or a list of {modules: paths, layer: …, when: …}.
+  bool Adds(const YamlNode& node, std::vector<AddRule>* out) const {
+    bool good = true;
+    if (!node.is_list()) {
+      std::vector<std::pair<std::string, LayerKind>> entries;
+      good = Layers(node, "adds", &entries);
+      for (const auto& [path, layer] : entries) out->push_back(Added(path, layer));
+      return good;
+    }
+    for (const YamlNode& item : node.items) {
+      if (!reader_.IsMap(item, Of("adds"))) return false;
+      good = reader_.KnownKeys(item, Of("adds"), {"modules", "layer", "when"}) && good;
+      std::vector<std::string> paths;
+      size_t layer = 0;
+      std::optional<Dim> when;
+      const YamlNode* modules = reader_.Require(item, Of("adds"), "modules");
+      good = modules != nullptr && reader_.AsTexts(*modules, "`modules`", &paths) && good;
+      const YamlNode* word = reader_.Require(item, Of("adds"), "layer");
+      good = word != nullptr && reader_.AsWord(*word, "`layer`", kLayers, &layer) && good;
+      if (const YamlNode* node_when = item.Find("when"))
+        good = ParseDim(reader_, *node_when, "`when`", &when.emplace()) && good;
+      for (const std::string& path : paths) {
+        out->push_back(Added(path, static_cast<LayerKind>(layer)));
+        out->back().when = when;
+      }
+    }
+    return good;
+  }
+
+  // A segment `0-33` is a range.
+  static AddRule Added(const std::string& path, LayerKind layer) {
+    AddRule rule;
+    rule.layer = layer;
+    for (const std::string_view segment : Segments(path)) {
+      if (!rule.path.empty()) rule.path += '.';
+      int first = 0, last = 0, used = 0;
+      const std::string text(segment);
+      if (std::sscanf(text.c_str(), "%6d-%6d%n", &first, &last, &used) == 2 &&
+          used == static_cast<int>(text.size()) && last >= first) {
+        rule.first = first;
+        rule.count = last - first + 1;
+        rule.path += '#';
+      } else {
+        rule.path += segment;
+      }
+    }
+    return rule;
   }
 
   bool Renames(const YamlNode& node, EngineModel* out) const {

@@ -35,6 +35,15 @@ struct ModuleRule {
   std::vector<std::vector<std::string>> paths;  // a run of whole segments, anywhere
   std::vector<std::string> under;               // dialects; empty: any
   std::optional<Dim> when;
+  std::string unless_listed;  // not where an entry of the list holds this text
+};
+
+// A module that the class builds whatever is stored: `lm_head`, `blocks.0-33.attn.proj`.
+struct AddRule {
+  std::string path;  // a range of numbers is `#`
+  int32_t first = 0, count = 1;
+  LayerKind layer = LayerKind::kLinear;
+  std::optional<Dim> when;
 };
 
 struct EngineModel {
@@ -48,8 +57,9 @@ struct EngineModel {
   std::vector<PathRule> paths;           // the same for modules built without a config
   std::vector<ModuleRule> omits, plain;  // not built; built without the quantization config
   std::vector<std::pair<std::string, LayerKind>> weights;  // last segments of `weight:`
-  std::vector<std::pair<std::string, LayerKind>> adds;     // built though nothing of it is stored
+  std::vector<AddRule> adds;                               // built though nothing of it is stored
   std::string draft;                                       // the class of its draft layers
+  std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
   // Rename tables that the class hands to the functions: prefix, substr, suffix.
   std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>> renames;
@@ -60,6 +70,7 @@ struct MethodRule {
   std::string method;
   std::string function;       // empty: the engine loads such a checkpoint as if it were BF16
   std::string list_function;  // makes the list that is asked
+  bool first_expert = false;  // experts are asked by the name of the first one's first linear
   std::optional<Dim> when;    // over the description and the file that it stands in
   YamlPlace place;
 };

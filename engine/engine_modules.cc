@@ -104,16 +104,31 @@ class Builder {
     Fuse();
     Split();
     for (EngineModule& module : modules_) Name(&module);
-    for (const auto& [name, layer] : model_.adds) {
-      EngineModule& module = modules_.emplace_back();
-      module.path = name;
-      module.layer = layer;
-      module.plain = IsPlain(module);
-    }
+    for (const AddRule& rule : model_.adds) Add(rule);
     return std::move(modules_);
   }
 
  private:
+  void Add(const AddRule& rule) {
+    if (rule.when && !Holds({{}, {}, rule.when, {}}, "", scope_)) return;
+    const auto known = std::find_if(modules_.begin(), modules_.end(),
+                                    [&](const auto& module) { return module.path == rule.path; });
+    if (known != modules_.end()) {  // stored after all
+      known->layer = rule.layer;
+      return;
+    }
+    EngineModule& module = modules_.emplace_back();
+    module.path = rule.path;
+    module.layer = rule.layer;
+    if (rule.path.find('#') != std::string::npos) {
+      module.numbers = {rule.first};
+      module.index = {"n"};
+      module.range = 0;
+      module.count = rule.count;
+    }
+    module.plain = IsPlain(module);
+  }
+
   // What is stored, without what the engine leaves out.
   void Collect() {
     std::set<std::string> stacks;
@@ -159,7 +174,8 @@ class Builder {
     if (unit.kind == NodeKind::kWeight) return HasWeight(unit.path);
     if (!IsLinear(unit.kind)) return false;
     const Module& first = d_.modules[static_cast<size_t>(unit.first)];
-    return !first.absent || first.reason == Reason::kSame;
+    return !first.absent ||
+           (first.reason == Reason::kSame && unit.quantize == Quantize::kNamed);  // a tied head
   }
   bool HasWeight(std::string_view path) const {
     const auto in = [&](const EngineModel& model) {
@@ -181,8 +197,15 @@ class Builder {
       const bool named = std::any_of(rule.paths.begin(), rule.paths.end(), [&](const auto& run) {
         return FindRun(path, module, run) != std::string::npos;
       });
-      return named && Holds(rule, d_.quant.dialect ? d_.quant.dialect->name : "", scope_);
+      return named && !InList(rule.unless_listed) &&
+             Holds(rule, d_.quant.dialect ? d_.quant.dialect->name : "", scope_);
     });
+  }
+  bool InList(const std::string& text) const {
+    const SkipList& list = d_.quant.list;
+    for (size_t i = 0; i < list.size() && !text.empty(); ++i)
+      if (HasText(text, list.entry(i).text)) return true;
+    return false;
   }
   bool IsPlain(const EngineModule& module) const {
     return Listed(model_.plain, module) || Listed(runtime_.modules.plain, module);

@@ -9,6 +9,7 @@
 #include "engine/as_shape.h"
 #include "engine/engine_modules.h"
 #include "engine/grouped.h"
+#include "engine/name_match.h"
 #include "engine/plan_question.h"
 
 namespace ferrule {
@@ -64,7 +65,7 @@ class Comparison {
         AsModule module = Describe(built, i);
         module.draft = draft;
         module.result = module.word = "none";
-        if (asks && !built.plain) Answer(module.name, built.layer, &question, &module);
+        if (asks && !built.plain) Answer(NameAsked(built, module), built.layer, &question, &module);
         if (module.result == "quant")
           module.refusal = BlockRefusal(plan_, runtime_, model, built, module.name);
         Judge(built, &module);
@@ -104,6 +105,12 @@ class Comparison {
     for (size_t k = out.modules.size(); k < built.units.size(); ++k)
       out.modules.push_back(d_.units.units[static_cast<size_t>(built.units[k])].first);
     return out;
+  }
+
+  std::string NameAsked(const EngineModule& built, const AsModule& module) const {
+    if (!method_->first_expert || built.layer != LayerKind::kExperts) return module.name;
+    const Unit& first = d_.units.units[static_cast<size_t>(built.units[0])];
+    return fmt::format("{}.0.{}", module.name, LastSegment(first.path));
   }
 
   void Answer(const std::string& name, LayerKind layer, RuntimeQuestion* question, AsModule* out) {

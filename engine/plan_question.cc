@@ -94,6 +94,8 @@ RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
   QuestionList list;
   for (size_t i = 0; i < quant.list.size(); ++i)
     list.push_back({quant.list.entry(i).text, {}, i, 0});
+  for (const std::string& entry : model.lists)
+    question.lists["class"].push_back({entry, {}, question.lists["class"].size(), 0});
   question.lists["list"] = std::move(list);
   QuestionList groups;
   for (const JsonValue group : description.value.Find("config_groups"))

@@ -131,13 +131,20 @@ bool ReadDifferences(const YamlReader& reader, const YamlNode& node, Runtime* ou
     KnownDifference& row = out->known_differences.emplace_back();
     const std::string_view what = "a known difference";
     good = reader.IsMap(item, what) &&
-           reader.KnownKeys(item, what, {"function", "prefix", "reason"}) && good;
+           reader.KnownKeys(item, what, {"function", "prefix", "checkpoint", "module", "reason"}) &&
+           good;
     if (!good) return false;
+    const bool model = item.Find("checkpoint") != nullptr;
     for (const auto& [key, to] :
-         {std::pair{"function", &row.function}, std::pair{"prefix", &row.prefix},
+         {std::pair{model ? "checkpoint" : "function", model ? &row.checkpoint : &row.function},
+          std::pair{model ? "module" : "prefix", model ? &row.module : &row.prefix},
           std::pair{"reason", &row.reason}}) {
-      const YamlNode* value = reader.Require(item, what, key);
-      good = value != nullptr && reader.AsText(*value, fmt::format("`{}`", key), to) && good;
+      // A module may be recorded without a name.
+      const bool nameless = model && item.Find(key) == nullptr && to == &row.module;
+      const YamlNode* value = nameless ? nullptr : reader.Require(item, what, key);
+      good =
+          (nameless || (value != nullptr && reader.AsText(*value, fmt::format("`{}`", key), to))) &&
+          good;
     }
   }
   return good;

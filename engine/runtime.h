@@ -195,7 +195,9 @@ struct RuntimeFunction {
 };
 
 struct KnownDifference {
-  std::string function, prefix, reason;
+  std::string function, prefix;    // a row of functions …
+  std::string checkpoint, module;  // … or a module of a model, as recorded
+  std::string reason;
 };
 
 struct Runtime {
@@ -237,8 +239,10 @@ struct RuntimeBook {
   // Whether some version of this engine has the function.
   bool Knows(std::string_view engine, std::string_view function) const;
 };
+// Single `files` win over all directories.
 std::optional<RuntimeBook> LoadRuntimes(const std::vector<std::string>& directories,
-                                        Diagnostics* out);
+                                        Diagnostics* out,
+                                        const std::vector<std::string>& files = {});
 // Joins what `same_as` names; findings when it leads nowhere.
 bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostics* out);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/file.h"
+#include "engine/name_match.h"
 #include "engine/runtime.h"
 
 namespace ferrule {
@@ -14,6 +15,14 @@ namespace {
 
 std::string Name(const Runtime& runtime) {
   return fmt::format("{}@{}", runtime.engine, runtime.version);
+}
+
+std::string NearestFunction(const Runtime& runtime, const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& function : runtime.functions) known.push_back(function->name);
+  const std::string nearest = NearestName(name, known);
+  return nearest.empty() ? "define it under `functions` or `helpers`"
+                         : fmt::format("did you mean `{}`?", nearest);
 }
 
 class NameCheck {
@@ -89,7 +98,8 @@ bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtim
   for (const auto& share : runtime->shared) {
     const std::string &section = share.first, &version = share.second;
     const auto there = std::find_if(runtimes.begin(), runtimes.end(), [&](const auto& other) {
-      return other->engine == runtime->engine && other->version == version;
+      const std::string name = Name(*other);
+      return name == version || (other->engine == runtime->engine && other->version == version);
     });
     // The other file must write the section out itself.
     const bool owns = there != runtimes.end() && (*there)->yaml.root.Find(section) != nullptr;
@@ -98,8 +108,10 @@ bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtim
                                     [&](const auto& entry) { return entry.first == section; });
     if (!owns || shares) {
       out->Add(Code::kUnknownName,
-               fmt::format("`same_as`: {}@{} does not define `{}` itself", runtime->engine, version,
-                           section),
+               fmt::format(
+                   "`same_as`: {} does not define `{}` itself",
+                   HasText("@", version) ? version : fmt::format("{}@{}", runtime->engine, version),
+                   section),
                runtime->yaml.At(runtime->yaml.root.KeyPlace(section)));
       good = false;
       continue;
@@ -154,7 +166,8 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
           out->Add(Code::kUnknownName,
                    fmt::format("`methods`: `{}` leads to {}, which is not in this file",
                                rule.method, Quoted(function)),
-                   runtime->yaml.At(rule.place));
+                   runtime->yaml.At(rule.place))
+              .Help(NearestFunction(*runtime, function));
           good = false;
         }
     for (const EngineModel& model : runtime->models)
@@ -187,36 +200,36 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
 }
 
 std::optional<RuntimeBook> LoadRuntimes(const std::vector<std::string>& directories,
-                                        Diagnostics* out) {
+                                        Diagnostics* out, const std::vector<std::string>& files) {
   std::vector<std::shared_ptr<Runtime>> runtimes;
   bool good = true;
+  const auto add = [&](const std::string& path) {
+    const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out);
+    std::shared_ptr<Runtime> runtime = text ? ParseRuntime(path, *text, out) : nullptr;
+    if (runtime == nullptr) return false;
+    const std::string name = Name(*runtime);
+    // A later file wins over one of the same name.
+    const auto same = [&](const auto& known) { return Name(*known) == name; };
+    runtimes.erase(std::remove_if(runtimes.begin(), runtimes.end(), same), runtimes.end());
+    runtimes.push_back(std::move(runtime));
+    if (std::filesystem::path(path).stem() == name) return true;
+    out->Add(Code::kBadValue,
+             fmt::format("the file describes {}; its name must be `{}.yaml`", name, name),
+             runtimes.back()->yaml.At(runtimes.back()->yaml.root))
+        .Help("rename the file, or correct `runtime` and `version`");
+    return false;
+  };
   for (const std::string& directory : directories) {
     std::vector<std::string> paths;
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(directory + "/runtimes", error))
       if (entry.path().extension() == ".yaml") paths.push_back(entry.path().string());
     std::sort(paths.begin(), paths.end());
-    for (const std::string& path : paths) {
-      const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out);
-      std::shared_ptr<Runtime> runtime = text ? ParseRuntime(path, *text, out) : nullptr;
-      if (runtime == nullptr) {
-        good = false;
-        continue;
-      }
-      const std::string name = Name(*runtime);
-      if (std::filesystem::path(path).stem() != name) {
-        out->Add(Code::kBadValue,
-                 fmt::format("the file describes {}; its name must be `{}.yaml`", name, name),
-                 runtime->yaml.At(runtime->yaml.root));
-        good = false;
-      }
-      // A later directory's file wins over one of the same name.
-      const auto same = [&](const auto& known) { return Name(*known) == name; };
-      runtimes.erase(std::remove_if(runtimes.begin(), runtimes.end(), same), runtimes.end());
-      runtimes.push_back(std::move(runtime));
-    }
+    for (const std::string& path : paths) good = add(path) && good;
   }
-  if (!good || !ResolveRuntimes(&runtimes, out)) return std::nullopt;
+  for (const std::string& path : files) good = add(path) && good;
+  // What is wrong between files is worth saying even if one of them is wrong in itself.
+  if (!ResolveRuntimes(&runtimes, out) || !good) return std::nullopt;
   RuntimeBook book;
   book.runtimes.assign(runtimes.begin(), runtimes.end());
   return book;

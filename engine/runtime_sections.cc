@@ -24,11 +24,17 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
   rule.place = node.place;
   bool good = true;
   if (node.is_map()) {
-    good = reader.KnownKeys(node, what, {"ask", "list", "when"});
+    good = reader.KnownKeys(node, what, {"ask", "list", "experts", "when"});
     const YamlNode* ask = reader.Require(node, what, "ask");
     good = ask != nullptr && reader.AsText(*ask, "`ask`", &rule.function) && good;
     if (const YamlNode* list = node.Find("list"))
       good = reader.AsText(*list, "`list`", &rule.list_function) && good;
+    if (const YamlNode* experts = node.Find("experts")) {
+      constexpr std::string_view kWords[] = {"by-first"};
+      size_t at = 0;
+      good = reader.AsWord(*experts, "`experts`", kWords, &at) && good;
+      rule.first_expert = true;
+    }
     if (const YamlNode* when = node.Find("when"))
       good = ParseDim(reader, *when, "`when`", &rule.when.emplace()) && good;
   } else {

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/engine_rows.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/file.h"
+#include "engine/name_match.h"
+
+namespace ferrule::test {
+namespace fs = std::filesystem;
+
+std::vector<JsonValue> ReadRows(const std::string& path) {
+  std::vector<JsonValue> rows;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    Diagnostics none;
+    const auto row = ParseJson(path, line, {}, &none);
+    if (row && row->Find("config")) rows.push_back(*row);
+  }
+  return rows;
+}
+
+std::map<std::string, std::string> ExpandModules(const JsonValue& modules) {
+  std::map<std::string, std::string> out;
+  for (const JsonValue list : modules) {
+    for (const JsonValue item : list) {
+      std::vector<std::string> names = {""};
+      std::string_view rest = item.Text();
+      while (!rest.empty()) {
+        const size_t open = rest.find('{');
+        for (std::string& name : names) name += rest.substr(0, open);
+        if (open == std::string_view::npos) break;
+        const size_t close = rest.find('}', open);
+        std::vector<std::string> numbers;
+        std::string runs(rest.substr(open + 1, close - open - 1));
+        for (size_t at = 0; at < runs.size();) {
+          const size_t comma = std::min(runs.find(',', at), runs.size());
+          const std::string run = runs.substr(at, comma - at);
+          const size_t dash = run.find('-');
+          const int first = std::stoi(run);
+          const int last = dash == std::string::npos ? first : std::stoi(run.substr(dash + 1));
+          for (int n = first; n <= last; ++n) numbers.push_back(std::to_string(n));
+          at = comma + 1;
+        }
+        std::vector<std::string> longer;
+        for (const std::string& name : names)
+          for (const std::string& number : numbers) longer.push_back(name + number);
+        names = std::move(longer);
+        rest.remove_prefix(close + 1);
+      }
+      for (std::string& name : names) out[std::move(name)] = list.name();
+    }
+  }
+  return out;
+}
+
+std::string Template(std::string_view name) {
+  std::string out;
+  for (const std::string_view segment : Segments(name)) {
+    if (!out.empty()) out += '.';
+    const bool number = segment.find_first_not_of("0123456789") == std::string_view::npos;
+    out += (number && !segment.empty()) || HasText("{", segment) ? "{}" : segment;
+  }
+  return out;
+}
+
+std::unique_ptr<Planned> MakePlanned(const std::string& root, const std::string& fixture,
+                                     const std::string& model, const Book& book,
+                                     const Runtime& runtime, int tp) {
+  auto planned = std::make_unique<Planned>();
+  Diagnostics out;
+  std::string directory = root + "/tests/fixtures/" + fixture;
+  auto checkpoint =
+      OpenCheckpoint(model.empty() ? directory : root + "/tests/fixtures/" + model, &out);
+  if (checkpoint && !model.empty()) {  // sizes of one, description of another
+    const std::string name = directory + "/quantization_config.json";
+    const bool apart = fs::exists(name);
+    checkpoint->quantization_config = {};
+    const auto text = model == fixture ? std::nullopt
+                                       : ReadFile(apart ? name : directory + "/config.json",
+                                                  1 << 24, Code::kNotFound, &out);
+    const auto json = text ? ParseJson(name, *text, {}, &out) : std::nullopt;
+    if (json) checkpoint->quantization_config = apart ? *json : json->Find("quantization_config");
+    checkpoint->has_headers = false;
+    checkpoint->table = {};
+  }
+  if (checkpoint)
+    planned->plan =
+        MakePlan(book, std::make_shared<const Checkpoint>(std::move(*checkpoint)), {tp}, &out);
+  Diagnostics found;
+  if (planned->plan) planned->as = ComparePlan(*planned->plan, runtime, &found);
+  if (!planned->as) planned->text = ToHuman(out, false) + ToHuman(found, false);
+  return planned;
+}
+
+}  // namespace ferrule::test
