@@ -86,6 +86,32 @@ struct Way {
   GpuChoice choice;
 };
 
+// kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
+void AddLarge(int64_t tokens, std::vector<Way>* ways) {
+  for (const int token_tile : {64, 128, 256})
+    for (const int row_tile : {64, 96, 128, 160, 192, 256})
+      for (const int slices : {1, 2, 4, 8})
+        for (const int share : {1, 2, -2, 4})
+          for (const int resident : {1, 2}) {
+            // Those that cannot be better are left out: a sweep is long enough.
+            const int size = token_tile * row_tile;
+            if (!LargeTileExists(token_tile, row_tile) || token_tile >= 2 * tokens) continue;
+            if (resident > LargeResident(token_tile, row_tile)) continue;
+            if (resident > 1 && (share != 1 || slices > 1 || tokens > 256)) continue;
+            if (slices > 1 && (share != 1 || row_tile > 128 || row_tile == 96)) continue;
+            if (slices > 1 && tokens > (slices > 2 ? 256 : 1024)) continue;
+            if ((share < 0 || share == 4) && tokens <= token_tile) continue;
+            if (share == 4 && size != 128 * 128) continue;
+            if ((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) continue;
+            GpuChoice choice;
+            choice.kernel = GpuKernel::kLarge;
+            choice.large = {token_tile, row_tile, slices, share, resident};
+            ways->push_back({fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
+                                         share, resident),
+                             choice});
+          }
+}
+
 // By rule; with --sweep also every way that could be better.
 std::vector<Way> WaysOf(int64_t tokens, bool sweep) {
   std::vector<Way> ways = {{"rule", {}}};
@@ -103,25 +129,17 @@ std::vector<Way> WaysOf(int64_t tokens, bool sweep) {
           ways.push_back({fmt::format("small s{} h{} {}", slices, halves, next), choice});
         }
   for (const int token_tile : {16, 32, 64, 128}) {
-    if (token_tile / 2 >= tokens && token_tile > 16) continue;
-    if (token_tile < 64 && tokens > 64) continue;
+    if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
     for (const int slices : {1, 2, 4, 8})
-      for (const int share : {1, 2, 4}) {
-        if (slices * share > 8 || (token_tile == 16 && share == 4)) continue;
-        if (slices > 1 && tokens > 512) continue;
+      for (const int share : {1, 2}) {
+        if (slices * share > 8) continue;
         GpuChoice choice;
         choice.kernel = GpuKernel::kTile;
         choice.tile = {token_tile, 128, slices, 0, share};
         ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice});
       }
   }
-  for (const int share : {1, 2, 4}) {
-    if (tokens <= 64) break;
-    GpuChoice choice;
-    choice.kernel = GpuKernel::kTile;
-    choice.tile = {128, 256, 1, 1, share};
-    ways.push_back({fmt::format("tile n128 wide x{}", share), choice});
-  }
+  if (tokens > kSmallTokens) AddLarge(tokens, &ways);
   return ways;
 }
 

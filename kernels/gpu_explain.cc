@@ -48,6 +48,18 @@ LinearStatus Describe(const GpuStep& step, void* context) {
               " slices, ring of " + Number(p.stages) + "\n";
       return {};
     }
+    case GpuKernel::kLarge: {
+      const LargePlan& p = step.large;
+      text += "large_m_linear: ";
+      Segments(step, &text);
+      text += ", " + Number(p.row_tiles * p.token_tiles) + " tiles of " + Number(p.row_tile) +
+              " rows x " + Number(p.token_tile) + " tokens, K in " + Number(p.slices) +
+              " slices, ring of " + Number(p.stages);
+      if (p.share_x > 1) text += ", two CTAs share x";
+      if (p.share_w > 1) text += ", two CTAs share W";
+      text += "\n";
+      return {};
+    }
     case GpuKernel::kAny:
     case GpuKernel::kPlain:
       break;

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "kernels/cuda_error.h"
+#include "kernels/large_m_linear.h"
 #include "kernels/linear_gpu.h"
 #include "kernels/plain_linear.h"
 #include "kernels/quantize_gpu.h"
@@ -41,6 +42,8 @@ class Launcher {
         return Quantize(step);
       case GpuKernel::kTile:
         return Tile(step);
+      case GpuKernel::kLarge:
+        return Large(step);
       case GpuKernel::kAny:
       case GpuKernel::kPlain:
         break;
@@ -53,8 +56,10 @@ class Launcher {
   XLayout Layout(const XRecipe& recipe) const { return LayOutX(recipe, group_.tokens, group_.in); }
   float* Scales(const XLayout& x) const { return reinterpret_cast<float*>(workspace_ + x.scales); }
 
-  // The segments of a step, numbered through in tiles of so many rows, and their tensor maps.
-  bool Segments(const GpuStep& step, int tile_rows, GpuSegment* segments, CUtensorMap* maps) const {
+  // The segments of a step, numbered through in tiles of so many rows, and their tensor maps, of
+  // which a box is 1 / `share` of a tile.
+  bool Segments(const GpuStep& step, int tile_rows, int share, GpuSegment* segments,
+                CUtensorMap* maps) const {
     int tile = 0;
     for (int i = 0; i < step.count; ++i) {
       const LinearSegment& s = group_.segments[step.segments[i]];
@@ -66,13 +71,15 @@ class Launcher {
       g.y_stride = s.y_stride;
       g.scale_stride = static_cast<int>(s.scale_stride);
       g.rows = static_cast<int>(s.rows);
-      g.first_row = FirstRow(s, tile_rows);
+      const bool large = step.kernel == GpuKernel::kLarge;
+      g.first_row = FirstRow(s, large || tile_rows > kBlock ? kBlock : tile_rows);
       g.scale_half = bf16 ? 0 : s.n_phase / kSmallTile;
       g.first_tile = tile;
-      tile += TileCount(s, tile_rows);
+      tile += large ? LargeTileCount(s, tile_rows) : TileCount(s, tile_rows);
       g.tiles_end = tile;
       g.y_f32 = s.y_type == LinearOutput::kF32 ? 1 : 0;
-      if (!MakeMap(&maps[i], s.weight, bf16 ? 2 : 1, group_.in, s.rows, s.weight_stride, tile_rows))
+      if (!MakeMap(&maps[i], s.weight, bf16 ? 2 : 1, group_.in, s.rows, s.weight_stride,
+                   tile_rows / share))
         return false;
     }
     return true;
@@ -94,7 +101,7 @@ class Launcher {
     a.segment_count = step.count;
     a.tiles = step.tiles;
     a.plan = step.small;
-    if (!Segments(step, kSmallTile, a.segments, a.weights)) return NoMap();
+    if (!Segments(step, kSmallTile, 1, a.segments, a.weights)) return NoMap();
     return CudaStatus(LaunchSmall(a, stream_));
   }
 
@@ -138,8 +145,25 @@ class Launcher {
     }
     if (bf16 && !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, n))
       return NoMap();
-    if (!Segments(step, a.plan.row_tile, a.segments, a.weights)) return NoMap();
+    if (!Segments(step, a.plan.row_tile, 1, a.segments, a.weights)) return NoMap();
     return CudaStatus(LaunchTile(a, stream_));
+  }
+
+  LinearStatus Large(const GpuStep& step) {
+    LargeArguments a{};
+    const XLayout layout = Layout(step.recipe);
+    a.tokens = tokens();
+    a.k_phase = step.recipe.phase;
+    a.blocks = step.blocks;
+    a.segment_count = step.count;
+    a.x_scales = Scales(layout);
+    a.x_scale_stride = static_cast<int>(layout.scale_stride);
+    a.plan = step.large;
+    if (!MakeMap(&a.x, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
+                 a.plan.token_tile / a.plan.share_x) ||
+        !Segments(step, a.plan.row_tile, a.plan.share_w, a.segments, a.weights))
+      return NoMap();
+    return CudaStatus(LaunchLarge(a, stream_));
   }
 
   LinearStatus Plain(const GpuStep& step) {

@@ -84,14 +84,10 @@ class Walk {
 
   bool Emit(GpuStep* step, const XRecipe& recipe, bool* quantized) {
     int fp8 = 0, small_fp8 = 0, small_bf16 = 0;
-    TileShape tile;
-    tile.row_blocks = tile.wide_tiles = 0;
     for (int n = 0; n < step->count; ++n) {
       const LinearSegment& s = At(step->segments[n]);
       fp8 += IsBf16(s) ? 0 : 1;
       (IsBf16(s) ? small_bf16 : small_fp8) += TileCount(s, kSmallTile);
-      tile.row_blocks += TileCount(s, 128);
-      tile.wide_tiles += TileCount(s, 256);
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
@@ -115,18 +111,70 @@ class Walk {
       if (!Take(quantize)) return false;
       *quantized = true;
     }
-    tile.tokens = group_.tokens;
-    tile.blocks = step->blocks;
-    tile.fp8 = fp8 > 0;
-    tile.bf16 = fp8 < step->count;
-    step->tile = PlanTile(tile, choice.tile);
-    step->tiles = static_cast<int>(step->tile.row_tile == 256 ? tile.wide_tiles : tile.row_blocks);
+    if (fp8 > 0 && UseLarge(choice))
+      return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
+    return Tile(step, choice.tile);
+  }
+
+  bool Tile(GpuStep* step, const TileChoice& choice) {
+    TileShape shape;
+    shape.tokens = group_.tokens;
+    shape.blocks = step->blocks;
+    shape.row_blocks = shape.wide_tiles = 0;
+    shape.fp8 = shape.bf16 = false;
+    for (int n = 0; n < step->count; ++n) {
+      const LinearSegment& s = At(step->segments[n]);
+      (IsBf16(s) ? shape.bf16 : shape.fp8) = true;
+      shape.row_blocks += TileCount(s, 128);
+      shape.wide_tiles += TileCount(s, 256);
+    }
+    step->tile = PlanTile(shape, choice);
+    step->tiles =
+        static_cast<int>(step->tile.row_tile == 256 ? shape.wide_tiles : shape.row_blocks);
     step->kernel = GpuKernel::kTile;
     return Take(*step);
   }
 
+  bool UseLarge(const GpuChoice& choice) const {
+    return choice.kernel == GpuKernel::kLarge ||
+           (choice.kernel == GpuKernel::kAny && group_.tokens > kBlock);
+  }
+
+  // The FP8 segments of a step.
+  bool Large(const GpuStep& all, const LargeChoice& choice) {
+    GpuStep step = all;
+    step.kernel = GpuKernel::kLarge;
+    step.count = 0;
+    LargeShape shape;
+    shape.tokens = group_.tokens;
+    shape.blocks = all.blocks;
+    for (int i = 0; i < all.count; ++i) {
+      const LinearSegment& s = At(all.segments[i]);
+      if (IsBf16(s)) continue;
+      step.segments[step.count++] = all.segments[i];
+      shape.rows_of_tiles[shape.segments++] = s.rows - FirstRow(s, kBlock);
+    }
+    step.large = PlanLarge(shape, choice);
+    step.tiles = step.large.row_tiles;
+    return Take(step);
+  }
+
+  // The BF16 segments of a step.
+  bool Bf16Alone(const GpuStep& all, const TileChoice& choice) {
+    GpuStep step = all;
+    step.count = 0;
+    for (int i = 0; i < all.count; ++i)
+      if (IsBf16(At(all.segments[i]))) step.segments[step.count++] = all.segments[i];
+    if (step.count == 0) return true;
+    step.recipe = XRecipe();
+    step.blocks = static_cast<int>(DivideUp(group_.in, kBlock));
+    return Tile(&step, choice);
+  }
+
   bool UseSmall(const XRecipe& recipe, const GpuChoice& choice) const {
-    if (group_.tokens > kSmallTokens || choice.kernel == GpuKernel::kTile) return false;
+    if (group_.tokens > kSmallTokens || choice.kernel == GpuKernel::kTile ||
+        choice.kernel == GpuKernel::kLarge)
+      return false;
     return XAligned(group_) && group_.in % 8 == 0 && recipe.phase % 8 == 0;
   }
 
@@ -200,12 +248,16 @@ const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
   return nullptr;
 }
 
-int FirstRow(const LinearSegment& s, int tile_rows) {
-  return s.scheme == LinearScheme::kFp8Block ? -(s.n_phase % std::min(tile_rows, kBlock)) : 0;
+int FirstRow(const LinearSegment& s, int grid) {
+  return s.scheme == LinearScheme::kFp8Block ? -(s.n_phase % grid) : 0;
 }
 
 int TileCount(const LinearSegment& s, int tile_rows) {
-  return static_cast<int>(DivideUp(s.rows - FirstRow(s, tile_rows), tile_rows));
+  return static_cast<int>(DivideUp(s.rows - FirstRow(s, std::min(tile_rows, kBlock)), tile_rows));
+}
+
+int LargeTileCount(const LinearSegment& s, int tile_rows) {
+  return static_cast<int>(DivideUp(s.rows - FirstRow(s, kBlock), tile_rows));
 }
 
 LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,

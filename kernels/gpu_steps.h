@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/gpu_plan.h"
+#include "kernels/large_plan.h"
 #include "kernels/linear.h"
 #include "kernels/quantize.h"
 
@@ -17,14 +18,16 @@ enum class GpuKernel : uint8_t {
   kSmall,     // kernels/small_m_linear.cu
   kQuantize,  // kernels/quantize.cu, for the steps after it
   kTile,      // kernels/tile_linear.cu
+  kLarge,     // kernels/large_m_linear.cuh, FP8 segments alone
   kPlain,     // kernels/plain_linear.cu
 };
 
 // What the caller, a test or a benchmark, wants instead of the rules.
 struct GpuChoice {
-  GpuKernel kernel = GpuKernel::kAny;  // kSmall, kTile, kPlain: where it can
+  GpuKernel kernel = GpuKernel::kAny;  // kSmall, kTile, kLarge, kPlain: where it can
   SmallChoice small;
   TileChoice tile;
+  LargeChoice large;
 };
 
 struct GpuStep {
@@ -36,6 +39,7 @@ struct GpuStep {
   int tiles = 0;   // of all segments
   SmallPlan small;
   TilePlan tile;
+  LargePlan large;
 };
 
 // Where a quantized x lies in the workspace.
@@ -49,9 +53,11 @@ XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns);
 // Why the fast kernels do not take this segment; null when they do.
 const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);
 
-// Row 0 of tile 0 (<= 0: tiles begin where scale blocks do) and the number of tiles.
-int FirstRow(const LinearSegment& segment, int tile_rows);
+// Row 0 of tile 0 (<= 0: tiles begin where scale blocks, or parts of `grid` rows of them, do) and
+// the number of tiles.
+int FirstRow(const LinearSegment& segment, int grid);
 int TileCount(const LinearSegment& segment, int tile_rows);
+int LargeTileCount(const LinearSegment& segment, int tile_rows);  // of kLarge
 
 // Calls `take` for each step of a valid group with tokens, until one fails.
 LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,

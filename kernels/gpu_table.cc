@@ -7,16 +7,18 @@
 namespace ferrule {
 namespace {
 
-constexpr GpuKernel kSmall = GpuKernel::kSmall, kTile = GpuKernel::kTile;
+constexpr GpuKernel kSmall = GpuKernel::kSmall, kTile = GpuKernel::kTile,
+                    kLarge = GpuKernel::kLarge;
 constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::kAtOnce;
 constexpr int kAny = 1 << 30;  // tokens
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
 //   kSmall: slices, halves, ahead        kTile: token_tile, row_tile, slices, share
+//   kLarge: token_tile, row_tile, slices, share, resident
 struct Row {
   int rows, in, up_to;
   GpuKernel kernel;
-  int a, b, c, d;
+  int a, b, c, d, e;
 };
 constexpr Row kRows[] = {
 #include "kernels/gpu_table.inc"
@@ -32,7 +34,7 @@ bool Before(const Row& a, const Row& b) {
 bool LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
   if (tokens > kAny) return false;
   const Row wanted{
-      static_cast<int>(rows), static_cast<int>(in), static_cast<int>(tokens), kTile, 0, 0, 0, 0};
+      static_cast<int>(rows), static_cast<int>(in), static_cast<int>(tokens), kTile, 0, 0, 0, 0, 0};
   const Row* row = std::lower_bound(std::begin(kRows), std::end(kRows), wanted, Before);
   if (row == std::end(kRows) || row->rows != rows || row->in != in) return false;
   choice->kernel = row->kernel;
@@ -40,6 +42,8 @@ bool LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
     choice->small.slices = row->a;
     choice->small.halves = row->b;
     choice->small.ahead = row->c;
+  } else if (row->kernel == kLarge) {
+    choice->large = {row->a, row->b, row->c, row->d, row->e};
   } else {
     choice->tile = {row->a, row->b, row->c, 0, row->d};
   }

@@ -16,6 +16,13 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// True in one lane of a warp that is whole; the compiler knows that it is one.
+__device__ __forceinline__ bool ElectOne() {
+  uint32_t one;
+  asm volatile("{.reg .pred p; elect.sync _|p,0xffffffff; selp.u32 %0,1,0,p;}" : "=r"(one));
+  return one != 0;
+}
+
 // ---- mbarriers ----
 __device__ __forceinline__ void BarrierInit(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0],%1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -113,6 +120,9 @@ __device__ __forceinline__ uint64_t EvictNormal() {
   uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0,1.0;" : "=l"(policy));
   return policy;
+}
+__device__ __forceinline__ void PrefetchMap(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 // One box of a tensor map. Elements outside the tensor, also at negative coordinates, are zeros and
 // count as bytes all the same.

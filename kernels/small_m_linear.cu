@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kSmallThreads, 2)
     if (lane == 0) InitBarriers<n>(a, s);
     __syncwarp();
     ClusterArriveRelaxed();
-    if (lane == 0) Produce(a, s);
+    if (ElectOne()) Produce(a, s);
     __syncwarp();
     ClusterWait();
     if (n == 32) {

@@ -311,7 +311,7 @@ __global__ void __launch_bounds__(kThreads<n>, n >= 64 ? 1 : 2)
   }
   if (warp >= kConsumers / 32) {
     if constexpr (n == 128) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (threadIdx.x == kConsumers) Produce(a, w);
+    if (warp == kConsumers / 32 && ElectOne()) Produce(a, w);
     __syncwarp();
     if (w.slices > 1) {
       ClusterArrive();

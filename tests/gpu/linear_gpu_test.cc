@@ -44,6 +44,7 @@ GpuChoice Only(GpuKernel kernel) {
 const char* NameOf(GpuKernel kernel) {
   return kernel == GpuKernel::kSmall   ? "small"
          : kernel == GpuKernel::kTile  ? "tile"
+         : kernel == GpuKernel::kLarge ? "large"
          : kernel == GpuKernel::kPlain ? "plain"
                                        : "any";
 }
@@ -187,8 +188,8 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
         layout.aligned = aligned;
         layout.y_gap = aligned ? 8 : seed % 3 == 0 ? -1 : 1;
         DeviceGroup device(test.group(), layout);
-        for (const GpuKernel kernel :
-             {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kPlain}) {
+        for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile,
+                                       GpuKernel::kLarge, GpuKernel::kPlain}) {
           if (!aligned && kernel != GpuKernel::kAny) continue;
           device.Poison();
           INFO(c.sentence << ": " << c.tokens << " tokens, " << c.in << " columns, "
@@ -206,6 +207,41 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
           }
         }
       }
+    }
+  }
+}
+
+TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CPU") {
+  // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block.
+  const Case cases[] = {{"even", 300, 1152, {Fp8(1000)}},
+                        {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}};
+  for (const Case& c : cases) {
+    TestGroup test(77, c.tokens, c.in, c.shapes);
+    Exact(&test);
+    const auto magnitudes = Magnitudes(77, c);
+    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+      DeviceGroup::Layout layout;
+      layout.y_type = type;
+      DeviceGroup device(test.group(), layout);
+      for (const int tokens : {64, 128, 256})
+        for (const int rows : {64, 96, 112, 128, 160, 192, 256})
+          for (const int way : {1, -1, 2, -2, 4, 12, 14, 18}) {  // above 10: slices of K
+            if (!LargeTileExists(tokens, rows)) continue;
+            GpuChoice choice = Only(GpuKernel::kLarge);
+            choice.large = {tokens, rows, way > 10 ? way - 10 : 1, way > 10 || way == -1 ? 1 : way,
+                            way == -1 ? 1 : 2};
+            device.Poison();
+            INFO(c.sentence << ": " << tokens << " x " << rows << ", " << way << "\n"
+                            << ExplainGpu(device.group(), choice));
+            REQUIRE(device.Run(choice) == "");
+            CHECK(device.Damage() == "");
+            for (size_t i = 0; i < c.shapes.size(); ++i) {
+              const std::vector<float> y = device.Y(i), exact = test.Y(i);
+              CHECK(RelativeError(y, exact) <
+                    (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
+              CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
+            }
+          }
     }
   }
 }
@@ -246,7 +282,8 @@ TEST_CASE("schemes and types without a fast kernel run") {
 
 TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
   for (const int64_t tokens : {4, 20, 50, 150})
-    for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kTile, GpuKernel::kPlain}) {
+    for (const GpuKernel kernel :
+         {GpuKernel::kAny, GpuKernel::kTile, GpuKernel::kLarge, GpuKernel::kPlain}) {
       TestGroup test(9, tokens, 512, {Fp8(100), Bf16(40)});
       test.x(1)[300] = 0x7FC0;
       test.x(3)[5] = 0xFF80;  // -Inf
@@ -269,7 +306,7 @@ TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
 
 TEST_CASE("a hundred runs give the same bits") {
   for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 300})
-    for (const GpuKernel kernel : {GpuKernel::kSmall, GpuKernel::kTile}) {
+    for (const GpuKernel kernel : {GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kLarge}) {
       if (tokens > 32 && kernel == GpuKernel::kSmall) continue;
       TestGroup test(5, tokens, 2048, {Fp8(1100), Bf16(64)});
       DeviceGroup device(test.group(), {});

@@ -77,6 +77,21 @@ TEST_CASE("many tokens are quantized once for all segments") {
   CHECK(steps[1].count == 3);
 }
 
+TEST_CASE("beyond 128 tokens FP8 segments have a launch of their own") {
+  const Group g(129, {Fp8(512), Bf16(64), Fp8(256)});
+  const std::vector<GpuStep> steps = StepsOf(g.group);
+  REQUIRE(steps.size() == 3);
+  CHECK(steps[0].kernel == GpuKernel::kQuantize);
+  CHECK(steps[1].kernel == GpuKernel::kLarge);
+  REQUIRE(steps[1].count == 2);
+  CHECK(steps[1].segments[0] == 0);
+  CHECK(steps[1].segments[1] == 2);
+  CHECK(steps[2].kernel == GpuKernel::kTile);
+  REQUIRE(steps[2].count == 1);
+  CHECK(steps[2].segments[0] == 1);
+  CHECK(ExplainGpu(g.group, {}).find("large_m_linear: segments 0 2") != std::string::npos);
+}
+
 TEST_CASE("a group without FP8 is not quantized") {
   const Group g(100, {Bf16(512)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
@@ -103,7 +118,8 @@ TEST_CASE("every segment is run once, whatever the mixture") {
     XRecipe quantized;
     for (const GpuStep& step : StepsOf(g.group)) {
       if (step.kernel == GpuKernel::kQuantize) quantized = step.recipe;
-      const bool reads_codes = step.kernel == GpuKernel::kTile || step.kernel == GpuKernel::kPlain;
+      const bool reads_codes = step.kernel == GpuKernel::kTile ||
+                               step.kernel == GpuKernel::kLarge || step.kernel == GpuKernel::kPlain;
       if (reads_codes && step.recipe.kind != XKind::kPlain) CHECK(step.recipe == quantized);
       for (int i = 0; i < step.count; ++i) {
         const LinearSegment& s = g.segments[static_cast<size_t>(step.segments[i])];

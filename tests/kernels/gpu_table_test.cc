@@ -63,13 +63,25 @@ TEST_CASE("what was not measured has no row") {
 
 TEST_CASE("every choice of the table fits the shape that it is for") {
   for (const Line& line : Lines())
-    for (const int tokens : {1, 4, 5, 8, 16, 17, 32, 33, 64, 128, 129, 1023, 1024, 5000}) {
+    for (const int tokens :
+         {1, 4, 5, 8, 16, 17, 32, 33, 64, 128, 129, 256, 257, 512, 1023, 1024, 5000}) {
       GpuChoice choice;
       REQUIRE(LookUpGpu(line.rows, line.in, tokens, &choice));
       INFO(line.rows << " x " << line.in << ", " << tokens << " tokens");
       const int blocks = (line.in + 127) / 128;
       if (choice.kernel == GpuKernel::kSmall) {
         CHECK(PlanSmall({tokens, blocks, (line.rows + 63) / 64, 0}, choice.small).fits);
+      } else if (choice.kernel == GpuKernel::kLarge) {
+        LargeShape shape;
+        shape.tokens = tokens;
+        shape.blocks = blocks;
+        shape.rows_of_tiles[0] = line.rows;
+        shape.segments = 1;
+        const LargePlan plan = PlanLarge(shape, choice.large);
+        CHECK(plan.token_tile == choice.large.token_tile);
+        CHECK(plan.row_tile == choice.large.row_tile);
+        CHECK(plan.stages >= 3);
+        CHECK(plan.shared <= 227 * 1024);
       } else {
         TileShape shape;
         shape.tokens = tokens;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/large_m_linear.cuh"
+
+namespace ferrule {
+
+cudaError_t LaunchLarge128(const LargeArguments& a, cudaStream_t stream) {
+  switch (a.plan.row_tile) {
+    case 64:
+      return large_m::LaunchTile<128, 64>(a, stream);
+    case 96:
+      return large_m::LaunchTile<128, 96>(a, stream);
+    case 128:
+      return large_m::LaunchTile<128, 128>(a, stream);
+    case 160:
+      return large_m::LaunchTile<128, 160>(a, stream);
+    case 192:
+      return large_m::LaunchTile<128, 192>(a, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+}  // namespace ferrule

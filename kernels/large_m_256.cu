@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/large_m_linear.cuh"
+
+namespace ferrule {
+
+cudaError_t LaunchLarge256(const LargeArguments& a, cudaStream_t stream) {
+  switch (a.plan.row_tile) {
+    case 96:
+      return large_m::LaunchTile<256, 96>(a, stream);
+    case 128:
+      return large_m::LaunchTile<256, 128>(a, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+cudaError_t LaunchLarge(const LargeArguments& a, cudaStream_t stream) {
+  switch (a.plan.token_tile) {
+    case 64:
+      return LaunchLarge64(a, stream);
+    case 128:
+      return LaunchLarge128(a, stream);
+    default:
+      return LaunchLarge256(a, stream);
+  }
+}
+
+}  // namespace ferrule

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// How linears of many tokens are cut up: every tile is covered once, memory suffices.
+#include "kernels/large_plan.h"
+
+#include "tests/catch.h"
+
+using namespace ferrule;
+
+namespace {
+
+LargeShape ShapeOf(int64_t tokens, int64_t rows, int blocks) {
+  LargeShape shape;
+  shape.tokens = tokens;
+  shape.blocks = blocks;
+  shape.rows_of_tiles[0] = rows;
+  shape.segments = 1;
+  return shape;
+}
+
+}  // namespace
+
+TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
+  for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
+    for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
+      for (const int blocks : {1, 4, 16, 56, 144})
+        for (const int tile : {0, 64, 96, 112, 128, 160, 192, 256})
+          for (const int slices : {0, 1, 2, 8})
+            for (const int share : {0, 1, 2, -2, 4}) {
+              const LargeShape shape = ShapeOf(tokens, rows, blocks);
+              const LargePlan p = PlanLarge(shape, {0, tile, slices, share});
+              INFO(tokens << " tokens, " << rows << " rows, " << blocks << " blocks, tile of "
+                          << p.token_tile << " x " << p.row_tile);
+              REQUIRE(LargeTileExists(p.token_tile, p.row_tile));
+              REQUIRE(p.token_tiles * p.token_tile >= tokens);
+              REQUIRE((p.token_tiles - 1) * p.token_tile < tokens);
+              REQUIRE(int64_t{p.row_tiles} * p.row_tile >= rows);
+              REQUIRE(p.stages >= 3);
+              REQUIRE(p.shared <= static_cast<size_t>(p.resident == 2 ? 113 : 227) * 1024);
+              REQUIRE(p.barriers + 16 * p.stages + 1023 <= static_cast<int>(p.shared));
+              REQUIRE(p.slices <= blocks);
+              REQUIRE(p.slices * p.share_x * p.share_w <= 8);
+              // A cluster that shares out K takes one tile, and has room for its sums.
+              if (p.slices > 1) {
+                REQUIRE(p.clusters == p.token_tiles * p.row_tiles);
+                REQUIRE(4 * p.token_tile * (p.row_tile + 8) <= p.x_scales);
+              } else {
+                REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
+              }
+            }
+}
+
+TEST_CASE("a choice is heard, one that no kernel has is not") {
+  const LargeShape shape = ShapeOf(512, 4096, 56);
+  const LargePlan p = PlanLarge(shape, {128, 96, 2, 1, 1});
+  CHECK(p.token_tile == 128);
+  CHECK(p.row_tile == 96);
+  CHECK(p.slices == 2);
+  CHECK_FALSE(LargeTileExists(256, 192));
+  CHECK(LargeTileExists(PlanLarge(shape, {256, 192}).token_tile,
+                        PlanLarge(shape, {256, 192}).row_tile));
+}
+
+TEST_CASE("tiles follow the shape") {
+  CHECK(PlanLarge(ShapeOf(4096, 12288, 16)).token_tile == 256);
+  CHECK(PlanLarge(ShapeOf(4096, 12288, 16)).slices == 1);
+  // 132 multiprocessors cannot be filled by tiles of 64 rows: K is shared out.
+  CHECK(PlanLarge(ShapeOf(150, 64, 16)).slices > 1);
+  // All segments count, each with its own last tile.
+  LargeShape two = ShapeOf(512, 100, 16);
+  two.rows_of_tiles[1] = 100;
+  two.segments = 2;
+  CHECK(PlanLarge(two, {128, 128}).row_tiles == 2);
+}
