@@ -20,6 +20,8 @@ std::optional<PlanAs> CompareAs(const Common& common, const Plan& plan, const st
 
 // How far the engine and the checkpoint agree; findings say the rest.
 std::string Line(const PlanAs& as) {
+  if (!as.refusal.empty())
+    return fmt::format("as {}@{}: refused, {}\n", as.engine, as.version, as.refusal);
   return fmt::format("as {}@{}: {} modules asked, {} decided alike, {} otherwise, {} refused\n",
                      as.engine, as.version, as.asked, as.alike, as.otherwise, as.refused);
 }

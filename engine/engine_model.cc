@@ -33,7 +33,7 @@ class EntryReader {
     bool good =
         reader_.KnownKeys(node, what_,
                           {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain",
-                           "weights", "adds", "draft", "lists", "unchecked", "renames"});
+                           "weights", "adds", "draft", "refuses", "lists", "unchecked", "renames"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))
       good = Maps(*fuses, "fuses", &out->fuses) && good;
@@ -54,6 +54,8 @@ class EntryReader {
     if (const YamlNode* adds = node.Find("adds")) good = Adds(*adds, &out->adds) && good;
     if (const YamlNode* draft = node.Find("draft"))
       good = reader_.AsText(*draft, Of("draft"), &out->draft) && good;
+    if (const YamlNode* refuses = node.Find("refuses"))
+      good = Refuses(*refuses, &out->refuses) && good;
     if (const YamlNode* lists = node.Find("lists"))
       good = reader_.AsTexts(*lists, Of("lists"), &out->lists) && good;
     if (const YamlNode* unchecked = node.Find("unchecked"))
@@ -146,6 +148,17 @@ class EntryReader {
       good = reader_.AsWord(entry.value, fmt::format("`{}`", entry.key), kLayers, &at) && good;
       out->emplace_back(entry.key, static_cast<LayerKind>(at));
     }
+    return good;
+  }
+
+  // The engine's message, or {error: message, when: …}.
+  bool Refuses(const YamlNode& node, EngineRefusal* out) const {
+    if (!node.is_map()) return reader_.AsText(node, Of("refuses"), &out->error);
+    bool good = reader_.KnownKeys(node, Of("refuses"), {"error", "when"});
+    const YamlNode* error = reader_.Require(node, Of("refuses"), "error");
+    good = error != nullptr && reader_.AsText(*error, "`error`", &out->error) && good;
+    if (const YamlNode* when = node.Find("when"))
+      good = ParseDim(reader_, *when, "`when`", &out->when.emplace()) && good;
     return good;
   }
 

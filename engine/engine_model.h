@@ -46,6 +46,12 @@ struct AddRule {
   std::optional<Dim> when;
 };
 
+// What the engine says when it does not even build the model.
+struct EngineRefusal {
+  std::string error;  // empty: it builds it
+  std::optional<Dim> when;
+};
+
 struct EngineModel {
   std::string architecture;
   YamlPlace place;
@@ -58,7 +64,8 @@ struct EngineModel {
   std::vector<ModuleRule> omits, plain;  // not built; built without the quantization config
   std::vector<std::pair<std::string, LayerKind>> weights;  // last segments of `weight:`
   std::vector<AddRule> adds;                               // built though nothing of it is stored
-  std::string draft;                                       // the class of its draft layers
+  EngineRefusal refuses;
+  std::string draft;                   // the class of its draft layers
   std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
   // Rename tables that the class hands to the functions: prefix, substr, suffix.
@@ -70,6 +77,7 @@ struct MethodRule {
   std::string method;
   std::string function;       // empty: the engine loads such a checkpoint as if it were BF16
   std::string list_function;  // makes the list that is asked
+  std::string refuses;        // instead of `function`: the engine's message
   bool first_expert = false;  // experts are asked by the name of the first one's first linear
   std::optional<Dim> when;    // over the description and the file that it stands in
   YamlPlace place;

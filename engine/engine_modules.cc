@@ -110,7 +110,7 @@ class Builder {
 
  private:
   void Add(const AddRule& rule) {
-    if (rule.when && !Holds({{}, {}, rule.when, {}}, "", scope_)) return;
+    if (!Holds(rule.when, scope_)) return;
     const auto known = std::find_if(modules_.begin(), modules_.end(),
                                     [&](const auto& module) { return module.path == rule.path; });
     if (known != modules_.end()) {  // stored after all
@@ -197,10 +197,12 @@ class Builder {
       const bool named = std::any_of(rule.paths.begin(), rule.paths.end(), [&](const auto& run) {
         return FindRun(path, module, run) != std::string::npos;
       });
-      return named && !InList(rule.unless_listed) &&
-             Holds(rule, d_.quant.dialect ? d_.quant.dialect->name : "", scope_);
+      const bool under = rule.under.empty() || std::find(rule.under.begin(), rule.under.end(),
+                                                         DialectName()) != rule.under.end();
+      return named && under && !InList(rule.unless_listed) && Holds(rule.when, scope_);
     });
   }
+  std::string DialectName() const { return d_.quant.dialect ? d_.quant.dialect->name : ""; }
   bool InList(const std::string& text) const {
     const SkipList& list = d_.quant.list;
     for (size_t i = 0; i < list.size() && !text.empty(); ++i)
@@ -316,12 +318,9 @@ std::string EngineModule::Pattern() const {
   return out;
 }
 
-bool Holds(const ModuleRule& rule, std::string_view dialect, const Scope& scope) {
-  if (!rule.under.empty() &&
-      std::find(rule.under.begin(), rule.under.end(), dialect) == rule.under.end())
-    return false;
-  if (!rule.when) return true;
-  for (const Expr& expr : rule.when->alternatives) {
+bool Holds(const std::optional<Dim>& when, const Scope& scope) {
+  if (!when) return true;
+  for (const Expr& expr : when->alternatives) {
     const Answer answer = expr.Evaluate(scope);
     if (answer.ok()) return answer.value.kind == ExprValue::Kind::kBool && answer.value.number != 0;
   }

@@ -34,7 +34,7 @@ struct EngineModule {
 std::vector<EngineModule> EngineModules(const Plan& plan, const Runtime& runtime,
                                         const EngineModel& model, bool draft);
 
-// Whether the condition of a rule holds, over config.json and the description.
-bool Holds(const ModuleRule& rule, std::string_view dialect, const Scope& scope);
+// Whether a condition holds; what cannot be answered does not. No condition always holds.
+bool Holds(const std::optional<Dim>& when, const Scope& scope);
 
 }  // namespace ferrule

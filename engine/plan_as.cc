@@ -34,6 +34,7 @@ class Comparison {
                             architecture.empty() ? "this model" : Quoted(architecture)));
       return std::nullopt;
     }
+    if (Refuses(*model)) return std::move(as_);
     Ask(*model, false);
     for (const EngineModel& draft : runtime_.models)
       if (!model->draft.empty() && draft.architecture == model->draft) Ask(draft, true);
@@ -46,6 +47,24 @@ class Comparison {
   }
 
  private:
+  // The engine does not get as far as the modules.
+  bool Refuses(const EngineModel& model) {
+    const JsonValue& config = plan_.checkpoint->config;
+    Location at = config.Find("architectures").location();
+    if (method_ != nullptr && !method_->refuses.empty()) {
+      as_.refusal = method_->refuses;
+      at = description_.value.location();
+    } else if (!model.refuses.error.empty() &&
+               Holds(model.refuses.when, ConfigScope(config, description_.value))) {
+      as_.refusal = model.refuses.error;
+    }
+    if (as_.refusal.empty()) return false;
+    out_->Add(Code::kRuntimeRefuses, fmt::format("{} refuses the checkpoint", name_), at)
+        .Fact("engine", as_.refusal)
+        .Fact("effect", "it stops before it builds a module");
+    return true;
+  }
+
   bool FindMethod() {
     description_ = DescriptionOf(plan_);
     if (!d_.quant.dialect) return true;  // nothing is asked

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/engine_modules.h"
 #include "engine/json_writer.h"
 
 namespace ferrule {
@@ -69,14 +70,7 @@ const MethodRule* MethodOf(const Runtime& runtime, const Plan& plan,
   if (!dialect) return nullptr;
   const ConfigScope scope(description.file, description.value);
   for (const MethodRule& rule : runtime.methods) {
-    if (rule.method != dialect->name) continue;
-    if (!rule.when) return &rule;
-    for (const Expr& expr : rule.when->alternatives) {
-      const Answer answer = expr.Evaluate(scope);
-      if (!answer.ok()) continue;
-      if (answer.value.kind == ExprValue::Kind::kBool && answer.value.number != 0) return &rule;
-      break;
-    }
+    if (rule.method == dialect->name && Holds(rule.when, scope)) return &rule;
   }
   return nullptr;
 }
@@ -102,6 +96,9 @@ RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
     for (const JsonValue target : group.Find("targets"))
       groups.push_back({std::string(target.Text()), group, groups.size(), group.index()});
   if (!groups.empty()) question.lists["groups"] = std::move(groups);
+  QuestionList& all = question.lists["description"];  // names that stand at the top
+  for (const JsonValue member : description.value)
+    all.push_back({std::string(member.name()), member, all.size(), 0});
   AddTables(model, &question);
   if (method.list_function.empty() || model.renames.empty()) return question;
   const RuntimeQuestion before = question;

@@ -10,7 +10,7 @@
 namespace ferrule {
 namespace {
 
-// `F`, `unquantized`, or {ask: F, list: G, when: …}.
+// `F`, `unquantized`, {ask: F, list: G, when: …} or {refuses: message, when: …}.
 bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string method,
                 std::vector<MethodRule>* out) {
   if (node.is_list()) {
@@ -24,9 +24,13 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
   rule.place = node.place;
   bool good = true;
   if (node.is_map()) {
-    good = reader.KnownKeys(node, what, {"ask", "list", "experts", "when"});
-    const YamlNode* ask = reader.Require(node, what, "ask");
-    good = ask != nullptr && reader.AsText(*ask, "`ask`", &rule.function) && good;
+    good = reader.KnownKeys(node, what, {"ask", "refuses", "list", "experts", "when"});
+    if (const YamlNode* refuses = node.Find("refuses")) {
+      good = reader.AsText(*refuses, "`refuses`", &rule.refuses) && good;
+    } else {
+      const YamlNode* ask = reader.Require(node, what, "ask");
+      good = ask != nullptr && reader.AsText(*ask, "`ask`", &rule.function) && good;
+    }
     if (const YamlNode* list = node.Find("list"))
       good = reader.AsText(*list, "`list`", &rule.list_function) && good;
     if (const YamlNode* experts = node.Find("experts")) {

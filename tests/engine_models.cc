@@ -5,9 +5,9 @@
 //
 // tests/oracle/ENGINE-models.jsonl holds one row for each checkpoint config: every module that the
 // engine's model class asked about or built, by result. `fixture` is the checkpoint here, `model`
-// another one that gives it a config.json; with `unquantized` its config.json alone counts.
-// tests/oracle/ENGINE-block-check.jsonl holds what the engine's block check said of each layer at
-// tp 1, 2, 4 and 8.
+// another one that gives it a config.json; with `unquantized` its config.json alone counts; with
+// `injected` hf_quant_config.json stands in config.json. `block_check` holds, for tp 1, 2, 4 and 8,
+// what the engine's block check said of the layers that it refused.
 //
 // A module counts as right when it has the recorded name and result; one that the engine did not
 // build counts as wrong. What differs is printed and must stand in the runtime file's known
@@ -48,11 +48,10 @@ class Comparison {
     book_ = std::make_unique<Book>(std::move(*book));
     rows_ = Rows("models");
     for (const JsonValue& row : rows_) Model(row);
-    for (const JsonValue& row : Rows("block-check")) Check(row);
     fmt::print(
-        "{}: {} checkpoints, {} modules, {} wrong, {} known to differ; {} block checks, {} wrong; "
-        "{} rows refused or without a checkpoint here\n",
-        as_, models_, modules_, wrong_, known_, checks_, wrong_checks_, without_);
+        "{}: {} modules of {} checkpoints and {} refused checkpoints: {} wrong, {} known to "
+        "differ; {} block checks: {} wrong; {} rows without a checkpoint here\n",
+        as_, modules_, models_, refused_, wrong_, known_, checks_, wrong_checks_, without_);
     const bool enough =
         modules_ > 0 && (wrong_ + known_) * 100 <= modules_ && wrong_ == 0 && wrong_checks_ == 0;
     fmt::print("{} passed, {} failed\n", enough ? 1 : 0, enough ? 0 : 1);
@@ -68,19 +67,26 @@ class Comparison {
   const Planned* PlanOf(const JsonValue& row, int tp) {
     const std::string fixture(row.Find("fixture").Text()), model(row.Find("model").Text());
     const bool plain = row.Find("unquantized").AsBool().value_or(false);
-    const auto key = std::tuple(fixture + (plain ? " unquantized" : ""), model, tp);
+    const bool injected = row.Find("injected").AsBool().value_or(false);
+    const auto key = std::tuple(fixture + (plain      ? " unquantized"
+                                           : injected ? " injected"
+                                                      : ""),
+                                model, tp);
     const auto known = plans_.find(key);
     if (known != plans_.end()) return known->second.get();
-    auto planned = MakePlanned(root_, fixture, plain ? fixture : model, *book_, *runtime_, tp);
+    auto planned =
+        MakePlanned(root_, {fixture, plain ? fixture : model, injected}, *book_, *runtime_, tp);
     if (!planned->as) fmt::print("{}: no plan at tp {}\n{}", fixture, tp, planned->text);
     return plans_.emplace(key, std::move(planned)).first->second.get();
   }
 
   void Model(const JsonValue& row) {
-    if (row.Find("fixture").Text().empty() || row.Find("modules").size() == 0) {
+    if (row.Find("refused").AsBool().value_or(false)) return Refused(row);
+    if (row.Find("fixture").Text().empty()) {
       ++without_;
       return;
     }
+    Check(row);
     ++models_;
     const bool draft = row.Find("draft").AsBool().value_or(false);
     std::map<std::string, std::string> recorded = ExpandModules(row.Find("modules"));
@@ -129,30 +135,43 @@ class Comparison {
            row.Find("partial").AsBool().value_or(false);
   }
 
+  // A config that the engine does not build at all.
+  void Refused(const JsonValue& row) {
+    ++refused_;
+    const Planned* planned = PlanOf(row, 1);
+    if (planned->as && !planned->as->refusal.empty()) return;
+    ++wrong_;
+    fmt::print("{}: refused by the engine, not in the plan\n", row.Find("config").Text());
+  }
+
+  // At each recorded tp exactly the recorded modules are refused, with the recorded message.
   void Check(const JsonValue& row) {
-    const std::string name(row.Find("prefix").Text());
-    const Planned* planned = nullptr;
-    for (const JsonValue& model : rows_)
-      if (model.Find("config").Text() == row.Find("config").Text() &&
-          !model.Find("fixture").Text().empty())
-        planned = PlanOf(model, static_cast<int>(row.Find("tp").AsInt().value_or(1)));
-    if (planned == nullptr) return;
-    ++checks_;
-    const bool refused = row.Find("result").Text() == "error";
-    bool seen = false, same = true;
-    if (planned->as)
-      for (const AsModule& module : planned->as->modules) {
-        if (Template(module.name) != Template(name) || module.result != "quant") continue;
-        seen = true;
-        same = same && module.refusal.empty() != refused;
+    for (const JsonValue at_tp : row.Find("block_check")) {
+      const int tp = std::stoi(std::string(at_tp.name()));
+      const Planned* planned = PlanOf(row, tp);
+      if (!planned->as) {
+        ++wrong_checks_;
+        continue;
       }
-    if (seen && same) return;
-    ++wrong_checks_;
-    fmt::print("{} at tp {}: {} {}\n", row.Find("config").Text(),
-               row.Find("tp").AsInt().value_or(1), name,
-               !seen     ? "is not quantized in the plan"
-               : refused ? "is refused, and not in the plan"
-                         : "is not refused, and in the plan it is");
+      std::map<std::string, std::string> refused = ExpandModules(at_tp);
+      std::map<std::string, int> differences;
+      for (const AsModule& module : planned->as->modules) {
+        if (module.draft != row.Find("draft").AsBool().value_or(false) || module.result != "quant")
+          continue;
+        ++checks_;
+        const std::string ours = module.refusal.empty() ? "" : "ValueError: " + module.refusal;
+        const auto known = refused.find(module.name);
+        const std::string theirs = known == refused.end() ? "" : known->second;
+        if (ours != theirs)
+          ++differences[fmt::format("{}: `{}`, not `{}`", module.pattern, theirs, ours)];
+        if (known != refused.end()) refused.erase(known);
+      }
+      for (const auto& [name, error] : refused) ++differences[name + " is not quantized"];
+      for (const auto& [what, count] : differences) {
+        wrong_checks_ += count;
+        fmt::print("{} at tp {}: {} x {}\n", row.Find("config").Text(), tp, count, what);
+      }
+    }
   }
 
   std::string root_, as_, engine_;
@@ -160,8 +179,8 @@ class Comparison {
   std::shared_ptr<const Runtime> runtime_;
   std::unique_ptr<Book> book_;
   std::map<std::tuple<std::string, std::string, int>, std::unique_ptr<Planned>> plans_;
-  int64_t models_ = 0, modules_ = 0, wrong_ = 0, known_ = 0, checks_ = 0, wrong_checks_ = 0,
-          without_ = 0;
+  int64_t models_ = 0, modules_ = 0, wrong_ = 0, known_ = 0, refused_ = 0, checks_ = 0,
+          wrong_checks_ = 0, without_ = 0;
 };
 
 }  // namespace

@@ -67,25 +67,33 @@ std::string Template(std::string_view name) {
   return out;
 }
 
-std::unique_ptr<Planned> MakePlanned(const std::string& root, const std::string& fixture,
-                                     const std::string& model, const Book& book,
-                                     const Runtime& runtime, int tp) {
+// The description of a fixture: in a file of its own or in its config.json.
+JsonValue DescriptionIn(const std::string& directory, Diagnostics* out) {
+  const std::string apart = directory + "/quantization_config.json";
+  const std::string name = fs::exists(apart) ? apart : directory + "/config.json";
+  const auto text = ReadFile(name, 1 << 24, Code::kNotFound, out);
+  const auto json = text ? ParseJson(name, *text, {}, out) : std::nullopt;
+  if (!json) return {};
+  return fs::exists(apart) ? *json : json->Find("quantization_config");
+}
+
+std::unique_ptr<Planned> MakePlanned(const std::string& root, const Recorded& recorded,
+                                     const Book& book, const Runtime& runtime, int tp) {
   auto planned = std::make_unique<Planned>();
   Diagnostics out;
-  std::string directory = root + "/tests/fixtures/" + fixture;
-  auto checkpoint =
-      OpenCheckpoint(model.empty() ? directory : root + "/tests/fixtures/" + model, &out);
-  if (checkpoint && !model.empty()) {  // sizes of one, description of another
-    const std::string name = directory + "/quantization_config.json";
-    const bool apart = fs::exists(name);
-    checkpoint->quantization_config = {};
-    const auto text = model == fixture ? std::nullopt
-                                       : ReadFile(apart ? name : directory + "/config.json",
-                                                  1 << 24, Code::kNotFound, &out);
-    const auto json = text ? ParseJson(name, *text, {}, &out) : std::nullopt;
-    if (json) checkpoint->quantization_config = apart ? *json : json->Find("quantization_config");
+  const std::string fixtures = root + "/tests/fixtures/";
+  const bool other = !recorded.model.empty();
+  auto checkpoint = OpenCheckpoint(fixtures + (other ? recorded.model : recorded.fixture), &out);
+  if (checkpoint && other) {  // sizes of one, description of another
+    checkpoint->quantization_config = recorded.model == recorded.fixture
+                                          ? JsonValue()
+                                          : DescriptionIn(fixtures + recorded.fixture, &out);
     checkpoint->has_headers = false;
     checkpoint->table = {};
+  }
+  if (checkpoint && recorded.injected) {
+    checkpoint->quantization_config = checkpoint->hf_quant_config.Find("quantization");
+    checkpoint->hf_quant_config = {};
   }
   if (checkpoint)
     planned->plan =

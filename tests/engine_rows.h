@@ -27,10 +27,14 @@ struct Planned {
   std::string text;  // findings, when there is no plan
 };
 
-// A fixture, planned as the runtime would. `model`: its config.json is that of this fixture; the
-// fixture itself: without its description of the quantization.
-std::unique_ptr<Planned> MakePlanned(const std::string& root, const std::string& fixture,
-                                     const std::string& model, const Book& book,
-                                     const Runtime& runtime, int tp);
+struct Recorded {
+  std::string fixture;
+  std::string model;      // its config.json instead; the fixture itself: without a description
+  bool injected = false;  // hf_quant_config.json is read as if it stood in config.json
+};
+
+// A fixture, planned as the runtime would.
+std::unique_ptr<Planned> MakePlanned(const std::string& root, const Recorded& recorded,
+                                     const Book& book, const Runtime& runtime, int tp);
 
 }  // namespace ferrule::test

@@ -91,3 +91,63 @@ TEST_CASE("modules of an engine have its names, its answers and what is stored i
   const AsModule& draft = find("model.layers.0.self_attn.o_proj", true);
   CHECK(sglang.plan->decisions.PathOf(draft.modules[0]) == "mtp.layers.0.self_attn.o_proj");
 }
+
+// The answer for one module of a Llama under a description that no release here has.
+struct Answered {
+  const char* description;
+  const char* as;
+  const char* module;
+  const char* result;  // or the refusal
+};
+
+TEST_CASE("each method reaches the engine's own function") {
+  const std::string bnb =
+      R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4", "llm_int8_skip_modules": ["lm_head", "o_proj"]})";
+  const std::string quark =
+      R"({"quant_method": "quark", "exclude": ["lm_head", "re:.*down_proj"], "layer_quant_config": {}, "layer_type_quant_config": {},
+          "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}, "input_tensors": {"dtype": "fp4"}}})";
+  const std::string round =
+      R"({"quant_method": "auto-round", "bits": 4, "group_size": 64, "data_type": "int", "sym": true, "packing_format": "auto_round:auto_gptq",
+          "extra_config": {"model.layers.3.mlp.down_proj": {"bits": 16, "data_type": "float"}}})";
+  const std::string fbgemm =
+      R"({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["model.layers.0.self_attn.o_proj"]})";
+  const Answered rows[] = {
+      {bnb.c_str(), "sglang@0.5.23", "model.layers.0.self_attn.o_proj", "skip"},
+      {bnb.c_str(), "sglang@0.5.23", "model.layers.0.self_attn.qkv_proj", "quant"},
+      {bnb.c_str(), "vllm@0.32.0", "", "ValueError: Unknown quantization method: bitsandbytes."},
+      {quark.c_str(), "sglang@0.5.23", "model.layers.0.mlp.down_proj", "skip"},
+      {quark.c_str(), "sglang@0.5.23", "lm_head", "none"},
+      {quark.c_str(), "vllm@0.32.0", "model.layers.0.mlp.gate_up_proj", "quant"},
+      {quark.c_str(), "vllm@0.32.0", "model.layers.0.mlp.down_proj", "skip"},
+      {round.c_str(), "sglang@0.5.23", "model.layers.3.mlp.down_proj", "skip"},
+      {round.c_str(), "sglang@0.5.23", "model.layers.4.mlp.down_proj", "quant"},
+      {round.c_str(), "vllm@0.32.0", "model.layers.3.mlp.down_proj", "skip"},
+      {round.c_str(), "vllm@0.32.0", "model.layers.4.mlp.down_proj", "quant"},
+      {fbgemm.c_str(), "vllm@0.32.0", "model.layers.0.self_attn.o_proj", "skip"},
+      {fbgemm.c_str(), "vllm@0.32.0", "model.layers.1.self_attn.o_proj", "quant"},
+  };
+  Diagnostics out;
+  const auto runtimes = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);
+  REQUIRE(runtimes);
+  for (const Answered& row : rows) {
+    INFO(row.as << ": " << row.module << " under " << row.description);
+    Model model = Model::Of("llama_3_1_8b");
+    model.headers = false;
+    model.config["quantization_config"] = row.description;
+    const Planned planned = PlanOf(model);
+    REQUIRE(planned.plan);
+    const auto runtime = runtimes->Find(row.as, &out);
+    REQUIRE(runtime);
+    const auto as = ComparePlan(*planned.plan, *runtime, &out);
+    REQUIRE(as);
+    if (*row.module == '\0') {
+      CHECK(as->refusal == row.result);
+      CHECK(as->modules.empty());
+      continue;
+    }
+    std::string result = "no such module";
+    for (const AsModule& module : as->modules)
+      if (module.name == row.module) result = module.result;
+    CHECK(result == row.result);
+  }
+}
