@@ -6,15 +6,16 @@ namespace ferrule {
 cudaError_t LaunchLarge128(const LargeArguments& a, cudaStream_t stream) {
   switch (a.plan.row_tile) {
     case 64:
-      return large_m::LaunchTile<128, 64>(a, stream);
+      return a.plan.resident == 2 ? large_m::LaunchTile<128, 64, 2>(a, stream)
+                                  : large_m::LaunchTile<128, 64, 1>(a, stream);
     case 96:
-      return large_m::LaunchTile<128, 96>(a, stream);
+      return large_m::LaunchTile<128, 96, 1>(a, stream);
     case 128:
-      return large_m::LaunchTile<128, 128>(a, stream);
+      return large_m::LaunchTile<128, 128, 1>(a, stream);
     case 160:
-      return large_m::LaunchTile<128, 160>(a, stream);
+      return large_m::LaunchTile<128, 160, 1>(a, stream);
     case 192:
-      return large_m::LaunchTile<128, 192>(a, stream);
+      return large_m::LaunchTile<128, 192, 1>(a, stream);
     default:
       return cudaErrorInvalidValue;
   }

@@ -6,9 +6,9 @@ namespace ferrule {
 cudaError_t LaunchLarge256(const LargeArguments& a, cudaStream_t stream) {
   switch (a.plan.row_tile) {
     case 96:
-      return large_m::LaunchTile<256, 96>(a, stream);
+      return large_m::LaunchTile<256, 96, 1>(a, stream);
     case 128:
-      return large_m::LaunchTile<256, 128>(a, stream);
+      return large_m::LaunchTile<256, 128, 1>(a, stream);
     default:
       return cudaErrorInvalidValue;
   }

@@ -6,13 +6,15 @@ namespace ferrule {
 cudaError_t LaunchLarge64(const LargeArguments& a, cudaStream_t stream) {
   switch (a.plan.row_tile) {
     case 64:
-      return large_m::LaunchTile<64, 64>(a, stream);
+      return a.plan.resident == 2 ? large_m::LaunchTile<64, 64, 2>(a, stream)
+                                  : large_m::LaunchTile<64, 64, 1>(a, stream);
     case 128:
-      return large_m::LaunchTile<64, 128>(a, stream);
+      return a.plan.resident == 2 ? large_m::LaunchTile<64, 128, 2>(a, stream)
+                                  : large_m::LaunchTile<64, 128, 1>(a, stream);
     case 192:
-      return large_m::LaunchTile<64, 192>(a, stream);
+      return large_m::LaunchTile<64, 192, 1>(a, stream);
     case 256:
-      return large_m::LaunchTile<64, 256>(a, stream);
+      return large_m::LaunchTile<64, 256, 1>(a, stream);
     default:
       return cudaErrorInvalidValue;
   }

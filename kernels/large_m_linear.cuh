@@ -20,11 +20,11 @@
 
 namespace ferrule::large_m {
 
-template <int kTokens, int kRows>
+template <int kTokens, int kRows, int kResident_>
 struct Shape {
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;              // of 64 tokens, a warpgroup
   static constexpr int kColumns = kTokens == 64 ? kRows / 2 : kRows;  // a warpgroup
-  static constexpr int kResident = kTokens * kRows <= 8192 ? 2 : 1;
+  static constexpr int kResident = kResident_;                        // CTAs of a multiprocessor
   // With one CTA a multiprocessor the loading warpgroup gives its registers away.
   static constexpr int kThreads = kResident == 1 ? 384 : 320;
   // Registers for two products of a warpgroup, one under way while the other is added up.
@@ -54,9 +54,9 @@ struct Scales {
   const float *first, *second;
   int border;  // columns that take the first
 };
-template <int kTokens, int kRows>
+template <int kTokens, int kRows, int kResident>
 __device__ __forceinline__ Scales ScalesOf(const LargeArguments& a, const Place& p, int wg) {
-  using S = Shape<kTokens, kRows>;
+  using S = Shape<kTokens, kRows, kResident>;
   const GpuSegment& g = a.segments[p.segment];
   const int at = p.scale_at + (kTokens == 64 ? wg * S::kColumns : 0);
   const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
@@ -73,9 +73,9 @@ __device__ __forceinline__ float2 LoadScales(const Scales& s, int block) {
   return make_float2(__ldg(s.first + block), kStraddles ? __ldg(s.second + block) : 0.0f);
 }
 
-template <int kTokens, int kRows>
+template <int kTokens, int kRows, int kResident>
 __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, int wg) {
-  using S = Shape<kTokens, kRows>;
+  using S = Shape<kTokens, kRows, kResident>;
   constexpr int n = S::kColumns, kPieces = S::kPieces;
   const LargePlan& plan = a.plan;
   const int depth = plan.stages;
@@ -94,7 +94,7 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   const auto look_ahead = [&](int64_t tile) {  // what a tile needs first is on its way
     if (tile >= w.tiles) return;
     p = PlaceOf<kTokens, kRows>(a, w, tile);
-    scales = ScalesOf<kTokens, kRows>(a, p, wg);
+    scales = ScalesOf<kTokens, kRows, kResident>(a, p, wg);
     next = LoadScales<S::kStraddles>(scales, w.begin);
   };
   look_ahead(w.cluster);
@@ -201,10 +201,11 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   }
 }
 
-template <int kTokens, int kRows>
-__global__ void __launch_bounds__(Shape<kTokens, kRows>::kThreads, Shape<kTokens, kRows>::kResident)
+template <int kTokens, int kRows, int kResident>
+__global__ void __launch_bounds__(Shape<kTokens, kRows, kResident>::kThreads,
+                                  Shape<kTokens, kRows, kResident>::kResident)
     LargeLinear(const __grid_constant__ LargeArguments a) {
-  using S = Shape<kTokens, kRows>;
+  using S = Shape<kTokens, kRows, kResident>;
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -238,7 +239,7 @@ __global__ void __launch_bounds__(Shape<kTokens, kRows>::kThreads, Shape<kTokens
     }
   } else {
     if constexpr (S::kResident == 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    Consume<kTokens, kRows>(a, w, warp >> 2);
+    Consume<kTokens, kRows, kResident>(a, w, warp >> 2);
   }
   if (share > 1) {  // nobody leaves while others may still release to it
     __syncwarp();
@@ -247,7 +248,7 @@ __global__ void __launch_bounds__(Shape<kTokens, kRows>::kThreads, Shape<kTokens
   }
 }
 
-template <int kTokens, int kRows>
+template <int kTokens, int kRows, int kResident>
 cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
   static bool ready[64] = {};  // attributes belong to a device; setting one twice does no harm
   int device = 0;
@@ -256,7 +257,7 @@ cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
   if (device >= 64 || !ready[device]) {
     const auto set = [&error](cudaFuncAttribute attribute, int value) {
       if (error == cudaSuccess)
-        error = cudaFuncSetAttribute(LargeLinear<kTokens, kRows>, attribute, value);
+        error = cudaFuncSetAttribute(LargeLinear<kTokens, kRows, kResident>, attribute, value);
     };
     set(cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024);
     set(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
@@ -271,12 +272,12 @@ cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   config.gridDim = dim3(static_cast<unsigned>(a.plan.clusters * together));
-  config.blockDim = dim3(Shape<kTokens, kRows>::kThreads);
+  config.blockDim = dim3(Shape<kTokens, kRows, kResident>::kThreads);
   config.dynamicSmemBytes = a.plan.shared;
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, LargeLinear<kTokens, kRows>, a);
+  return cudaLaunchKernelEx(&config, LargeLinear<kTokens, kRows, kResident>, a);
 }
 
 }  // namespace ferrule::large_m

@@ -120,7 +120,7 @@ __device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
 template <int kTokens, int kRows>
 __device__ __forceinline__ void LoadX(const LargeArguments& a, const Work& w) {
   const bool shared = a.plan.share_x == 2;
-  const uint64_t policy = EvictNormal();
+  const uint64_t policy = EvictLast();  // read again by every tile of rows
   const int part = shared ? kTokens / 2 * w.row_member : 0;
   const uint32_t to = w.base + a.plan.x_box + part * kBoxBytes;
   const uint32_t scales_to = w.base + a.plan.x_scales;

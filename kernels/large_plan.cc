@@ -67,8 +67,7 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.row_tile = tile.rows;
   plan.token_tiles = DivideUp(shape.tokens, tile.tokens);
   plan.row_tiles = static_cast<int>(RowTiles(shape, tile.rows));
-  plan.resident = LargeResident(tile.tokens, tile.rows);
-  if (choice.resident > 0) plan.resident = std::min(plan.resident, choice.resident);
+  plan.resident = std::min(LargeResident(tile.tokens, tile.rows), std::max(choice.resident, 1));
   const int64_t tiles = plan.token_tiles * plan.row_tiles;
 
   // Slices depend on tiles alone, so that sums are made in the same order wherever tiles are equal.

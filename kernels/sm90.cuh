@@ -116,6 +116,11 @@ __device__ __forceinline__ uint64_t EvictFirst() {
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0,1.0;" : "=l"(policy));
   return policy;
 }
+__device__ __forceinline__ uint64_t EvictLast() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0,1.0;" : "=l"(policy));
+  return policy;
+}
 __device__ __forceinline__ uint64_t EvictNormal() {
   uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0,1.0;" : "=l"(policy));
