@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kPlainTokens = int64_t{4} * 65535;  // of a grid's second dimension
 constexpr int64_t kQuantizeBlocks = 65535;
+constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows; measured on H200 at 2048 columns
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -111,7 +112,7 @@ class Walk {
       if (!Take(quantize)) return false;
       *quantized = true;
     }
-    if (fp8 > 0 && UseLarge(choice))
+    if (fp8 > 0 && UseLarge(*step, choice))
       return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
     return Tile(step, choice.tile);
   }
@@ -135,9 +136,18 @@ class Walk {
     return Take(*step);
   }
 
-  bool UseLarge(const GpuChoice& choice) const {
-    return choice.kernel == GpuKernel::kLarge ||
-           (choice.kernel == GpuKernel::kAny && group_.tokens > kBlock);
+  // BF16 segments then need a launch of their own, which only much work in FP8 makes good.
+  bool UseLarge(const GpuStep& step, const GpuChoice& choice) const {
+    if (choice.kernel != GpuKernel::kAny || group_.tokens <= kBlock)
+      return choice.kernel == GpuKernel::kLarge;
+    int64_t fp8_rows = 0;
+    bool mixed = false;
+    for (int i = 0; i < step.count; ++i) {
+      const LinearSegment& s = At(step.segments[i]);
+      mixed = mixed || IsBf16(s);
+      if (!IsBf16(s)) fp8_rows += s.rows;
+    }
+    return !mixed || group_.tokens * fp8_rows >= kWorthALaunch;
   }
 
   // The FP8 segments of a step.

@@ -77,19 +77,33 @@ TEST_CASE("many tokens are quantized once for all segments") {
   CHECK(steps[1].count == 3);
 }
 
-TEST_CASE("beyond 128 tokens FP8 segments have a launch of their own") {
-  const Group g(129, {Fp8(512), Bf16(64), Fp8(256)});
-  const std::vector<GpuStep> steps = StepsOf(g.group);
-  REQUIRE(steps.size() == 3);
-  CHECK(steps[0].kernel == GpuKernel::kQuantize);
-  CHECK(steps[1].kernel == GpuKernel::kLarge);
-  REQUIRE(steps[1].count == 2);
-  CHECK(steps[1].segments[0] == 0);
-  CHECK(steps[1].segments[1] == 2);
-  CHECK(steps[2].kernel == GpuKernel::kTile);
-  REQUIRE(steps[2].count == 1);
-  CHECK(steps[2].segments[0] == 1);
-  CHECK(ExplainGpu(g.group, {}).find("large_m_linear: segments 0 2") != std::string::npos);
+TEST_CASE("beyond 128 tokens FP8 segments have a kernel of their own") {
+  const Group alone(129, {Fp8(512), Fp8(256)});
+  const std::vector<GpuStep> two = StepsOf(alone.group);
+  REQUIRE(two.size() == 2);
+  CHECK(two[0].kernel == GpuKernel::kQuantize);
+  CHECK(two[1].kernel == GpuKernel::kLarge);
+  CHECK(two[1].count == 2);
+  CHECK(ExplainGpu(alone.group, {}).find("large_m_linear: segments 0 1") != std::string::npos);
+}
+
+TEST_CASE("BF16 segments join the FP8 ones unless those are much work") {
+  const Group little(129, {Fp8(512), Bf16(64), Fp8(256)});
+  const std::vector<GpuStep> together = StepsOf(little.group);
+  REQUIRE(together.size() == 2);
+  CHECK(together[1].kernel == GpuKernel::kTile);
+  CHECK(together[1].count == 3);
+  const Group much(8192, {Fp8(512), Bf16(64), Fp8(256)});
+  const std::vector<GpuStep> apart = StepsOf(much.group);
+  REQUIRE(apart.size() == 3);
+  CHECK(apart[0].kernel == GpuKernel::kQuantize);
+  CHECK(apart[1].kernel == GpuKernel::kLarge);
+  REQUIRE(apart[1].count == 2);
+  CHECK(apart[1].segments[0] == 0);
+  CHECK(apart[1].segments[1] == 2);
+  CHECK(apart[2].kernel == GpuKernel::kTile);
+  REQUIRE(apart[2].count == 1);
+  CHECK(apart[2].segments[0] == 1);
 }
 
 TEST_CASE("a group without FP8 is not quantized") {
