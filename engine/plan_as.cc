@@ -108,7 +108,7 @@ class Comparison {
       const int32_t at = unit.first + (built.container < 0 && i < unit.count ? i : 0);
       const Module& module = d_.modules[static_cast<size_t>(at)];
       out.modules.push_back(at);
-      if (module.absent) continue;
+      if (module.absent && module.reason != Reason::kSame) continue;  // `same:` reads another
       const int8_t scheme = unit.kind == NodeKind::kWeight ? int8_t{0} : module.scheme;
       if (!first && scheme != out.stored) return WithoutScheme(std::move(out), built);
       out.stored = scheme;
