@@ -4,59 +4,15 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "engine/dead_entries.h"
 #include "engine/decision.h"
 #include "engine/grouped.h"
+#include "engine/unit_paths.h"
 
 namespace ferrule {
 namespace {
-
-// Concrete paths of a unit, one after the other, without an allocation for each.
-class PathWriter {
- public:
-  PathWriter(const Unit& unit, std::string_view root, std::string_view alias) {
-    size_t next = 0;
-    std::string* to = &head_;
-    std::string path(unit.path);
-    if (!root.empty()) path = std::string(alias) + path.substr(root.size());
-    // An alias without '#' in either root leaves the numbers in their order.
-    for (size_t i = 0; i < path.size(); ++i) {
-      const bool number = path[i] == '#' && (i == 0 || path[i - 1] == '.') &&
-                          (i + 1 == path.size() || path[i + 1] == '.');
-      if (!number) {
-        *to += path[i];
-      } else if (static_cast<int>(next) == unit.range) {
-        from_ = unit.numbers[next++];
-        ranged_ = true;
-        to = &tail_;
-      } else {
-        *to += std::to_string(unit.numbers[next++]);
-      }
-    }
-    buffer_ = head_;
-  }
-
-  std::string_view At(int32_t i) {
-    if (!ranged_) return head_;
-    buffer_.resize(head_.size());
-    char digits[12];
-    const auto end = fmt::format_to(digits, "{}", from_ + i);
-    buffer_.append(digits, static_cast<size_t>(end - digits));
-    buffer_ += tail_;
-    return buffer_;
-  }
-
- private:
-  std::string head_, tail_, buffer_;
-  int32_t from_ = 0;
-  bool ranged_ = false;
-};
-
-bool Below(std::string_view path, std::string_view root) {
-  return path.size() > root.size() && path.substr(0, root.size()) == root &&
-         path[root.size()] == '.';
-}
 
 // One list of names, what of it was used, and which of its entries name the module at hand.
 struct Named {
@@ -101,14 +57,40 @@ class Claimer {
     return nullptr;
   }
 
+  // The unit's own paths, then those by declared second names of its root.
+  std::vector<UnitPaths> PathsOf(const Unit& unit) const {
+    std::vector<UnitPaths> paths;
+    paths.emplace_back(unit, "", "");
+    for (const auto& [root, alias] : d_.units.aliases)
+      if (IsBelow(unit.path, root)) paths.emplace_back(unit, root, alias);
+    return paths;
+  }
+
+  // False: no list names any module of the unit, so that all have the same claim.
+  bool MayHit(const Unit& unit, bool literal) const {
+    const std::vector<UnitPaths> paths = PathsOf(unit);
+    return std::any_of(paths.begin(), paths.end(), [&](const UnitPaths& path) {
+      const auto may = [&](const SkipList& names) {
+        return literal ? names.MayNameLiterally(path.form())
+                       : names.has_classes() || names.MayName(path.form(), path.begin());
+      };
+      return std::any_of(named_.begin(), named_.end(),
+                         [&](const Named& named) { return may(*named.names); }) ||
+             (!literal && MayBeTarget(path));
+    });
+  }
+  // Beyond its class, which is all linears'.
+  bool MayBeTarget(const UnitPaths& path) const {
+    return std::any_of(d_.quant.schemes.begin(), d_.quant.schemes.end(), [&](const Scheme& scheme) {
+      return scheme.targets && scheme.targets->MayName(path.form(), path.begin());
+    });
+  }
+
   // Calls visit(i) for each module of the unit with `hits` filled: all entries that name it by its
   // path or by a declared second name of its root.
   template <typename Visit>
   void Hits(const Unit& unit, bool literal, const Visit& visit) {
-    std::vector<PathWriter> writers;
-    writers.emplace_back(unit, "", "");
-    for (const auto& [root, alias] : d_.units.aliases)
-      if (Below(unit.path, root)) writers.emplace_back(unit, root, alias);
+    std::vector<UnitPaths> writers = PathsOf(unit);
     std::vector<Hit> hits;
     for (int32_t i = 0; i < unit.count; ++i) {
       paths_.clear();
@@ -145,9 +127,7 @@ class Claimer {
 
   void FusedUnit(const Unit& unit) {
     const int32_t id = static_cast<int32_t>(&unit - d_.units.units.data());
-    if (std::all_of(named_.begin(), named_.end(),
-                    [](const Named& named) { return named.names->size() == 0; }))
-      return;
+    if (!MayHit(unit, true)) return;
     Hits(unit, true, [&](int32_t i) {
       const auto named = std::find_if(named_.begin(), named_.end(),
                                       [](const Named& one) { return !one.hits.empty(); });
@@ -187,12 +167,29 @@ class Claimer {
       return;
     }
     const bool linear = IsLinear(unit.kind);
+    const std::span<Module> all =
+        std::span(d_.modules)
+            .subspan(static_cast<size_t>(unit.first), static_cast<size_t>(unit.count));
+    if (!MayHit(unit, false) &&
+        (!linear ||
+         std::all_of(all.begin(), all.end(), [](const Module& m) { return m.via < 0; }))) {
+      if (linear && !all.empty()) Alike(unit, all);
+      return;
+    }
     Hits(unit, false, [&](int32_t i) {
       if (!linear) return;
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
       Linear(unit, &module);
       if (module.entry >= 0 && module.via < 0) Accident(unit, i, module);
     });
+  }
+
+  // Claims of modules that no list names: the first stands for all.
+  void Alike(const Unit& unit, std::span<Module> modules) {
+    paths_.clear();
+    for (Named& named : named_) named.hits.clear();
+    Linear(unit, &modules[0]);
+    std::fill(modules.begin() + 1, modules.end(), modules[0]);
   }
 
   // What the lists say, in the order of the dialect; then the rule; then the method's default.

@@ -74,6 +74,14 @@ class SkipList {
   const std::string& name(size_t i) const;
   bool is_pattern(size_t i) const;
   bool has_patterns() const;
+  bool has_classes() const;  // entries that name every linear
+
+  // False: no entry names any module whose template (PathTable's form) is `normal` and whose path
+  // begins with `begin`; classes are left aside. True: perhaps, each is to be asked. So one
+  // question settles all experts of a layer.
+  bool MayName(std::string_view normal, std::string_view begin) const;
+  // The same of MatchLiteral.
+  bool MayNameLiterally(std::string_view normal) const;
 
   // The best entry that names the module `path`: exact before ancestor before last segments before
   // other segments before globs, suffixes and substrings before patterns before class; among equals

@@ -5,10 +5,8 @@
 #include <algorithm>
 
 #include "engine/decision.h"
-#include "engine/grouped.h"
 #include "engine/ledger.h"
-#include "engine/stored_shape.h"
-#include "engine/words.h"
+#include "engine/stored_findings.h"
 
 namespace ferrule {
 namespace {
@@ -21,7 +19,12 @@ class StoredReader {
  public:
   StoredReader(const Checkpoint& checkpoint, const StoredNames& stored, Decisions* decisions,
                Ledger* ledger, Diagnostics* out)
-      : checkpoint_(checkpoint), stored_(stored), d_(*decisions), ledger_(*ledger), out_(out) {}
+      : checkpoint_(checkpoint),
+        stored_(stored),
+        d_(*decisions),
+        ledger_(*ledger),
+        out_(out),
+        say_(checkpoint, *decisions) {}
 
   void Run() {
     for (const Unit& unit : d_.units.units) {
@@ -31,7 +34,7 @@ class StoredReader {
         PlainUnit(unit);
     }
     Cache();
-    grouped_.Flush(out_);
+    say_.Flush(out_);
   }
 
  private:
@@ -48,13 +51,11 @@ class StoredReader {
     return -1;
   }
 
-  int32_t TensorOf(const Unit& unit, int32_t id, int32_t i) const {
-    if (id < 0) return -1;
-    int32_t numbers[kMaxSegments];
-    std::copy(unit.numbers.begin(), unit.numbers.end(), numbers);
-    if (unit.range >= 0) numbers[unit.range] += i;
-    return stored_.table().At(id, std::span<const int32_t>(numbers, unit.numbers.size()));
+  // The tensors of one template for the modules of a unit, one after the other.
+  PathTable::Run Along(const Unit& unit, int32_t id) const {
+    return stored_.table().Along(id, unit.numbers, unit.range);
   }
+  int32_t TensorOf(const Unit& unit, int32_t id, int32_t i) const { return Along(unit, id)(i); }
 
   const Tensor& TensorAt(int32_t tensor) const {
     return checkpoint_.tensors()[static_cast<size_t>(tensor)];
@@ -68,27 +69,14 @@ class StoredReader {
     ledger_.Missing(unit, i, role);
   }
 
-  void WrongShape(const Unit& unit, int32_t tensor, std::span<const int64_t> expected) {
-    grouped_.Add(Code::kShapeMismatch, unit.node, 0, [&] {
-      Finding finding(
-          Code::kShapeMismatch,
-          fmt::format("the rule gives `{}` the shape {}, the checkpoint stores {}", unit.Display(),
-                      ShapeText(expected), ShapeText(checkpoint_.shape(TensorAt(tensor)))),
-          RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, tensor));
-      finding.Help("config.json belongs to another checkpoint, or the rule's dims are wrong");
-      return finding;
-    });
-  }
-
   // Norms, embeddings, convolutions, parameters.
   void PlainUnit(const Unit& unit) {
     const bool param = unit.kind == NodeKind::kParam;
-    const int32_t weight = RoleId(unit, param ? "" : "weight");
-    const int32_t bias = unit.bias ? RoleId(unit, "bias") : -1;
+    const PathTable::Run weight = Along(unit, RoleId(unit, param ? "" : "weight"));
+    const PathTable::Run bias = Along(unit, unit.bias ? RoleId(unit, "bias") : -1);
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      module.weight = TensorOf(unit, weight, i);
+      module.weight = weight(i);
       if (module.weight < 0) {
         module.absent = unit.optional;
         if (!unit.optional) Missing(unit, i, param ? "" : "weight");
@@ -97,49 +85,63 @@ class StoredReader {
       ledger_.Take(module.weight);
       module.dtype = TensorAt(module.weight).dtype;
       module.has_dtype = true;
-      if (!ShapeIs(module.weight, unit.shape)) WrongShape(unit, module.weight, unit.shape);
+      if (!ShapeIs(module.weight, unit.shape)) say_.WrongShape(unit, module.weight, unit.shape);
       if (DTypeBits(module.dtype) < 16 || module.dtype == DType::kBool)
-        grouped_.Add(Code::kUnexpectedType, unit.node, 0, [&] {
-          Finding finding(Code::kUnexpectedType,
-                          fmt::format("`{}` is no linear, yet stored as {}", unit.Display(),
-                                      DTypeName(module.dtype)),
-                          RuleAt(d_, unit));
-          finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module.weight));
-          finding.Fact("effect", "an engine would stop, or read its bytes as numbers");
-          finding.Help(
-              fmt::format("if the model multiplies with `{}`, declare it as `rows`; else "
-                          "quantize the checkpoint again without it",
-                          unit.Display()));
-          return finding;
-        });
+        say_.PlainType(unit, module);
       if (!unit.bias) continue;
-      module.bias = TensorOf(unit, bias, i);
+      module.bias = bias(i);
       if (module.bias < 0) {
         Missing(unit, i, "bias");
       } else {
         ledger_.Take(module.bias);
         if (!ShapeIs(module.bias, std::span(unit.shape).first(1)))
-          WrongShape(unit, module.bias, std::span(unit.shape).first(1));
+          say_.WrongShape(unit, module.bias, std::span(unit.shape).first(1));
       }
     }
   }
 
+  // A tensor that some scheme stores for the linears of one unit.
+  struct Role {
+    const StorageRule* rule;
+    PathTable::Run tensors;
+    ExpectedShape expected;
+  };
+
+  // Where the tensors of one unit's linears are, and which shapes they must have.
+  struct Roles {
+    PathTable::Run plain, bias;
+    ExpectedShape plain_shape;
+    std::vector<int64_t> bias_shape;
+    std::vector<std::vector<Role>> schemes;  // by scheme, in the order of its storage rules
+    int best = 0;                            // no scheme's quality is above
+  };
+
+  Roles RolesOf(const Unit& unit) const {
+    Roles roles;
+    roles.plain = Along(unit, RoleId(unit, unit.node->suffix ? "weight" : ""));
+    if (unit.bias) roles.bias = Along(unit, BiasId(unit));
+    roles.plain_shape = PlainShape(unit);
+    if (unit.stack > 0) roles.bias_shape.push_back(unit.stack);
+    roles.bias_shape.push_back(unit.rows);
+    roles.schemes.resize(d_.quant.schemes.size());
+    for (size_t s = 1; s < roles.schemes.size(); ++s) {
+      const Scheme& scheme = d_.quant.schemes[s];
+      for (const StorageRule& rule : scheme.rule->storage)
+        roles.schemes[s].push_back(
+            {&rule, Along(unit, RoleId(unit, rule)), ShapeOf(unit, scheme, rule)});
+      roles.best = std::max(roles.best, kGood + Explained(roles.schemes[s].size()));
+    }
+    return roles;
+  }
+
   void LinearUnit(const Unit& unit) {
-    const int32_t plain = RoleId(unit, unit.node->suffix ? "weight" : "");
-    const int32_t bias = BiasId(unit);
-    const ExpectedShape plain_shape = PlainShape(unit);
-    // Of each scheme the templates of its tensors, in the order of its storage rules.
-    std::vector<std::vector<int32_t>> ids(d_.quant.schemes.size());
-    for (size_t s = 1; s < ids.size(); ++s)
-      for (const StorageRule& rule : d_.quant.schemes[s].rule->storage)
-        ids[s].push_back(RoleId(unit, rule));
+    const Roles roles = RolesOf(unit);
     for (int32_t i = 0; i < unit.count; ++i) {
       Module& module = d_.modules[static_cast<size_t>(unit.first + i)];
-      int32_t weight = TensorOf(unit, plain, i);
-      for (size_t s = 1; s < ids.size() && weight < 0; ++s)
-        for (size_t r = 0; r < ids[s].size() && weight < 0; ++r)
-          if (d_.quant.schemes[s].rule->storage[r].role == "weight")
-            weight = TensorOf(unit, ids[s][r], i);
+      int32_t weight = roles.plain(i);
+      for (size_t s = 1; s < roles.schemes.size() && weight < 0; ++s)
+        for (size_t r = 0; r < roles.schemes[s].size() && weight < 0; ++r)
+          if (roles.schemes[s][r].rule->role == "weight") weight = roles.schemes[s][r].tensors(i);
       module.weight = weight;
       if (weight < 0) {
         if (Opaque(unit, i, &module)) continue;
@@ -151,31 +153,37 @@ class StoredReader {
       ledger_.Take(weight);
       module.dtype = TensorAt(weight).dtype;
       module.has_dtype = true;
-      Bias(unit, i, bias, &module);
+      if (unit.bias) Bias(unit, i, roles, &module);
       if (IsPlain(module.dtype) && !Later(module)) {
         module.stored = 0;
-        PlainWeight(unit, weight, plain_shape);
-        for (size_t s = 1; s < ids.size(); ++s)
-          for (size_t r = 0; r < ids[s].size(); ++r)
-            if (d_.quant.schemes[s].rule->storage[r].role == "scale")
-              OrphanScale(unit, &module, TensorOf(unit, ids[s][r], i));
+        PlainWeight(unit, weight, roles);
+        for (const std::vector<Role>& scheme : roles.schemes)
+          for (const Role& role : scheme)
+            if (role.rule->role == "scale") OrphanScale(unit, module, role.tensors(i));
         continue;
       }
-      const size_t best = Best(unit, i, ids, module);
+      const size_t best = Best(i, roles, module);
       if (best == 0) {
         if (Opaque(unit, i, &module)) continue;
-        PlainWeight(unit, weight, plain_shape);
-        Foreign(unit, i, &module);
+        PlainWeight(unit, weight, roles);
+        module.stored = kForeign;
+        say_.Foreign(unit, TakeBelow(unit, i), module);
         continue;
       }
       module.stored = static_cast<int8_t>(best);
-      Tensors(unit, i, d_.quant.schemes[best], ids[best], &module);
+      Tensors(unit, i, d_.quant.schemes[best], roles.schemes[best], &module);
     }
   }
 
-  void PlainWeight(const Unit& unit, int32_t weight, const ExpectedShape& expected) {
-    if (!expected.Fits(checkpoint_.shape(TensorAt(weight))))
-      WrongShape(unit, weight, expected.any_of[0]);
+  void OrphanScale(const Unit& unit, const Module& module, int32_t scale) {
+    if (scale < 0 || ledger_.taken(scale)) return;
+    ledger_.Take(scale);
+    say_.OrphanScale(unit, module, scale);
+  }
+
+  void PlainWeight(const Unit& unit, int32_t weight, const Roles& roles) {
+    if (!roles.plain_shape.Fits(checkpoint_.shape(TensorAt(weight))))
+      say_.WrongShape(unit, weight, roles.plain_shape.any_of[0]);
   }
 
   int32_t BiasId(const Unit& unit) const {
@@ -183,25 +191,22 @@ class StoredReader {
     return id < 0 && !unit.node->suffix ? RoleId(unit, "_bias") : id;
   }
 
-  void Bias(const Unit& unit, int32_t i, int32_t id, Module* module) {
-    if (!unit.bias) return;
-    module->bias = TensorOf(unit, id, i);
+  void Bias(const Unit& unit, int32_t i, const Roles& roles, Module* module) {
+    module->bias = roles.bias(i);
     if (module->bias < 0) return Missing(unit, i, "bias");
     ledger_.Take(module->bias);
-    std::vector<int64_t> rows = {unit.rows};
-    if (unit.stack > 0) rows.insert(rows.begin(), unit.stack);
-    if (!ShapeIs(module->bias, rows)) WrongShape(unit, module->bias, rows);
+    if (!ShapeIs(module->bias, roles.bias_shape))
+      say_.WrongShape(unit, module->bias, roles.bias_shape);
   }
 
   // The scheme whose names, dtypes and shapes fit best; the claimed one first. 0: none.
-  size_t Best(const Unit& unit, int32_t i, const std::vector<std::vector<int32_t>>& ids,
-              const Module& module) const {
+  size_t Best(int32_t i, const Roles& roles, const Module& module) const {
     size_t best = 0;
     int quality = 0;
-    for (size_t n = 0; n < ids.size(); ++n) {
+    for (size_t n = 0; n < roles.schemes.size() && quality < roles.best; ++n) {
       const size_t s = n == 0 ? static_cast<size_t>(std::max<int8_t>(module.claim, 0)) : n;
       if (s == 0) continue;
-      const int q = Quality(unit, i, d_.quant.schemes[s], ids[s], module);
+      const int q = Quality(i, roles.schemes[s], module);
       if (q <= quality) continue;
       quality = q;
       best = s;
@@ -217,23 +222,24 @@ class StoredReader {
   }
 
   // How well the stored tensors fit a scheme; 0: its weights are stored otherwise.
-  int Quality(const Unit& unit, int32_t i, const Scheme& scheme, const std::vector<int32_t>& ids,
-              const Module& module) const {
-    int quality = 1000;
-    int explained = 0;
-    for (size_t r = 0; r < ids.size(); ++r) {
-      const StorageRule& rule = scheme.rule->storage[r];
-      const int32_t tensor = TensorOf(unit, ids[r], i);
+  static constexpr int kGood = 1000;
+  static int Explained(size_t tensors) { return static_cast<int>(std::min<size_t>(tensors, 9)); }
+  int Quality(int32_t i, const std::vector<Role>& roles, const Module& module) const {
+    int quality = kGood;
+    size_t explained = 0;
+    for (const Role& role : roles) {
+      const StorageRule& rule = *role.rule;
+      const int32_t tensor = role.tensors(i);
       if (rule.role == "weight" && (tensor != module.weight || !HasDtype(rule, tensor))) return 0;
       if (tensor < 0) {
         if (!rule.optional) quality -= rule.role == "scale" ? 100 : 50;
         continue;
       }
       ++explained;
-      if (!ShapeOf(unit, scheme, rule).Fits(checkpoint_.shape(TensorAt(tensor)))) quality -= 20;
+      if (!role.expected.Fits(checkpoint_.shape(TensorAt(tensor)))) quality -= 20;
       if (!HasDtype(rule, tensor)) quality -= 10;
     }
-    return quality + std::min(explained, 9);
+    return quality + Explained(explained);
   }
 
   bool HasDtype(const StorageRule& rule, int32_t tensor) const {
@@ -262,31 +268,28 @@ class StoredReader {
   }
 
   // Everything that the scheme stores for this module: taken, and looked at.
-  void Tensors(const Unit& unit, int32_t i, const Scheme& scheme, const std::vector<int32_t>& ids,
+  void Tensors(const Unit& unit, int32_t i, const Scheme& scheme, const std::vector<Role>& roles,
                Module* module) {
-    for (size_t r = 0; r < ids.size(); ++r) {
-      const StorageRule& rule = scheme.rule->storage[r];
-      const int32_t tensor = TensorOf(unit, ids[r], i);
+    for (const Role& role : roles) {
+      const int32_t tensor = role.tensors(i);
       if (tensor >= 0) ledger_.Take(tensor);
-      if (rule.role == "scale") module->scale = tensor;
-      if (rule.role == "input") module->input = tensor;
+      if (role.rule->role == "scale") module->scale = tensor;
+      if (role.rule->role == "input") module->input = tensor;
     }
-    for (size_t r = 0; r < ids.size(); ++r) {
-      const StorageRule& rule = scheme.rule->storage[r];
-      const int32_t tensor = TensorOf(unit, ids[r], i);
+    for (const Role& role : roles) {
+      const StorageRule& rule = *role.rule;
+      const int32_t tensor = role.tensors(i);
       if (tensor < 0) {
-        if (!rule.optional) MissingScale(unit, i, rule.name(), module);
+        if (!rule.optional) say_.MissingScale(unit, rule.name(), TakeBelow(unit, i), *module);
         continue;
       }
-      const ExpectedShape expected = ShapeOf(unit, scheme, rule);
+      const bool fits = role.expected.Fits(checkpoint_.shape(TensorAt(tensor)));
       if (rule.role == "weight") {
-        if (!expected.Fits(checkpoint_.shape(TensorAt(tensor))))
-          WrongWeight(unit, tensor, expected);
+        if (!fits) say_.WrongWeight(unit, tensor, role.expected);
         continue;
       }
-      if (!expected.Fits(checkpoint_.shape(TensorAt(tensor))))
-        WrongScale(unit, rule, expected, Words(scheme, rule, *module), tensor);
-      ScaleType(unit, rule, tensor);
+      if (!fits) say_.WrongScale(unit, rule, role.expected, Words(scheme, rule, *module), tensor);
+      if (!HasDtype(rule, tensor)) say_.WrongScaleType(unit, rule, tensor);
     }
   }
 
@@ -294,18 +297,6 @@ class StoredReader {
     if (rule.role == "input") return "one for all of x";
     return fmt::format("{} for weights {}", ShapeWords(scheme, rule),
                        ShapeText(checkpoint_.shape(TensorAt(module.weight))));
-  }
-
-  void WrongWeight(const Unit& unit, int32_t tensor, const ExpectedShape& expected) {
-    if (!expected.any_of.empty()) return WrongShape(unit, tensor, expected.any_of[0]);
-    grouped_.Add(Code::kShapeMismatch, unit.node, 1, [&] {
-      Finding finding(
-          Code::kShapeMismatch,
-          fmt::format("the weights of `{}` cannot be packed: {}", unit.Display(), expected.why),
-          RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, tensor));
-      return finding;
-    });
   }
 
   // Scales of the KV cache stand below a linear or a container of one, whatever its scheme.
@@ -338,128 +329,6 @@ class StoredReader {
     });
   }
 
-  void WrongScale(const Unit& unit, const StorageRule& rule, const ExpectedShape& expected,
-                  const std::string& words, int32_t scale) {
-    grouped_.Add(Code::kScaleShape, unit.node, Detail(rule), [&] {
-      Finding finding(
-          Code::kScaleShape,
-          fmt::format("the {} of `{}` must be {} ({}), not {}", Which(rule), unit.Display(),
-                      expected.any_of.empty() ? expected.why : ShapeText(expected.any_of[0]), words,
-                      ShapeText(checkpoint_.shape(TensorAt(scale)))),
-          RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
-      finding.Fact("effect", rule.role == "input"
-                                 ? "x would be quantized with one of them, and nobody says which"
-                                 : "weights would be multiplied with the scales of others");
-      finding.Help(rule.role == "input"
-                       ? "the checkpoint was written wrongly, or is of another activation scheme"
-                   : Turned(expected, scale)
-                       ? "rows and columns of the scales are exchanged: write them again"
-                       : "the checkpoint was written wrongly, or config.json names another "
-                         "block size or scheme");
-      return finding;
-    });
-  }
-
-  static std::string Which(const StorageRule& rule) {
-    return rule.role == "input"   ? "activation scale"
-           : rule.role == "scale" ? "scale"
-                                  : fmt::format("`{}`", rule.name());
-  }
-
-  // Whether the scales have the shape that is expected, with rows and columns exchanged.
-  bool Turned(const ExpectedShape& expected, int32_t scale) const {
-    const std::span<const int64_t> shape = checkpoint_.shape(TensorAt(scale));
-    if (shape.size() != 2 || expected.any_of.empty() || expected.any_of[0].size() != 2)
-      return false;
-    return shape[0] == expected.any_of[0][1] && shape[1] == expected.any_of[0][0];
-  }
-
-  // Tells the tensors of one module apart in grouped findings.
-  static int64_t Detail(const StorageRule& rule) {
-    return static_cast<int64_t>(HashBytes(rule.name()) >> 1);
-  }
-
-  void MissingScale(const Unit& unit, int32_t i, const std::string& name, Module* module) {
-    const std::string beside = TakeBelow(unit, i);
-    grouped_.Add(Code::kMissingScale, unit.node, static_cast<int64_t>(HashBytes(name) >> 1), [&] {
-      Finding finding(Code::kMissingScale,
-                      fmt::format("`{}` is stored as {}, but its `{}` is missing", unit.Display(),
-                                  DTypeName(module->dtype), name),
-                      RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
-      if (!beside.empty()) finding.Fact("beside", beside);
-      finding.Fact("effect", "an engine would multiply with whatever its memory holds");
-      finding.Help(beside.empty()
-                       ? "the checkpoint is incomplete: complete the download, or quantize it again"
-                       : "if that is the scale, quantization_config describes another scheme");
-      return finding;
-    });
-  }
-
-  void ScaleType(const Unit& unit, const StorageRule& rule, int32_t scale) {
-    const DType dtype = TensorAt(scale).dtype;
-    if (HasDtype(rule, scale)) return;
-    grouped_.Add(Code::kScaleType, unit.node, Detail(rule), [&] {
-      std::vector<std::string_view> names;
-      for (const DType known : rule.dtypes) names.push_back(DTypeName(known));
-      Finding finding(Code::kScaleType,
-                      fmt::format("the {} of `{}` is stored as {}; dialect `{}` knows {}",
-                                  Which(rule), unit.Display(), DTypeName(dtype),
-                                  d_.quant.dialect->name, fmt::join(names, ", ")),
-                      RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
-      finding.Fact("effect", "an engine would stop, or read its bytes as another dtype's");
-      finding.Help(
-          "if engines read it, add the dtype to the dialect file; else write the scales again");
-      return finding;
-    });
-  }
-
-  void OrphanScale(const Unit& unit, Module* module, int32_t scale) {
-    if (scale < 0 || ledger_.taken(scale)) return;
-    ledger_.Take(scale);
-    grouped_.Add(Code::kOrphanScale, unit.node, 0, [&] {
-      Finding finding(Code::kOrphanScale,
-                      fmt::format("`{}` is stored as {} and yet has a scale", unit.Display(),
-                                  DTypeName(module->dtype)),
-                      RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, scale));
-      finding.Fact("effect",
-                   "an engine drops the scale, or multiplies unquantized weights with it");
-      finding.Help("the scales were left behind, or the weights are of another release");
-      return finding;
-    });
-  }
-
-  // What else is stored below the module belongs to an unknown scheme: the same finding has it.
-  void Foreign(const Unit& unit, int32_t i, Module* module) {
-    module->stored = kForeign;
-    const std::string beside = TakeBelow(unit, i);
-    grouped_.Add(Code::kUnexpectedType, unit.node, static_cast<int64_t>(module->dtype), [&] {
-      const Dialect* dialect = d_.quant.dialect.get();
-      const std::string what =
-          fmt::format("`{}` is stored as {}", unit.Display(), DTypeName(module->dtype));
-      Finding finding(
-          Code::kUnexpectedType,
-          dialect ? fmt::format("{}, which no scheme of dialect `{}` here has", what, dialect->name)
-                  : what + ", and config.json has no quantization_config",
-          RuleAt(d_, unit));
-      finding.Fact("found", "{n}, e.g. " + TensorText(checkpoint_, module->weight));
-      if (!beside.empty()) finding.Fact("beside", beside);
-      finding.Fact("effect",
-                   dialect
-                       ? "an engine would stop, or read its bytes as another dtype's"
-                       : "an engine would take the model for BF16 and read these bytes as numbers");
-      finding.Help(
-          dialect
-              ? "quantization_config describes another scheme than what is stored"
-              : "its description is missing (config.json, hf_quant_config.json or "
-                "ModelSlim's quant_model_description.json), or config.json is another release's");
-      return finding;
-    });
-  }
-
   // Takes all tensors directly below a module that nothing took yet: "`weight_scale` F32 [1]".
   std::string TakeBelow(const Unit& unit, int32_t i) {
     std::string names;
@@ -479,7 +348,7 @@ class StoredReader {
   Decisions& d_;
   Ledger& ledger_;
   Diagnostics* out_;
-  Grouped grouped_;
+  StoredFindings say_;
 };
 
 }  // namespace
