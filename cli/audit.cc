@@ -42,7 +42,7 @@ int Audit(const Common& common, const AuditOptions& options) {
   std::optional<Plan> plan;
   if (const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings)) {
     Diagnostics mistakes;  // of rule files: not this command's subject
-    const auto book = ReadBook(common, "", {}, &mistakes);
+    const auto book = ReadBook(common, {}, &mistakes);
     if (!book) findings.Append(mistakes);
     const auto draft = book ? InferRules(checkpoint, *book, &findings) : std::nullopt;
     const auto rules = draft ? ParseRuleFile("(draft)", draft->yaml, &findings) : nullptr;

@@ -27,7 +27,7 @@ class Checker {
     const std::vector<std::string> rules = Collect();
     // The default rules are siblings here: their own mistakes are not this check's subject.
     Diagnostics others;
-    book_ = ReadBook(common_, "", rules, options_.files.empty() ? &findings_ : &others);
+    book_ = ReadBook(common_, rules, options_.files.empty() ? &findings_ : &others);
     if (!book_) {
       findings_.Append(others);
       return Finish(common_, "check", findings_);

@@ -25,9 +25,9 @@ std::string Shortest(const std::string& path) {
 
 }  // namespace
 
-std::optional<Book> ReadBook(const Common& common, const std::string& model_type,
-                             const std::vector<std::string>& files, Diagnostics* out) {
-  BookOptions options;
+namespace {
+
+std::optional<Book> ReadBookOf(const Common& common, BookOptions options, Diagnostics* out) {
   const std::string standard = DefaultRules();
   if (standard.empty()) {
     out->Add(Code::kNotFound, "the default rules are neither installed nor in the source tree")
@@ -36,9 +36,25 @@ std::optional<Book> ReadBook(const Common& common, const std::string& model_type
   }
   options.directories.push_back(Shortest(standard));
   options.directories.insert(options.directories.end(), common.rules.begin(), common.rules.end());
-  options.only_model_type = model_type;
-  options.files = files;
   return LoadBook(options, out);
+}
+
+}  // namespace
+
+std::optional<Book> ReadBook(const Common& common, const std::vector<std::string>& files,
+                             Diagnostics* out) {
+  BookOptions options;
+  options.files = files;
+  return ReadBookOf(common, std::move(options), out);
+}
+
+std::optional<Book> ReadBookFor(const Common& common, const Checkpoint& checkpoint,
+                                Diagnostics* out) {
+  const QuantSources sources = SourcesOf(checkpoint, {});
+  BookOptions options;
+  options.only_model_type = std::string(checkpoint.config.Find("model_type").Text());
+  options.only_sources = &sources;
+  return ReadBookOf(common, std::move(options), out);
 }
 
 std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,

@@ -92,9 +92,12 @@ int Infer(const Common& common, const InferOptions& options);
 int Audit(const Common& common, const AuditOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);
 
-// Default rules and overlays; `model_type` not empty: only what may describe it.
-std::optional<Book> ReadBook(const Common& common, const std::string& model_type,
-                             const std::vector<std::string>& files, Diagnostics* out);
+// Default rules and overlays, and `files` that win over them.
+std::optional<Book> ReadBook(const Common& common, const std::vector<std::string>& files,
+                             Diagnostics* out);
+// Of them only what may describe the checkpoint.
+std::optional<Book> ReadBookFor(const Common& common, const Checkpoint& checkpoint,
+                                Diagnostics* out);
 // `named`, with the .yaml files of a directory in its place (those of its folders too when `deep`),
 // each file once. A directory without any is a finding.
 std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,

@@ -107,7 +107,7 @@ class OwnDecider final : public Decider {
 
 std::unique_ptr<Decider> MakeOwnDecider(const Common& common, RuntimeBook runtimes,
                                         Diagnostics* out) {
-  auto book = ReadBook(common, "", {}, out);
+  auto book = ReadBook(common, {}, out);
   if (!book) return nullptr;
   return std::make_unique<OwnDecider>(std::move(*book), std::move(runtimes));
 }

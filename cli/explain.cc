@@ -80,8 +80,7 @@ int Explain(const Common& common, const ExplainOptions& options) {
   }
   const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings);
   if (!checkpoint) return Finish(common, "explain", findings);
-  const auto book =
-      ReadBook(common, std::string(checkpoint->config.Find("model_type").Text()), {}, &findings);
+  const auto book = ReadBookFor(common, *checkpoint, &findings);
   std::optional<Plan> plan;
   if (book) plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &findings);
   if (!plan) return Finish(common, "explain", findings);

@@ -17,7 +17,7 @@ int Infer(const Common& common, const InferOptions& options) {
   std::optional<RuleDraft> draft;
   if (const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings)) {
     Diagnostics mistakes;  // of other rule files: not this command's subject
-    if (const auto book = ReadBook(common, "", {}, &mistakes))
+    if (const auto book = ReadBook(common, {}, &mistakes))
       draft = InferRules(checkpoint, *book, &findings);
     else
       findings.Append(mistakes);

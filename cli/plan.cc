@@ -34,7 +34,7 @@ int MakePlan(const Common& common, const PlanCommand& options) {
   const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings);
   if (checkpoint) {
     const std::string type(checkpoint->config.Find("model_type").Text());
-    auto book = ReadBook(common, type, {}, &findings);
+    auto book = ReadBookFor(common, *checkpoint, &findings);
     // When something is amiss the other rule files are worth reading: they know sibling formats.
     const RuleFile* rules = nullptr;
     if (book && book->by_model_type.count(type) > 0) rules = book->by_model_type[type].get();
@@ -46,7 +46,7 @@ int MakePlan(const Common& common, const PlanCommand& options) {
       plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &first);
       if (first.has_errors() && !book->complete) {
         Diagnostics again;
-        book = ReadBook(common, "", {}, &again);
+        book = ReadBook(common, {}, &again);
         if (book) {
           first = Diagnostics();
           plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &first);

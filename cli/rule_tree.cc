@@ -71,7 +71,7 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   std::error_code error;
   BookOptions options;
   if (word == "default") {
-    tree.book_ = ReadBook(common, "", {}, &tree.mistakes_);
+    tree.book_ = ReadBook(common, {}, &tree.mistakes_);
   } else if (fs::is_directory(word, error)) {
     if (fs::is_directory(word + "/dialects", error)) {
       options.directories = {word};
@@ -79,10 +79,10 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
     } else {
       Common over = common;
       over.rules.push_back(word);
-      tree.book_ = ReadBook(over, "", {}, &tree.mistakes_);
+      tree.book_ = ReadBook(over, {}, &tree.mistakes_);
     }
   } else if (fs::is_regular_file(word, error) && fs::path(word).extension() == ".yaml") {
-    tree.book_ = ReadBook(common, "", {word}, &tree.mistakes_);
+    tree.book_ = ReadBook(common, {word}, &tree.mistakes_);
   } else if (fs::is_regular_file(word, error)) {
     const auto text = ReadFile(word, kMaxPlanBytes, Code::kNotFound, out);
     JsonLimits limits;

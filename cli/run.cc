@@ -77,8 +77,7 @@ class Runner {
           .Help("`ferrule plan` works without weights");
       return false;
     }
-    const auto book = ReadBook(common_, std::string(checkpoint->config.Find("model_type").Text()),
-                               {}, &findings_);
+    const auto book = ReadBookFor(common_, *checkpoint, &findings_);
     if (!book) return false;
     plan_ = ferrule::MakePlan(*book, checkpoint, {options_.tp}, &planned_);
     if (!plan_ || planned_.has_errors()) return false;  // a plan with errors is never run

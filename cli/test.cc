@@ -65,7 +65,7 @@ int Test(const Common& common, const TestOptions& options) {
   Diagnostics findings;
   const std::vector<std::string> files = YamlFiles(options.files, false, &findings);
   if (findings.has_errors()) return Finish(common, "test", findings);
-  const auto book = ReadBook(common, "", files, &findings);
+  const auto book = ReadBook(common, files, &findings);
   if (!book) return Finish(common, "test", findings);
   std::vector<TestReport> reports;
   for (const auto& file : book->files) {

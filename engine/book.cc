@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "engine/book_scan.h"
 #include "engine/file.h"
 
 namespace ferrule {
@@ -31,18 +32,6 @@ bool YamlFiles(const std::string& directory, std::vector<std::string>* paths, Di
   }
   std::sort(paths->begin(), paths->end());
   return true;
-}
-
-// False when the text plainly claims other model types only: one line `model_type: …` without the
-// name. A text that is written otherwise is read.
-bool MayClaim(std::string_view text, std::string_view model_type) {
-  size_t at = text.rfind("model_type:", 0) == 0 ? 0 : text.find("\nmodel_type:");
-  if (at == std::string_view::npos) return true;
-  if (at > 0) ++at;
-  const std::string_view line = text.substr(at, text.find('\n', at) - at);
-  const std::string_view value = line.substr(11);
-  if (value.find_first_not_of(' ') == std::string_view::npos) return true;  // a list below
-  return value.find(model_type) != std::string_view::npos;
 }
 
 void AddRules(Book* book, std::shared_ptr<const RuleFile> file, bool wins, Diagnostics* out) {
@@ -100,9 +89,36 @@ bool ReadRules(const std::string& path, const BookOptions& options, bool named, 
     book->complete = false;
     return true;
   }
-  auto file = ParseRuleFile(path, std::move(*text), out);
+  auto file = ParseRuleFile(path, std::move(*text), out,
+                            options.only_model_type.empty() ? Tests::kRead : Tests::kLeave);
   if (file) AddRules(book, std::move(file), wins, out);
   return true;
+}
+
+// The dialect files `paths`; with `sources` those that the checkpoint may need.
+Dialects ReadDialects(const std::vector<std::string>& paths, const QuantSources* sources,
+                      Book* book, Diagnostics* out) {
+  std::vector<std::pair<std::string, std::string>> files;
+  for (const std::string& path : paths)
+    if (auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out))
+      files.emplace_back(path, std::move(*text));
+  if (sources != nullptr) {
+    DialectScan scan(*sources);
+    std::vector<bool> needed;
+    needed.reserve(files.size());
+    for (const auto& [path, text] : files) needed.push_back(scan.MayApply(text));
+    size_t kept = 0;
+    for (size_t i = 0; i < files.size(); ++i)
+      if (needed[i] || !scan.all_claimed()) std::swap(files[kept++], files[i]);
+    if (kept < files.size()) book->complete = false;
+    files.resize(kept);
+  }
+  Dialects read;
+  for (auto& [path, text] : files) {
+    auto dialect = ParseDialect(path, std::move(text), out);
+    if (dialect && Unclaimed(read, *dialect, out)) read.push_back(std::move(dialect));
+  }
+  return read;
 }
 
 }  // namespace
@@ -143,13 +159,9 @@ std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
     std::error_code error;
     if (!fs::is_directory(folder, error)) continue;
     if (!YamlFiles(folder, &dialects, out)) return std::nullopt;
-    Dialects here;
-    for (const std::string& path : dialects) {
-      std::optional<std::string> text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, out);
-      if (!text) continue;
-      auto dialect = ParseDialect(path, std::move(*text), out);
-      if (dialect && Unclaimed(here, *dialect, out)) here.push_back(std::move(dialect));
-    }
+    // With overlays a file that claims nothing here may still replace one that does.
+    Dialects here = ReadDialects(
+        dialects, options.directories.size() == 1 ? options.only_sources : nullptr, &book, out);
     for (std::shared_ptr<const Dialect>& dialect : here) {
       const auto same =
           std::find_if(book.dialects.begin(), book.dialects.end(),

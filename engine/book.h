@@ -28,10 +28,13 @@ struct Book {
 struct BookOptions {
   // Later directories win: rule files by model_type, dialects by name.
   std::vector<std::string> directories;
-  // Not empty: files that plainly claim other model types only are not read.
+  // Not empty: rule files that plainly claim other model types only are not read, and of the others
+  // not their `tests:`.
   std::string only_model_type;
   // Single rule files that win over all directories.
   std::vector<std::string> files;
+  // Not null: dialects that plainly claim nothing of this checkpoint are not read.
+  const QuantSources* only_sources = nullptr;
 };
 
 // Reads what there is; files with mistakes are left out and reported. Empty only when a directory

@@ -16,6 +16,7 @@ struct ModelPlan::State {
   std::vector<PlanFinding> findings;
   std::vector<std::pair<std::string, int64_t>> counts;
   std::string summary;
+  std::vector<int8_t> schemes;  // of each module; kNoScheme for what is no linear
 };
 
 namespace {
@@ -40,6 +41,11 @@ std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics,
                                finding.at.ToString()});
   state->counts = CountSchemes(state->plan);
   state->summary = SummaryLine(state->plan, state->diagnostics);
+  const Decisions& d = state->plan.decisions;
+  for (size_t i = 0; i < d.modules.size(); ++i) {
+    const bool linear = state->plan.cut_of[static_cast<size_t>(d.unit_of[i])] >= 0;
+    state->schemes.push_back(linear ? d.modules[i].scheme : kNoScheme);
+  }
   return state;
 }
 
@@ -48,9 +54,8 @@ std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics,
 std::string_view ModelPlan::SchemeOf(std::string_view module) const {
   const struct Plan& plan = state_->plan;
   const int32_t id = plan.Find(module);
-  if (id < 0) return plan.SchemeName(plan.decisions.ContainerScheme(module));
-  if (plan.CutOf(plan.decisions.UnitOf(id)) == nullptr) return {};
-  return plan.SchemeName(plan.decisions.modules[static_cast<size_t>(id)].scheme);
+  return plan.SchemeName(id < 0 ? plan.decisions.ContainerScheme(module)
+                                : state_->schemes[static_cast<size_t>(id)]);
 }
 
 std::optional<Decision> ModelPlan::At(std::string_view module) const {

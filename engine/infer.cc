@@ -42,8 +42,7 @@ class Drafter {
     if (!Readable()) return std::nullopt;
     FindSection();
     config_ = ConfigScope(checkpoint_.config, section_);
-    const QuantSources sources{checkpoint_.config, section_, checkpoint_.quantization_config,
-                               checkpoint_.hf_quant_config, checkpoint_.quant_model_description};
+    const QuantSources sources = SourcesOf(checkpoint_, section_);
     const auto quant = ReadQuantSources(sources, book_.dialects, {}, out_);
     if (!quant) return std::nullopt;
     quantized_ = quant->schemes.size() > 1;

@@ -217,8 +217,7 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   const UnitsOptions units{plan.model_type, ConfigScope(c.config, section), c.config.location(),
                            c.has_headers ? &stored : nullptr};
   auto evaluated = EvaluateUnits(*d.rules, units, out);
-  const QuantSources sources{c.config, section, c.quantization_config, c.hf_quant_config,
-                             c.quant_model_description};
+  const QuantSources sources = SourcesOf(c, section);
   auto quant = ReadQuantSources(sources, book.dialects, {}, out);
   if (!evaluated || !quant) return std::nullopt;
   d.units = std::move(*evaluated);

@@ -57,8 +57,7 @@ Description DescriptionOf(const Plan& plan) {
   if (!d.quant.dialect) return {};
   const JsonValue section =
       d.rules->config_section.empty() ? JsonValue() : c.config.Find(d.rules->config_section);
-  const QuantSources sources{c.config, section, c.quantization_config, c.hf_quant_config,
-                             c.quant_model_description};
+  const QuantSources sources = SourcesOf(c, section);
   Diagnostics none;  // what is wrong was said when the plan was made
   const auto found = FindDescriptions(sources, {d.quant.dialect}, &none);
   return found && !found->empty() ? found->front() : Description{};

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/checkpoint.h"
 #include "engine/dialect.h"
 #include "engine/json.h"
 
@@ -26,6 +27,12 @@ struct QuantSources {
   JsonValue hf_quant_config;
   JsonValue quant_model_description;
 };
+
+// Those of a checkpoint; `section`: where the rule file looks up sizes.
+inline QuantSources SourcesOf(const Checkpoint& checkpoint, const JsonValue& section) {
+  return {checkpoint.config, section, checkpoint.quantization_config, checkpoint.hf_quant_config,
+          checkpoint.quant_model_description};
+}
 
 struct Description {
   std::shared_ptr<const Dialect> dialect;

@@ -190,6 +190,19 @@ void AppendJson(const YamlNode& node, std::string* out) {
   }
 }
 
+// Bytes before `tests:` where that is plainly the last key: what follows is indented, a comment or
+// empty. Else all.
+size_t BeforeTests(std::string_view text) {
+  const size_t tests = text.find("\ntests:");
+  if (tests == std::string_view::npos) return text.size();
+  for (size_t line = text.find('\n', tests + 1); line != std::string_view::npos;
+       line = text.find('\n', line + 1))
+    if (line + 1 < text.size() &&
+        std::string_view(" #\n").find(text[line + 1]) == std::string_view::npos)
+      return text.size();
+  return tests + 1;
+}
+
 }  // namespace
 
 std::string YamlToJson(const YamlNode& node) {
@@ -250,11 +263,12 @@ std::string PathText(const std::vector<Segment>& segments) {
   return out;
 }
 
-std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text,
-                                              Diagnostics* out) {
+std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text, Diagnostics* out,
+                                              Tests tests) {
   auto file = std::make_shared<RuleFile>();
   file->path = path;
   file->sha256 = Sha256(text);
+  if (tests == Tests::kLeave) text.resize(BeforeTests(text));
   auto yaml = ParseYaml(std::move(path), std::move(text), out);
   if (!yaml) return nullptr;
   file->yaml = std::move(*yaml);
@@ -288,7 +302,7 @@ std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text
     good = false;
   else
     file->example_json = YamlToJson(*example);
-  if (const YamlNode* tests = root.Find("tests")) good = reader.IsList(*tests, "`tests`") && good;
+  if (const YamlNode* list = root.Find("tests")) good = reader.IsList(*list, "`tests`") && good;
   if (!good) return nullptr;
   const Soundness soundness = CheckRuleFile(*file, out);
   if (soundness == Soundness::kEndless) return nullptr;

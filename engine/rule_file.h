@@ -133,8 +133,14 @@ struct RuleFile {
   Location At(const YamlPlace& place) const { return yaml.At(place); }
 };
 
+enum class Tests : uint8_t {
+  kRead,   // and their YAML checked
+  kLeave,  // where they are plainly the last key of the file: a plan has no use for them
+};
+
 // Reads and checks one file. Null when there is no complete tree; findings in `out`.
-std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text, Diagnostics* out);
+std::shared_ptr<const RuleFile> ParseRuleFile(std::string path, std::string text, Diagnostics* out,
+                                              Tests tests = Tests::kRead);
 
 // Checks within one file that need the whole tree (names, parts, unused definitions). Called by
 // ParseRuleFile. kEndless: shapes use each other without end, or unfold to more than the limit, so

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/skip_literals.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace ferrule {
 
 void SkipLiterals::Prepare(size_t entries) {
@@ -8,23 +11,19 @@ void SkipLiterals::Prepare(size_t entries) {
   while (slots < entries * 2) slots *= 2;
   slots_.assign(slots, -1);
   templates_.assign(slots, 0);
+  filter_mask_ = std::bit_ceil(std::max<size_t>(entries * kFilterBits, 4096)) - 1;
+  filter_.assign((filter_mask_ + 1) / 64, 0);
   next_.assign(entries, -1);
   last_of_.assign(entries, -1);
   equal_.assign(entries, 1);
   hashes_.assign(entries, 0);
 }
 
-uint64_t SkipLiterals::HashOf(const HashedSegments& split) {
-  uint64_t hash = 0;
-  for (size_t i = 0; i < split.count; ++i) hash = hash * kBase + split.hash[i];
-  return hash;
-}
-
 SkipLiterals::Added SkipLiterals::Insert(const std::vector<std::string>& names, int at) {
   const size_t entry = static_cast<size_t>(at);
   HashedSegments split;
   if (!split.Split(names[entry])) return Added::kYes;  // no module has so many
-  const uint64_t hash = HashOf(split);
+  const uint64_t hash = split.all();
   const size_t mask = slots_.size() - 1;
   size_t slot = SlotOf(hash) & mask;
   for (size_t probes = 1; slots_[slot] >= 0; slot = (slot + 1) & mask) {
@@ -40,7 +39,7 @@ SkipLiterals::Added SkipLiterals::Insert(const std::vector<std::string>& names, 
   hashes_[entry] = hash;
   last_of_[entry] = at;
   ++inserted_;
-  const size_t bit = SlotOf(hash) % kFilterBits;
+  const size_t bit = SlotOf(hash) & filter_mask_;
   filter_[bit / 64] |= uint64_t{1} << (bit % 64);
   NormalName normal;
   HashedSegments form;
@@ -48,7 +47,7 @@ SkipLiterals::Added SkipLiterals::Insert(const std::vector<std::string>& names, 
     wide_ = true;
     return Added::kYes;
   }
-  const uint64_t key = HashOf(form) | 1;
+  const uint64_t key = form.all() | 1;
   size_t place = SlotOf(key) & mask, probes = 0;
   while (templates_[place] != 0 && templates_[place] != key) {
     if (++probes > kMaxProbes) return Added::kCollides;

@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,25 +19,37 @@
 
 namespace ferrule {
 
-// A path as hashes of its segments.
+// A path as hashes of the runs of segments with which it begins: `prefix[i]` is that of 0 … i.
 struct HashedSegments {
+  static constexpr uint64_t kBase = 0x100000001B3u;  // FNV's prime: odd: powers never vanish
+  static constexpr std::array<uint64_t, kMaxSegments + 1> kPowers = [] {
+    std::array<uint64_t, kMaxSegments + 1> powers{1};
+    for (size_t i = 1; i < powers.size(); ++i) powers[i] = powers[i - 1] * kBase;
+    return powers;
+  }();
+
   size_t count = 0;
   size_t begin[kMaxSegments];
-  uint64_t hash[kMaxSegments];
+  uint64_t prefix[kMaxSegments];
 
   // False when there are more than kMaxSegments.
   bool Split(std::string_view path) {
-    for (size_t at = 0;;) {
+    size_t from = 0;
+    uint64_t hash = 0;
+    const auto segment = [&](size_t end) {
       if (count == kMaxSegments) return false;
-      const void* dot = std::memchr(path.data() + at, '.', path.size() - at);
-      const size_t end = dot != nullptr
-                             ? static_cast<size_t>(static_cast<const char*>(dot) - path.data())
-                             : path.size();
-      begin[count] = at;
-      hash[count++] = HashBytes(path.substr(at, end - at));
-      if (dot == nullptr) return true;
-      at = end + 1;
-    }
+      begin[count] = from;
+      prefix[count++] = hash = hash * kBase + HashBytes(path.substr(from, end - from));
+      from = end + 1;
+      return true;
+    };
+    return EachDot(path, segment) && segment(path.size());
+  }
+
+  uint64_t all() const { return prefix[count - 1]; }
+  // Of the segments first … end - 1, first > 0: that of 0 … end - 1 without 0 … first - 1.
+  uint64_t run(size_t first, size_t end) const {
+    return prefix[end - 1] - prefix[first - 1] * kPowers[end - first];
   }
 };
 
@@ -69,27 +80,21 @@ class SkipLiterals {
     if (inserted_ == 0) return false;
     HashedSegments split;
     if (!split.Split(path)) return false;
-    return Runs(split, [&](uint64_t hash, size_t first, size_t end, Primitive how) {
-      if (!InFilter(hash)) return false;
-      const size_t begin = split.begin[first];
-      const size_t stop = end == split.count ? path.size() : split.begin[end] - 1;
-      for (int at = Find(names, hash, path.substr(begin, stop - begin)); at >= 0;
-           at = next_[static_cast<size_t>(at)])
-        if (visit(at, how)) return true;
-      return false;
-    });
+    const auto run = [&](uint64_t hash, size_t first, size_t end, Primitive how)
+        __attribute__((always_inline)) {
+      return InFilter(hash) && Chain(names, path, split, {hash, first, end, how}, visit);
+    };
+    return Runs(split, run);
   }
 
  private:
-  static constexpr uint64_t kBase = 0x100000001B3u;  // FNV's prime: odd: powers never vanish
-  static constexpr size_t kFilterBits = 1 << 16;
+  static constexpr size_t kFilterBits = 32;  // for each entry, so that few others pass
 
   static size_t SlotOf(uint64_t hash) {
     return static_cast<size_t>((hash * 0x9E3779B97F4A7C15u) >> 20);
   }
-  static uint64_t HashOf(const HashedSegments& split);
   bool InFilter(uint64_t hash) const {
-    const size_t bit = SlotOf(hash) % kFilterBits;
+    const size_t bit = SlotOf(hash) & filter_mask_;
     return (filter_[bit / 64] >> (bit % 64) & 1) != 0;
   }
   int Find(const std::vector<std::string>& names, uint64_t hash, std::string_view text) const {
@@ -101,31 +106,39 @@ class SkipLiterals {
     return -1;
   }
 
+  struct Run {
+    uint64_t hash;
+    size_t first, end;
+    Primitive how;
+  };
+  // Seldom needed, so not worth room where every path goes by.
+  template <typename Visit>
+  [[gnu::noinline]] bool Chain(const std::vector<std::string>& names, std::string_view path,
+                               const HashedSegments& split, const Run& run,
+                               const Visit& visit) const {
+    const size_t begin = split.begin[run.first];
+    const size_t stop = run.end == split.count ? path.size() : split.begin[run.end] - 1;
+    for (int at = Find(names, run.hash, path.substr(begin, stop - begin)); at >= 0;
+         at = next_[static_cast<size_t>(at)])
+      if (visit(at, run.how)) return true;
+    return false;
+  }
+
   // Calls visit(hash, first, end, how) for the runs of segments first … end - 1 that an entry may
   // equal, best first; stops when it returns true.
   template <typename Visit>
   bool Runs(const HashedSegments& split, const Visit& visit) const {
     const size_t count = split.count;
-    uint64_t prefix[kMaxSegments] = {};  // of the segments 0 … i
-    uint64_t hash = 0;
-    for (size_t i = 0; i < count; ++i) prefix[i] = hash = hash * kBase + split.hash[i];
-    if (exact && visit(hash, 0, count, Primitive::kExact)) return true;
+    if (exact && visit(split.all(), 0, count, Primitive::kExact)) return true;
     if (ancestor)
       for (size_t end = count - 1; end > 0; --end)
-        if (visit(prefix[end - 1], 0, end, Primitive::kAncestor)) return true;
+        if (visit(split.prefix[end - 1], 0, end, Primitive::kAncestor)) return true;
     if (!last) return false;
-    uint64_t power[kMaxSegments];
-    power[0] = 1;
-    for (size_t i = 1; i < count; ++i) power[i] = power[i - 1] * kBase;
-    // The hash of the segments first … end - 1 is that of 0 … end - 1 without 0 … first - 1.
-    const auto run = [&](size_t first, size_t end) {
-      return prefix[end - 1] - prefix[first - 1] * power[end - first];
-    };
     for (size_t i = 1; i < count; ++i)
-      if (visit(run(i, count), i, count, Primitive::kLastSegments)) return true;
+      if (visit(split.run(i, count), i, count, Primitive::kLastSegments)) return true;
     for (size_t i = 1; segments && i < count; ++i)
       for (size_t end = i + 1; end < count; ++end)
-        if (visit(run(i, end), i, end, Primitive::kSegments)) return true;
+        if (visit(split.run(i, end), i, end, Primitive::kSegments)) return true;
     return false;
   }
 
@@ -133,7 +146,8 @@ class SkipLiterals {
   // the last and how many there are.
   std::vector<int> slots_, next_, last_of_, equal_;
   std::vector<uint64_t> hashes_;
-  std::array<uint64_t, kFilterBits / 64> filter_{};
+  std::vector<uint64_t> filter_;
+  size_t filter_mask_ = 0;  // bits - 1
   size_t inserted_ = 0;
   std::vector<uint64_t> templates_;  // open addressing; 0 is free
   bool wide_ = false;                // a name without a template was inserted

@@ -118,8 +118,24 @@ class Builder : public YAML::EventHandler {
     YAML::Mark mark;
     bool has_key = false;
     YamlEntry entry;
-    std::unordered_map<std::string, YamlPlace> keys;
+    std::unordered_map<std::string, YamlPlace> keys;  // of a mapping with many
   };
+
+  static constexpr size_t kManyKeys = 16;
+
+  // Where `key` stands in the mapping already; null when it does not.
+  static const YamlPlace* Known(Frame* frame, const std::string& key) {
+    const std::vector<YamlEntry>& entries = frame->node.entries;
+    if (entries.size() < kManyKeys) {
+      for (const YamlEntry& entry : entries)
+        if (entry.key == key) return &entry.key_place;
+      return nullptr;
+    }
+    for (size_t i = frame->keys.size(); i < entries.size(); ++i)
+      frame->keys.emplace(entries[i].key, entries[i].key_place);
+    const auto at = frame->keys.find(key);
+    return at == frame->keys.end() ? nullptr : &at->second;
+  }
 
   YamlPlace PlaceOf(const YAML::Mark& mark, size_t length) const {
     const std::string_view line = source_->Line(mark.line + 1);
@@ -215,13 +231,11 @@ class Builder : public YAML::EventHandler {
       if (node.plain && node.text == "<<")
         Refuse(Code::kYamlAlias, "`<<` merges another mapping, and merge keys are not read", mark,
                2);
-      const auto [at, fresh] = top.keys.emplace(node.text, node.place);
-      if (!fresh) {
+      if (const YamlPlace* const first = Known(&top, node.text)) {
         out_->Add(Code::kYamlDuplicate, fmt::format("{} is defined twice", Quoted(node.text)),
                   {source_, source_->path(), node.place.line, node.place.column,
                    node.place.end_column, ""})
-            .Mark({source_, source_->path(), at->second.line, at->second.column,
-                   at->second.end_column, ""},
+            .Mark({source_, source_->path(), first->line, first->column, first->end_column, ""},
                   "first here")
             .Help("remove one; readers of YAML differ on which one wins");
         throw Stop{};

@@ -34,7 +34,8 @@ std::vector<double> Times(const Body& body) {
 }
 
 void Rules() {
-  Table table(fmt::format("rules: text to compiled; median of {} runs", kRuns));
+  Table table(fmt::format(
+      "rules: text to compiled, as for a plan, without `tests:`; median of {} runs", kRuns));
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(kRoot + "/rules"))
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
@@ -45,7 +46,7 @@ void Rules() {
     bool good = true;
     const double ms = Median(Times([&] {
       Diagnostics out;
-      const auto rules = ParseRuleFile(path.string(), text, &out);
+      const auto rules = ParseRuleFile(path.string(), text, &out, Tests::kLeave);
       good = good && rules != nullptr && rules->sound;
     }));
     table.AtMost(path.filename().string() + (good ? "" : " (REFUSED)"), ms, 3, "ms");
@@ -68,18 +69,55 @@ double Nanoseconds(const std::vector<std::string>& names, const Ask& ask, size_t
          }));
 }
 
+// The linears that a server builds: fused modules in place of their parts, experts of a layer as
+// one.
+std::vector<std::string> ServedBy(const Decisions& decisions) {
+  std::vector<bool> part(decisions.units.units.size(), false);
+  for (const Unit& unit : decisions.units.units)
+    for (const int32_t id : unit.parts) part[static_cast<size_t>(id)] = true;
+  std::vector<std::string> names;
+  for (size_t u = 0; u < decisions.units.units.size(); ++u) {
+    const Unit& unit = decisions.units.units[u];
+    if (unit.container < 0 && !part[u] && (IsLinear(unit.kind) || unit.kind == NodeKind::kFused))
+      for (int32_t i = 0; i < unit.count; ++i) names.push_back(unit.PathOf(i));
+  }
+  for (const Container& container : decisions.units.containers)
+    names.push_back(Concrete(container.path, container.numbers));
+  return names;
+}
+
+// For engines_bench.py: the names, what one answer takes, how many are not quantized.
+int Served() {
+  const auto book = RuleBook::Load();
+  if (!book) return fmt::print(stderr, "{}\n", book.error().message), 1;
+  const auto plan = book->Plan(kRoot + "/examples/qwen3_next_fp8");
+  if (!plan) return fmt::print(stderr, "{}\n", plan.error().message), 1;
+  const std::vector<std::string> names = ServedBy(plan->internal().decisions);
+  std::vector<std::string> often;
+  while (often.size() < 100'000) often.insert(often.end(), names.begin(), names.end());
+  size_t sum = 0;
+  const double ns = Nanoseconds(
+      often, [&](const auto& name) { return plan->SchemeOf(name).size(); }, &sum);
+  const auto skipped = std::count_if(names.begin(), names.end(), [&](const std::string& name) {
+    return plan->SchemeOf(name) == "bf16";
+  });
+  fmt::print("{{\"names\": [\"{}\"], \"ns\": {:.1f}, \"skipped\": {}}}\n",
+             fmt::join(names, "\", \""), ns, skipped);
+  return sum > 0 ? 0 : 1;
+}
+
 int Answers() {
   const auto book = RuleBook::Load();
   if (!book) return fmt::print(stderr, "{}\n", book.error().message), 1;
   const auto plan = book->Plan(kRoot + "/examples/qwen3_next_fp8");
   if (!plan) return fmt::print(stderr, "{}\n", plan.error().message), 1;
-  std::vector<std::string> all, served;  // modules that a checkpoint has, that a server builds
+  std::vector<std::string> all;  // modules that a checkpoint has, and their fused ones
   const auto& decisions = plan->internal().decisions;
   for (const Unit& unit : decisions.units.units) {
     if (!IsLinear(unit.kind) && unit.kind != NodeKind::kFused) continue;
     for (int32_t i = 0; i < unit.count; ++i) all.push_back(unit.PathOf(i));
-    if (unit.container < 0) served.push_back(unit.PathOf(0));
   }
+  const std::vector<std::string> served = ServedBy(decisions);
   std::vector<std::string> mixed = all;
   std::shuffle(mixed.begin(), mixed.end(), std::mt19937(1));
   size_t sum = 0;
@@ -119,7 +157,8 @@ int Answers() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "served") return Served();
   Rules();
   return Answers();
 }

@@ -52,6 +52,8 @@ int PlanOnce(const std::string& directory) {
   BookOptions options;
   options.directories = {DefaultRules()};
   options.only_model_type = std::string(checkpoint->config.Find("model_type").Text());
+  const QuantSources sources = SourcesOf(*checkpoint, {});
+  options.only_sources = &sources;
   const auto book = LoadBook(options, &findings);
   Check(findings);
   const double rules = CpuMs();
