@@ -2,11 +2,16 @@
 #include "engine/path_table.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/words.h"
 
 namespace ferrule {
 namespace {
+
+// Steps after which names are taken to collide on purpose: a table at most half full needs more
+// than 100 by chance about never.
+constexpr size_t kMaxSteps = 128;
 
 // The number of a segment, -1 when it is not one.
 int32_t NumberOf(std::string_view text) {
@@ -101,6 +106,23 @@ void PathTable::Grow() {
   }
 }
 
+// Makes a new template findable.
+void PathTable::Place(int32_t id) {
+  const Entry& entry = entries_[static_cast<size_t>(id)];
+  if (!by_text_.empty()) {
+    by_text_.emplace(entry.text, id);
+    return;
+  }
+  if (entries_.size() * 2 > slots_.size()) return Grow();
+  const size_t mask = slots_.size() - 1;
+  size_t at = entry.hash & mask, steps = 0;
+  for (; slots_[at] >= 0; at = (at + 1) & mask) ++steps;
+  slots_[at] = id;
+  if (steps <= kMaxSteps) return;
+  for (size_t i = 0; i < entries_.size(); ++i)
+    by_text_.emplace(entries_[i].text, static_cast<int32_t>(i));
+}
+
 PathTable::Entry* PathTable::Intern(std::string_view normal) {
   // Names come in runs of one template, or in turns that repeat for each expert.
   int32_t* const guess = last_ < 0 ? nullptr : &entries_[static_cast<size_t>(last_)].follower;
@@ -110,17 +132,13 @@ PathTable::Entry* PathTable::Intern(std::string_view normal) {
   }
   int32_t id = Find(normal);
   if (id < 0) {
-    if ((entries_.size() + 1) * 2 > slots_.size()) Grow();
     id = static_cast<int32_t>(entries_.size());
     Entry entry;
     entry.text = std::string(normal);
     entry.hash = HashName(normal);
-    const size_t mask = slots_.size() - 1;
-    size_t at = entry.hash & mask;
-    while (slots_[at] >= 0) at = (at + 1) & mask;
-    slots_[at] = id;
     entry.follower = id;
     entries_.push_back(std::move(entry));
+    Place(id);
   }
   if (last_ >= 0) entries_[static_cast<size_t>(last_)].follower = id;
   last_ = id;
@@ -175,9 +193,16 @@ std::vector<PathTable::Duplicate> PathTable::Seal() {
       cells = size;
     }
     entry.cells.assign(cells, -1);
+    const size_t before = duplicates.size();
     for (size_t i = 0; i < count; ++i) {
       const std::span<const int32_t> numbers(entry.numbers.data() + i * dims, dims);
-      const size_t at = static_cast<size_t>(Probe(entry, numbers));
+      size_t steps = 0;
+      const size_t at = static_cast<size_t>(Probe(entry, numbers, &steps));
+      if (steps > kMaxSteps) {
+        duplicates.resize(before);
+        Sort(&entry, &duplicates);
+        break;
+      }
       if (entry.cells[at] >= 0)
         duplicates.push_back({ValueAt(entry, at), entry.values[i]});
       else
@@ -188,7 +213,8 @@ std::vector<PathTable::Duplicate> PathTable::Seal() {
 }
 
 // The cell where these numbers are or would be; -1 when they are outside of the box.
-int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers) const {
+int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers,
+                         size_t* steps) const {
   if (entry.dense) {
     int64_t at = 0;
     for (size_t d = 0; d < numbers.size(); ++d) {
@@ -198,16 +224,62 @@ int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers) c
     }
     return static_cast<int32_t>(at);
   }
+  if (entry.sorted) return Search(entry, numbers);
   const size_t mask = entry.cells.size() - 1;
   size_t at = HashNumbers(numbers) & mask;
   for (; entry.cells[at] >= 0; at = (at + 1) & mask) {
+    if (steps != nullptr) ++*steps;
     const int32_t* other = entry.numbers.data() + static_cast<size_t>(entry.cells[at]) * entry.dims;
     if (std::equal(numbers.begin(), numbers.end(), other)) break;
   }
   return static_cast<int32_t>(at);
 }
 
+int32_t PathTable::Search(const Entry& entry, std::span<const int32_t> numbers) const {
+  const auto of = [&](int32_t i) {
+    return std::span(entry.numbers).subspan(static_cast<size_t>(i) * entry.dims, entry.dims);
+  };
+  const auto at = std::lower_bound(entry.cells.begin(), entry.cells.end(), numbers,
+                                   [&](int32_t i, const auto& wanted) {
+                                     return std::lexicographical_compare(
+                                         of(i).begin(), of(i).end(), wanted.begin(), wanted.end());
+                                   });
+  const bool found = at != entry.cells.end() &&
+                     std::equal(numbers.begin(), numbers.end(), of(*at).begin(), of(*at).end());
+  return found ? static_cast<int32_t>(at - entry.cells.begin()) : -1;
+}
+
+void PathTable::Sort(Entry* entry, std::vector<Duplicate>* duplicates) {
+  const auto less = [&](int32_t a, int32_t b) {
+    const auto begin = entry->numbers.begin();
+    const auto at = [&](int32_t i) { return begin + static_cast<ptrdiff_t>(i) * entry->dims; };
+    return std::lexicographical_compare(at(a), at(a) + entry->dims, at(b), at(b) + entry->dims);
+  };
+  std::vector<int32_t>& cells = entry->cells;
+  cells.resize(entry->values.size());
+  std::iota(cells.begin(), cells.end(), 0);
+  std::stable_sort(cells.begin(), cells.end(), less);
+  std::vector<std::pair<int32_t, int32_t>> twice;  // the later one, the first of its numbers
+  size_t kept = 0;
+  for (const int32_t i : std::vector<int32_t>(cells)) {
+    if (kept > 0 && !less(cells[kept - 1], i))
+      twice.emplace_back(i, cells[kept - 1]);
+    else
+      cells[kept++] = i;
+  }
+  cells.resize(kept);
+  std::sort(twice.begin(), twice.end());
+  for (const auto& [later, first] : twice)
+    duplicates->push_back(
+        {entry->values[static_cast<size_t>(first)], entry->values[static_cast<size_t>(later)]});
+  entry->sorted = true;
+}
+
 int32_t PathTable::Find(std::string_view normal) const {
+  if (!by_text_.empty()) {
+    const auto at = by_text_.find(normal);
+    return at == by_text_.end() ? -1 : at->second;
+  }
   if (slots_.empty()) return -1;
   const uint64_t hash = HashName(normal);
   const size_t mask = slots_.size() - 1;

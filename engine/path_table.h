@@ -6,9 +6,14 @@
 //
 // A segment is a number when it is 0, or a digit 1-9 and at most eight more digits; `007` and
 // `4294967296` stay text, so that two names never fall together.
+//
+// Names come from strangers: where they collide beyond reason a sorted table takes the place of the
+// hashed one.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -99,15 +104,21 @@ class PathTable {
     // mostly empty, a hash table of positions in `values`.
     std::vector<int32_t> low, extent, cells;
     bool dense = true;
+    bool sorted = false;  // `cells` are positions in the order of the numbers: too many collided
   };
   Entry* Intern(std::string_view normal);
   void Grow();
+  void Place(int32_t id);
   static int32_t ValueAt(const Entry& entry, size_t cell);
-  int32_t Probe(const Entry& entry, std::span<const int32_t> numbers) const;
+  int32_t Probe(const Entry& entry, std::span<const int32_t> numbers,
+                size_t* steps = nullptr) const;
+  int32_t Search(const Entry& entry, std::span<const int32_t> numbers) const;
+  static void Sort(Entry* entry, std::vector<Duplicate>* duplicates);
 
   std::vector<Entry> entries_;
-  std::vector<int32_t> slots_;  // open addressing over entries_
-  int32_t last_ = -1;           // the template that was added to last
+  std::vector<int32_t> slots_;                           // open addressing over entries_
+  std::map<std::string, int32_t, std::less<>> by_text_;  // in place of slots_ when too many collide
+  int32_t last_ = -1;                                    // the template that was added to last
 };
 
 }  // namespace ferrule

@@ -5,6 +5,7 @@
 #include <map>
 #include <random>
 
+#include "engine/words.h"
 #include "tests/catch.h"
 
 using namespace ferrule;
@@ -255,4 +256,50 @@ TEST_CASE("a name with two numbers swapped is another name") {
   CHECK(table.At(id, two) == 5);
   CHECK(table.At(id, three) == -1);
   CHECK(table.At(id, std::span(two).first(1)) == -1);
+}
+
+namespace {
+
+// The hash of two numbers, as the table makes it.
+uint64_t HashOf(uint64_t a, uint64_t b) { return MixHash(MixHash(a + 1) * 31 + b + 1); }
+
+}  // namespace
+
+TEST_CASE("names made to collide are kept in order, with the same answers") {
+  std::mt19937 random(17);
+  const auto number = [&] { return static_cast<int32_t>(random() % 900'000'000 + 1); };
+  constexpr size_t kNames = 400;  // in tables of 1,024 slots
+  PathTable numbers, texts;
+  std::map<std::string, int32_t> expected;
+  std::vector<std::pair<int32_t, int32_t>> twice;
+  while (expected.size() < kNames) {
+    const int32_t a = number(), b = number();
+    if ((HashOf(static_cast<uint64_t>(a), static_cast<uint64_t>(b)) & 1023) != 7) continue;
+    const std::string name = "x." + std::to_string(a) + "." + std::to_string(b);
+    const int32_t value = static_cast<int32_t>(expected.size() * 2);
+    expected[name] = value;
+    numbers.Add(name, value);
+    if (expected.size() % 50 != 0) continue;
+    numbers.Add(name, value + 1);
+    twice.emplace_back(value, value + 1);
+  }
+  for (int i = 0; texts.templates() < kNames; ++i) {
+    const std::string name = "t" + std::to_string(i) + "x";
+    if ((HashName(name) & 1023) != 7) continue;
+    expected[name] = static_cast<int32_t>(texts.templates());
+    texts.Add(name, static_cast<int32_t>(texts.templates()));
+  }
+  std::vector<std::pair<int32_t, int32_t>> found;
+  for (const auto& [first, second] : numbers.Seal()) found.emplace_back(first, second);
+  CHECK(found == twice);
+  CHECK(texts.Seal().empty());
+  for (const auto& [name, value] : expected)
+    CHECK((name[0] == 'x' ? numbers : texts).At(name) == value);
+  for (int i = 0; i < 1000; ++i) {
+    CHECK(numbers.At("x." + std::to_string(number()) + ".5") == -1);
+    CHECK(texts.At("t" + std::to_string(number())) == -1);
+  }
+  const int32_t id = numbers.Find("x.#.#");
+  const auto one = numbers.Numbers(id, 0);
+  CHECK(numbers.Along(id, one, 1)(0) == numbers.Value(id, 0));
 }
