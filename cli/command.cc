@@ -9,7 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <system_error>
 
 namespace ferrule::cli {
 namespace {
@@ -55,6 +57,24 @@ std::optional<Book> ReadBookFor(const Common& common, const Checkpoint& checkpoi
   options.only_model_type = std::string(checkpoint.config.Find("model_type").Text());
   options.only_sources = &sources;
   return ReadBookOf(common, std::move(options), out);
+}
+
+std::optional<RuntimeBook> ReadRuntimes(const Common& common, Diagnostics* out) {
+  std::vector<std::string> directories = {DefaultRules()};
+  directories.insert(directories.end(), common.rules.begin(), common.rules.end());
+  return LoadRuntimes(directories, out);
+}
+
+bool WriteText(const std::string& path, const std::string& text, Diagnostics* out) {
+  errno = 0;
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (file.good()) return true;
+  out->Add(Code::kIo,
+           fmt::format("cannot write {}: {}", Quoted(path), std::generic_category().message(errno)),
+           {nullptr, path, 0, 0, 0, ""});
+  return false;
 }
 
 std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,

@@ -9,6 +9,7 @@
 
 #include "engine/book.h"
 #include "engine/report.h"
+#include "engine/runtime.h"
 
 namespace ferrule::cli {
 
@@ -66,6 +67,16 @@ struct DiffOptions {
   std::vector<int> tp{1};
   std::string fail_on = "unsafe";
 };
+struct MatrixOptions {
+  std::string checkpoint;
+  std::vector<int> tp{1, 2, 4, 8};
+  std::vector<std::string> as;  // ENGINE or ENGINE@VERSION; empty: all
+  bool all = false;
+};
+struct ExportCommand {
+  std::string checkpoint, to, dialect, out;
+  std::string form = "config";
+};
 struct InferOptions {
   std::string checkpoint, out;
 };
@@ -88,6 +99,8 @@ int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
 int Bench(const Common& common, const BenchOptions& options);  // only with CUDA
 int Diff(const Common& common, const DiffOptions& options);
+int CompareAllEngines(const Common& common, const MatrixOptions& options);
+int ExportTo(const Common& common, const ExportCommand& options);
 int Infer(const Common& common, const InferOptions& options);
 int Audit(const Common& common, const AuditOptions& options);
 int Capture(const Common& common, const CaptureOptions& options);
@@ -98,6 +111,8 @@ std::optional<Book> ReadBook(const Common& common, const std::vector<std::string
 // Of them only what may describe the checkpoint.
 std::optional<Book> ReadBookFor(const Common& common, const Checkpoint& checkpoint,
                                 Diagnostics* out);
+// Engine versions of the default rules and overlays.
+std::optional<RuntimeBook> ReadRuntimes(const Common& common, Diagnostics* out);
 // `named`, with the .yaml files of a directory in its place (those of its folders too when `deep`),
 // each file once. A directory without any is a finding.
 std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,
@@ -107,6 +122,8 @@ std::shared_ptr<const Checkpoint> ReadCheckpoint(const std::string& directory, D
 
 // Findings to standard output in the chosen format; returns their exit code.
 int Finish(const Common& common, const std::string& command, const Diagnostics& findings);
+// Writes a file whole; false with a finding.
+bool WriteText(const std::string& path, const std::string& text, Diagnostics* out);
 void Print(const std::string& text);  // to standard output, whole or exit code 3
 ReportOptions Options(const Common& common, const std::string& command, const std::string& model);
 

@@ -46,6 +46,7 @@ std::string Text(const ModuleState* state) {
   if (state == nullptr) return "-";
   const std::string& runs = Runs(*state);
   std::string text = fmt::format("{} {}", state->kind, runs.empty() ? "undecided" : runs);
+  if (!state->refused.empty()) text += " refused";
   if (state->kind == "fused") text += fmt::format(" of {}", fmt::join(state->parts, "+"));
   return text;
 }
@@ -98,7 +99,7 @@ void WriteState(const ModuleState* state, JsonWriter* out) {
   out->Key("stored").TextOrNull(state->stored).Key("scheme").TextOrNull(state->scheme);
   out->Key("shape").Ints(state->shape).Key("parts").BeginArray();
   for (const std::string& part : state->parts) out->Text(part);
-  out->EndArray().EndObject();
+  out->EndArray().Key("refused").TextOrNull(state->refused).EndObject();
 }
 
 void WriteErrors(const std::vector<ErrorLine>& errors, JsonWriter* out) {
@@ -145,7 +146,8 @@ void WriteCompared(const Compared& c, JsonWriter* out) {
   out->EndObject();
 }
 
-std::string Json(const DiffOptions& options, const std::vector<Compared>& all, const Sums& sums,
+std::string Json(const DiffOptions& options, const std::vector<Compared>& all,
+                 const std::vector<std::pair<std::string, std::string>>& left_out, const Sums& sums,
                  const Diagnostics& findings) {
   JsonWriter out;
   out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("tool").BeginObject();
@@ -153,6 +155,9 @@ std::string Json(const DiffOptions& options, const std::vector<Compared>& all, c
   out.Key("command").Text("diff").Key("old").Text(options.before).Key("new").Text(options.after);
   out.Key("checkpoints").BeginArray();
   for (const Compared& c : all) WriteCompared(c, &out);
+  out.EndArray().Key("left_out").BeginArray();
+  for (const auto& [directory, why] : left_out)
+    out.Line().BeginObject().Key("model").Text(directory).Key("why").Text(why).EndObject();
   out.EndArray().Key("summary").BeginObject().Key("compared").Int(sums.compared);
   out.Key("changed")
       .Int(sums.changed)
@@ -218,6 +223,12 @@ class Differ {
     }
     if (options_.checkpoints.empty() && before->is_saved_plan() && after->is_saved_plan())
       One(*before, *after, options_.after, nullptr, options_.tp[0]);
+    else if (all_.empty() && !left_out_.empty())
+      findings_
+          .Add(Code::kRuntimeUnknown,
+               fmt::format("nothing was compared: {} checkpoint{} left out", left_out_.size(),
+                           left_out_.size() == 1 ? "" : "s"))
+          .Fact("reason", left_out_[0].second);
     else if (options_.checkpoints.empty())
       findings_.Add(Code::kUsage, "name the checkpoints or header fixtures to compare")
           .Help("two saved plans need none");
@@ -228,8 +239,14 @@ class Differ {
     Compared c;
     c.directory = directory;
     c.tp = tp;
-    c.before = before.StateOf(checkpoint, tp);
-    c.after = after.StateOf(checkpoint, tp);
+    std::string left_out;
+    c.before = before.StateOf(checkpoint, tp, &left_out);
+    if (left_out.empty()) c.after = after.StateOf(checkpoint, tp, &left_out);
+    if (!left_out.empty()) {
+      const auto line = std::pair(directory, left_out);
+      if (left_out_.empty() || left_out_.back() != line) left_out_.push_back(line);
+      return;
+    }
     c.model_type =
         checkpoint ? std::string(checkpoint->config.Find("model_type").Text()) : c.after.model_type;
     c.diff = Compare(c.before, c.after);
@@ -237,10 +254,13 @@ class Differ {
   }
 
   void Show() {
-    if (common_.format == Format::kJson) return Print(Json(options_, all_, sums_, findings_));
+    if (common_.format == Format::kJson)
+      return Print(Json(options_, all_, left_out_, sums_, findings_));
     std::string text = FindingsReport(findings_, Options(common_, "diff", ""));
     for (const Compared& c : all_)
       if (!c.diff.empty()) text += common_.format == Format::kHuman ? Human(c) : Short(c);
+    for (const auto& [directory, why] : left_out_)
+      text += fmt::format("left out: {}: {}\n", directory, why);
     if (common_.format == Format::kHuman && !all_.empty())
       text += fmt::format(
           "compared {} plan{}: {} changed, {} module{}, {} unsafe, {} new error{}\n",
@@ -253,6 +273,7 @@ class Differ {
   const DiffOptions& options_;
   Diagnostics findings_;
   std::vector<Compared> all_;
+  std::vector<std::pair<std::string, std::string>> left_out_;  // checkpoint, why
   Sums sums_;
 };
 

@@ -4,10 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <fstream>
-#include <system_error>
-
 #include "cli/command.h"
 
 namespace ferrule::cli {
@@ -27,17 +23,7 @@ int Infer(const Common& common, const InferOptions& options) {
     Print(draft->yaml);
     return 0;
   }
-  errno = 0;
-  std::ofstream file(options.out, std::ios::binary);
-  file << draft->yaml;
-  file.close();
-  if (!file.good()) {
-    findings.Add(Code::kIo,
-                 fmt::format("cannot write {}: {}", Quoted(options.out),
-                             std::generic_category().message(errno)),
-                 {nullptr, options.out, 0, 0, 0, ""});
-    return Finish(common, "infer", findings);
-  }
+  if (!WriteText(options.out, draft->yaml, &findings)) return Finish(common, "infer", findings);
   Print(fmt::format(
       "drafted {} lines, {} as in other rule files, {} unsure: {}\n"
       "next: ferrule check {} --checkpoint {}\n",

@@ -144,14 +144,42 @@ int Main(int argc, char** argv) {
   diff_app
       ->add_option(
           "OLD", diff.before,
-          "default, a directory of rules, a rule file, a saved plan, or a git commit (REF[:PATH])")
+          "default, a directory of rules, a rule file, a saved plan, ENGINE@VERSION, or a git "
+          "commit (REF[:PATH])")
       ->required();
   diff_app->add_option("NEW", diff.after, "the same")->required();
   diff_app->add_option("CHECKPOINTS", diff.checkpoints,
                        "checkpoints, header fixtures, or directories of them");
-  diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")->delimiter(',');
+  diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")
+      ->delimiter(',')
+      ->check(tp_word);
   diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
       ->check(OneOf({"unsafe", "change", "never"}));
+
+  MatrixOptions matrix;
+  CLI::App* matrix_app =
+      app.add_subcommand("matrix", "what every known engine version does with a checkpoint");
+  matrix_app->add_option("DIR", matrix.checkpoint, "directory of a checkpoint or header fixture")
+      ->required();
+  matrix_app->add_option("--tp", matrix.tp, "tensor-parallel sizes, 1,2,4,8")
+      ->delimiter(',')
+      ->check(tp_word);
+  matrix_app->add_option("--as", matrix.as, "only these, ENGINE or ENGINE@VERSION")->delimiter(',');
+  matrix_app->add_flag("--all", matrix.all, "also modules on which all agree");
+
+  ExportCommand exported;
+  CLI::App* export_app = app.add_subcommand(
+      "export", "a skip list under which another engine decides as the checkpoint is stored");
+  export_app->add_option("DIR", exported.checkpoint, "directory of a checkpoint or header fixture")
+      ->required();
+  export_app->add_option("--to", exported.to, "ENGINE@VERSION")->required();
+  export_app
+      ->add_option("--form", exported.form,
+                   "config: the quantization_config; args: an option of SGLang or vLLM; mapping: "
+                   "packed_modules_mapping")
+      ->check(OneOf({"config", "args", "mapping"}));
+  export_app->add_option("--dialect", exported.dialect, "write the list as this dialect does");
+  export_app->add_option("-o,--out", exported.out, "file to write; default: standard output");
 
   InferOptions infer;
   CLI::App* infer_app =
@@ -207,6 +235,10 @@ int Main(int argc, char** argv) {
   if (tp < 1 || tp > kMaxTp)
     return Usage(json,
                  {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, tp)});
+  for (const int size : matrix.tp)
+    if (size < 1 || size > kMaxTp)
+      return Usage(
+          json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
   if (rank_option->count() > 0 && run_tp->count() == 0)
     return Usage(json, Wrong("`--rank` needs `--tp`", "name the size that the rank belongs to"));
   if (run.rank >= run.tp)
@@ -224,6 +256,8 @@ int Main(int argc, char** argv) {
   if (test_app->parsed()) return Test(common, test);
   if (capture_app->parsed()) return Capture(common, capture);
   if (diff_app->parsed()) return Diff(common, diff);
+  if (matrix_app->parsed()) return CompareAllEngines(common, matrix);
+  if (export_app->parsed()) return ExportTo(common, exported);
   if (infer_app->parsed()) return Infer(common, infer);
   if (audit_app->parsed()) return Audit(common, audit);
 #ifdef FERRULE_CUDA

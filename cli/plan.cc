@@ -11,9 +11,7 @@ namespace {
 
 std::optional<PlanAs> CompareAs(const Common& common, const Plan& plan, const std::string& as,
                                 Diagnostics* out) {
-  std::vector<std::string> directories = {DefaultRules()};
-  directories.insert(directories.end(), common.rules.begin(), common.rules.end());
-  const auto book = LoadRuntimes(directories, out);
+  const auto book = ReadRuntimes(common, out);
   const auto runtime = book ? book->Find(as, out) : nullptr;
   return runtime ? ComparePlan(plan, *runtime, out) : std::nullopt;
 }

@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
+#include "engine/engine_state.h"
 #include "engine/file.h"
 
 extern char** environ;
@@ -50,6 +52,16 @@ bool CheckOut(const std::string& ref, const std::string& path, const std::string
          RunQuietly({"tar", "-xf", archive, "-C", directory + "/rules"});
 }
 
+// Whether the word before an `@` is an engine that some file describes: `HEAD@{1}` is a commit.
+bool NamesEngine(const Common& common, const std::string& word) {
+  const std::string engine = word.substr(0, word.find('@'));
+  if (engine.size() == word.size()) return false;
+  Diagnostics ignored;
+  const auto runtimes = ReadRuntimes(common, &ignored);
+  return runtimes && std::any_of(runtimes->runtimes.begin(), runtimes->runtimes.end(),
+                                 [&](const auto& runtime) { return runtime->engine == engine; });
+}
+
 }  // namespace
 
 RuleTree::~RuleTree() {
@@ -62,7 +74,8 @@ RuleTree::RuleTree(RuleTree&& other) noexcept
       temporary_(std::exchange(other.temporary_, std::string())),
       book_(std::move(other.book_)),
       mistakes_(std::move(other.mistakes_)),
-      saved_(std::move(other.saved_)) {}
+      saved_(std::move(other.saved_)),
+      runtime_(std::move(other.runtime_)) {}
 
 std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& word,
                                        Diagnostics* out) {
@@ -70,7 +83,12 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   tree.word_ = word;
   std::error_code error;
   BookOptions options;
-  if (word == "default") {
+  if (!fs::exists(word, error) && NamesEngine(common, word)) {
+    const auto runtimes = ReadRuntimes(common, out);
+    tree.runtime_ = runtimes ? runtimes->Find(word, out) : nullptr;
+    if (tree.runtime_ == nullptr) return std::nullopt;
+    tree.book_ = ReadBook(common, {}, &tree.mistakes_);
+  } else if (word == "default") {
     tree.book_ = ReadBook(common, {}, &tree.mistakes_);
   } else if (fs::is_directory(word, error)) {
     if (fs::is_directory(word + "/dialects", error)) {
@@ -106,8 +124,8 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
                fmt::format("`{}` is no directory, no saved plan, and no commit here that has rules",
                            word))
           .Help(
-              "name `default`, a directory, a plan saved as JSON, or REF[:PATH] of this git "
-              "repository");
+              "name `default`, a directory, a plan saved as JSON, ENGINE@VERSION, or REF[:PATH] of "
+              "this git repository");
       return std::nullopt;
     }
     options.directories = {name + "/rules"};
@@ -118,7 +136,8 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   return std::nullopt;
 }
 
-PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp) const {
+PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
+                            std::string* left_out) const {
   if (saved_) return *saved_;
   Diagnostics findings;
   const std::string type(checkpoint->config.Find("model_type").Text());
@@ -135,7 +154,12 @@ PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint,
     for (const Finding& mistake : mistakes_.findings())
       if (mistake.at.path == rules->second->path) findings.Add(mistake);
   }
-  return ferrule::StateOf(plan ? &*plan : nullptr, findings);
+  if (!plan || runtime_ == nullptr) return ferrule::StateOf(plan ? &*plan : nullptr, findings);
+  Diagnostics compared;
+  if (const auto as = ComparePlan(*plan, *runtime_, &compared))
+    return StateAs(*plan, *as, findings);
+  *left_out = compared.findings().empty() ? "not described" : compared.findings()[0].message;
+  return ferrule::StateOf(&*plan, findings);
 }
 
 }  // namespace ferrule::cli

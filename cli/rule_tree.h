@@ -7,6 +7,7 @@
 //                       default rules
 //   FILE.yaml           one rule file over the default rules
 //   FILE.json           a plan saved with `ferrule plan -f json`
+//   ENGINE@VERSION      the default rules, decided as that serving engine would
 //   REF[:PATH]          a git commit of the repository around the working directory; PATH (default
 //                       `rules`) from its top
 #pragma once
@@ -16,6 +17,7 @@
 
 #include "cli/command.h"
 #include "engine/plan_state.h"
+#include "engine/runtime.h"
 
 namespace ferrule::cli {
 
@@ -31,7 +33,9 @@ class RuleTree {
 
   const std::string& word() const { return word_; }
   // What this side says of a checkpoint. Of a saved plan: the plan, whatever the checkpoint.
-  PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp) const;
+  // `left_out` says why when an engine does not describe the model.
+  PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
+                    std::string* left_out) const;
   bool is_saved_plan() const { return saved_.has_value(); }
 
  private:
@@ -41,6 +45,7 @@ class RuleTree {
   std::optional<Book> book_;
   Diagnostics mistakes_;  // of the book's files
   std::optional<PlanState> saved_;
+  std::shared_ptr<const Runtime> runtime_;
 };
 
 }  // namespace ferrule::cli

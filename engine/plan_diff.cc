@@ -33,7 +33,10 @@ std::string Unsafe(const ModuleState* before, const ModuleState& after) {
     return fmt::format("it is stored as one {} tensor, and {} would be looked for instead",
                        before->stored, fmt::join(after.parts, ", "));
   if (!stored.empty() && !runs.empty() && runs != stored)
-    return fmt::format("it is stored as {} and would run as {}", stored, runs);
+    return fmt::format("it is stored as {} and would run as {}{}", stored, runs,
+                       after.refused.empty() ? "" : "; " + after.refused);
+  if (!after.refused.empty() && (before == nullptr || before->refused.empty()))
+    return after.refused;
   const bool flips =
       before == nullptr || before->scheme != after.scheme || before->rank_rows != after.rank_rows;
   if (!flips) return {};
@@ -47,13 +50,15 @@ ChangeKind KindOf(const ModuleState& before, const ModuleState& after) {
   if (Runs(before) != Runs(after)) return ChangeKind::kScheme;
   if (before.kind != after.kind || before.parts != after.parts) return ChangeKind::kKind;
   if (before.claim != after.claim) return ChangeKind::kScheme;
+  if (before.refused != after.refused) return ChangeKind::kRefusal;
   return before.shape != after.shape ? ChangeKind::kShape : ChangeKind::kShards;
 }
 
 // What the rule says, stored data aside: headers do not change between two sides.
 bool SameDecision(const ModuleState& a, const ModuleState& b) {
   return a.kind == b.kind && a.claim == b.claim && a.scheme == b.scheme && a.shape == b.shape &&
-         a.parts == b.parts && a.rank_rows == b.rank_rows && a.rank_columns == b.rank_columns;
+         a.parts == b.parts && a.refused == b.refused && a.rank_rows == b.rank_rows &&
+         a.rank_columns == b.rank_columns;
 }
 
 class Comparer {
@@ -136,7 +141,8 @@ const std::string& Runs(const ModuleState& state) {
 }
 
 std::string_view ChangeName(ChangeKind kind) {
-  constexpr std::string_view kNames[] = {"scheme", "kind", "shape", "shards", "new", "gone"};
+  constexpr std::string_view kNames[] = {"scheme",  "kind", "shape", "shards",
+                                         "refusal", "new",  "gone"};
   return kNames[static_cast<size_t>(kind)];
 }
 

@@ -21,8 +21,9 @@ enum class ChangeKind : uint8_t {
   kScheme,  // it runs, or is claimed to run, in another scheme
   kKind,    // rows, unified, fused; its parts
   kShape,
-  kShards,  // each rank holds other rows or columns
-  kNew,     // only the new side has this module
+  kShards,   // each rank holds other rows or columns
+  kRefusal,  // an engine refuses it, or no longer
+  kNew,      // only the new side has this module
   kGone,
 };
 std::string_view ChangeName(ChangeKind kind);

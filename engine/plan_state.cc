@@ -45,7 +45,7 @@ bool AddGroup(const std::string& name, const Indices& indices, ModuleState state
 
 ModuleState StateOfView(const ModuleView& view) {
   ModuleState state{std::string(view.kind), view.claim, view.stored, view.scheme, view.shape, {},
-                    view.block_n,           {},         {}};
+                    view.block_n,           {},         {},          {}};
   for (const std::string& part : view.parts) state.parts.push_back(LastSegments(part, view.name));
   if (view.cut == nullptr) return state;
   for (const Shard& shard : view.cut->ranks) {

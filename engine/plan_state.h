@@ -25,6 +25,7 @@ struct ModuleState {
   // Of each rank the rows it holds, as begin, end; empty when it cannot be cut.
   std::vector<std::vector<int64_t>> rank_rows;
   std::vector<std::pair<int64_t, int64_t>> rank_columns;
+  std::string refused;  // by an engine: what it says; empty: it goes on
   friend bool operator==(const ModuleState&, const ModuleState&) = default;
 };
 
