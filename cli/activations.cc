@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-#include "engine/words.h"
+#include "engine/text/words.h"
 #include "kernels/fp8.h"
 
 namespace ferrule::cli {

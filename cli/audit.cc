@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
-#include "engine/infer.h"
-#include "engine/plan.h"
+#include "engine/infer/infer.h"
+#include "engine/plan/plan.h"
 
 namespace ferrule::cli {
 namespace {

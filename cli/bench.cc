@@ -9,7 +9,7 @@
 #include <ctime>
 
 #include "cli/command.h"
-#include "engine/version.h"
+#include "engine/text/version.h"
 #include "kernels/gpu_bench.h"
 #include "kernels/gpu_linear.h"
 

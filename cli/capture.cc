@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule capture DIR|org/model OUT: a header fixture of a checkpoint, so that CI needs no weights.
-#include "engine/capture.h"
+#include "engine/checkpoint/capture.h"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,8 @@
 
 #include "cli/command.h"
 #include "cli/hub_cache.h"
-#include "engine/file.h"
-#include "engine/json.h"
+#include "engine/text/file.h"
+#include "engine/text/json.h"
 
 namespace ferrule::cli {
 namespace {

@@ -6,9 +6,9 @@
 #include <chrono>
 
 #include "cli/command.h"
-#include "engine/file.h"
-#include "engine/plan.h"
-#include "engine/runtime.h"
+#include "engine/plan/plan.h"
+#include "engine/runtimes/runtime.h"
+#include "engine/text/file.h"
 
 namespace ferrule::cli {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/book.h"
-#include "engine/report.h"
-#include "engine/runtime.h"
+#include "engine/plan/book.h"
+#include "engine/report/report.h"
+#include "engine/runtimes/runtime.h"
 
 namespace ferrule::cli {
 

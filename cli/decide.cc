@@ -10,7 +10,7 @@
 
 #include "cli/command.h"
 #include "cli/decide_row.h"
-#include "engine/file.h"
+#include "engine/text/file.h"
 
 namespace ferrule::cli {
 namespace {

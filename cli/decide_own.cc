@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "cli/decide_row.h"
-#include "engine/ask.h"
-#include "engine/runtime.h"
+#include "engine/plan/ask.h"
+#include "engine/runtimes/runtime.h"
 
 namespace ferrule::cli {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "engine/emulation.h"
+#include "engine/runtimes/emulation.h"
 
 namespace ferrule::cli {
 namespace {

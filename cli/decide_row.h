@@ -7,8 +7,8 @@
 #include <string>
 
 #include "cli/command.h"
-#include "engine/json.h"
-#include "engine/runtime.h"
+#include "engine/runtimes/runtime.h"
+#include "engine/text/json.h"
 
 namespace ferrule::cli {
 

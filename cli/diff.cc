@@ -8,9 +8,9 @@
 
 #include "cli/command.h"
 #include "cli/rule_tree.h"
-#include "engine/json_writer.h"
-#include "engine/plan_diff.h"
-#include "engine/version.h"
+#include "engine/report/plan_diff.h"
+#include "engine/text/json_writer.h"
+#include "engine/text/version.h"
 
 namespace ferrule::cli {
 namespace {

@@ -6,9 +6,9 @@
 #include <cctype>
 
 #include "cli/command.h"
-#include "engine/json_writer.h"
-#include "engine/plan.h"
-#include "engine/report_parts.h"
+#include "engine/plan/plan.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 
 namespace ferrule::cli {
 namespace {

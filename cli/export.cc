@@ -2,13 +2,13 @@
 // ferrule export DIR --to ENGINE@VERSION [--form config|args|mapping] [--dialect NAME] [-o FILE]: a
 // skip list, or a map of fused modules, under which that engine decides as the checkpoint is
 // stored.
-#include "engine/export.h"
+#include "engine/runtimes/export.h"
 
 #include <fmt/format.h>
 
 #include "cli/command.h"
-#include "engine/json_writer.h"
-#include "engine/report_parts.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 
 namespace ferrule::cli {
 namespace {

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "engine/file.h"
+#include "engine/text/file.h"
 
 namespace ferrule::cli {
 namespace {

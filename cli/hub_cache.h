@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "engine/diagnostics.h"
+#include "engine/text/diagnostics.h"
 
 namespace ferrule::cli {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule infer DIR [-o FILE]: the draft of a rule file from headers and config.json.
-#include "engine/infer.h"
+#include "engine/infer/infer.h"
 
 #include <fmt/format.h>
 

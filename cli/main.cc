@@ -12,7 +12,7 @@
 
 #include "cli/command.h"
 #include "cli/usage.h"
-#include "engine/version.h"
+#include "engine/text/version.h"
 
 namespace ferrule::cli {
 namespace {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule matrix DIR [--tp 1,2,4,8] [--all]: what every described engine version does with a
 // checkpoint, side by side. Engines that do the same share a column.
-#include "engine/matrix.h"
+#include "engine/runtimes/matrix.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "cli/command.h"
-#include "engine/json_writer.h"
-#include "engine/report_parts.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 
 namespace ferrule::cli {
 namespace {

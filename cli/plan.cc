@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule plan DIR [--tp N] [--as ENGINE@VERSION] [--expand]
-#include "engine/plan.h"
+#include "engine/plan/plan.h"
 #include <fmt/format.h>
 
 #include "cli/command.h"
-#include "engine/plan_as.h"
+#include "engine/runtimes/plan_as.h"
 
 namespace ferrule::cli {
 namespace {

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/engine_state.h"
-#include "engine/file.h"
+#include "engine/report/engine_state.h"
+#include "engine/text/file.h"
 
 extern char** environ;
 

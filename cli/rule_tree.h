@@ -16,8 +16,8 @@
 #include <string>
 
 #include "cli/command.h"
-#include "engine/plan_state.h"
-#include "engine/runtime.h"
+#include "engine/report/plan_state.h"
+#include "engine/runtimes/runtime.h"
 
 namespace ferrule::cli {
 

@@ -9,10 +9,10 @@
 
 #include "cli/activations.h"
 #include "cli/command.h"
-#include "engine/json_writer.h"
-#include "engine/plan.h"
-#include "engine/report_parts.h"
-#include "engine/tensor_writer.h"
+#include "engine/checkpoint/tensor_writer.h"
+#include "engine/plan/plan.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 #ifdef FERRULE_CUDA
 #include "kernels/device_linear.h"
 #include "kernels/linear_gpu.h"

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "cli/command.h"
-#include "engine/json_writer.h"
-#include "engine/report_parts.h"
-#include "engine/rule_test.h"
+#include "engine/plan/rule_test.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 
 namespace ferrule::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "engine/partition.h"
+#include "engine/rules/partition.h"
 
 namespace ferrule::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/diagnostics.h"
+#include "engine/text/diagnostics.h"
 
 namespace ferrule::cli {
 

@@ -2,10 +2,10 @@
 // The public interface over book, plan and report.
 #include "engine/ferrule.h"
 
-#include "engine/book.h"
-#include "engine/plan.h"
-#include "engine/report.h"
-#include "engine/view.h"
+#include "engine/plan/book.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/view.h"
+#include "engine/report/report.h"
 
 namespace ferrule {
 

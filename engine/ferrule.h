@@ -35,7 +35,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/result.h"
+#include "engine/text/result.h"
 
 namespace ferrule {
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/plan.h"
+#include "engine/plan/plan.h"
 #include "kernels/load.h"
 
 namespace ferrule {

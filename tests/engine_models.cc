@@ -21,8 +21,8 @@
 #include <map>
 #include <set>
 
-#include "engine/file.h"
-#include "engine/plan_as.h"
+#include "engine/runtimes/plan_as.h"
+#include "engine/text/file.h"
 #include "tests/engine_rows.h"
 
 using namespace ferrule;

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "engine/file.h"
-#include "engine/name_match.h"
+#include "engine/lists/name_match.h"
+#include "engine/text/file.h"
 
 namespace ferrule::test {
 namespace fs = std::filesystem;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/plan_as.h"
+#include "engine/runtimes/plan_as.h"
 
 namespace ferrule::test {
 

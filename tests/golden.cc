@@ -26,9 +26,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/file.h"
-#include "engine/rule_test.h"
-#include "engine/runtime.h"
+#include "engine/plan/rule_test.h"
+#include "engine/runtimes/runtime.h"
+#include "engine/text/file.h"
 #include "tests/unit_text.h"
 
 using namespace ferrule;

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/rule_file.h"
-#include "engine/units.h"
+#include "engine/rules/rule_file.h"
+#include "engine/rules/units.h"
 
 namespace ferrule {
 

@@ -45,7 +45,7 @@ def refuses(name):
 
 def explained():
     """The codes of the engine that have a text of at least a sentence: FR301, …"""
-    source = (TESTS.parent / 'engine/codes.def').read_text(encoding='utf-8')
+    source = (TESTS.parent / 'engine/text/codes.def').read_text(encoding='utf-8')
     codes = re.findall(r'^FERRULE_CODE\((\d+), .*?"((?:[^"\\]|\\.)*)"\)$', source, re.M | re.S)
     return {f'FR{int(number):03}' for number, text in codes if len(text) > 40}
 

@@ -8,10 +8,10 @@
 #include <iterator>
 #include <random>
 
-#include "engine/book.h"
 #include "engine/ferrule.h"
-#include "engine/plan.h"
-#include "engine/skip_list.h"
+#include "engine/lists/skip_list.h"
+#include "engine/plan/book.h"
+#include "engine/plan/plan.h"
 #include "tests/bench/bench.h"
 
 using namespace ferrule;

@@ -12,11 +12,11 @@
 #include <cstring>
 #include <memory>
 
-#include "engine/checkpoint.h"
-#include "engine/file.h"
-#include "engine/index_file.h"
-#include "engine/plan.h"
-#include "engine/report.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/index_file.h"
+#include "engine/plan/plan.h"
+#include "engine/report/report.h"
+#include "engine/text/file.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/shards.h"
 #include "tests/engine/temp_dir.h"

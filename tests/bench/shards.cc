@@ -11,7 +11,7 @@
 #include <iterator>
 #include <tuple>
 
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "tests/engine/temp_dir.h"
 
 namespace ferrule::bench {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Real bugs as questions (tests/data/bug_cases.jsonl, each row with its source) and what the
 // answers must not depend on.
-#include "engine/ask.h"
+#include "engine/plan/ask.h"
 
 #include <fmt/format.h>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a plan reads of the rules against reading all of them: the same descriptions, the same
 // findings, for every recorded config and for made ones.
-#include "engine/book_scan.h"
+#include "engine/plan/book_scan.h"
 
 #include <fmt/format.h>
 
 #include <filesystem>
 
-#include "engine/book.h"
+#include "engine/plan/book.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 #include "tests/engine/temp_dir.h"

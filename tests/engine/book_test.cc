@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Directories of rule files: what is read, what wins, what is refused.
-#include "engine/book.h"
+#include "engine/plan/book.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/capture.h"
+#include "engine/checkpoint/capture.h"
 
 #include <algorithm>
 #include <random>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/index_file.h"
+#include "engine/checkpoint/index_file.h"
 #include "tests/catch.h"
 #include "tests/engine/temp_dir.h"
 

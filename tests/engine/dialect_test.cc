@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a dialect file is read as. Its mistakes are in tests/bad/dialects.
-#include "engine/dialect.h"
+#include "engine/lists/dialect.h"
 
 #include "tests/catch.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a runtime's functions do on small files of their own; that they do what engines do is shown
 // by `ferrule decide` over tests/oracle.
-#include "engine/emulation.h"
+#include "engine/runtimes/emulation.h"
 
 #include "tests/catch.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How an entry of `models` turns a checkpoint's modules into those of an engine, key by key.
-#include "engine/engine_modules.h"
+#include "engine/runtimes/engine_modules.h"
 
 #include <algorithm>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whatever is exported for an engine: read back from its text and planned anew, the engine decides
 // every module as it is stored. Over every fixture and every engine version that describes it.
-#include "engine/export.h"
+#include "engine/runtimes/export.h"
 
 #include <filesystem>
 #include <optional>
 
-#include "engine/matrix.h"
-#include "engine/patch.h"
+#include "engine/runtimes/matrix.h"
+#include "engine/runtimes/patch.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

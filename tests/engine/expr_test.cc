@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/expr.h"
+#include "engine/text/expr.h"
 
 #include "tests/catch.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/file.h"
+#include "engine/text/file.h"
 
 #include <fcntl.h>
 #include <signal.h>

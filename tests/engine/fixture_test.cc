@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/fixture.h"
+#include "engine/checkpoint/fixture.h"
 
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "tests/catch.h"
 #include "tests/engine/temp_dir.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Valid headers, broken at random: the reader accepts exactly what the slow second opinion accepts.
-#include "engine/name_table.h"
-#include "engine/safetensors.h"
+#include "engine/checkpoint/name_table.h"
+#include "engine/checkpoint/safetensors.h"
 #include "tests/catch.h"
 #include "tests/fuzz/slow_header.h"
 

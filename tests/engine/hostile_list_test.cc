@@ -6,9 +6,9 @@
 #include <chrono>
 #include <set>
 
-#include "engine/skip_list.h"
-#include "engine/skip_literals.h"
-#include "engine/words.h"
+#include "engine/lists/skip_list.h"
+#include "engine/lists/skip_literals.h"
+#include "engine/text/words.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/infer.h"
+#include "engine/infer/infer.h"
 
 #include <fmt/format.h>
 
-#include "engine/infer_dims.h"
-#include "engine/infer_sizes.h"
-#include "engine/infer_words.h"
-#include "engine/plan_state.h"
+#include "engine/infer/infer_dims.h"
+#include "engine/infer/infer_sizes.h"
+#include "engine/infer/infer_words.h"
+#include "engine/report/plan_state.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 #include "tests/engine/temp_dir.h"

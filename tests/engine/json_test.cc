@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/json.h"
+#include "engine/text/json.h"
 
 #include <thread>
 
-#include "engine/json_scan.h"
+#include "engine/text/json_scan.h"
 #include "tests/catch.h"
 #include "tests/engine/temp_dir.h"
 

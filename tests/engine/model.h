@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/plan.h"
+#include "engine/plan/plan.h"
 
 namespace ferrule::test {
 

@@ -9,10 +9,10 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/book.h"
-#include "engine/plan.h"
-#include "engine/rule_test.h"
-#include "engine/runtime.h"
+#include "engine/plan/book.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/rule_test.h"
+#include "engine/runtimes/runtime.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 #include "tests/engine/mutate.h"

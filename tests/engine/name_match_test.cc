@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/name_match.h"
+#include "engine/lists/name_match.h"
 
 #include <fstream>
 
-#include "engine/json.h"
+#include "engine/text/json.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/partition.h"
+#include "engine/rules/partition.h"
 
 #include <fmt/format.h>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/path_table.h"
+#include "engine/checkpoint/path_table.h"
 
 #include <algorithm>
 #include <map>
 #include <random>
 
-#include "engine/words.h"
+#include "engine/text/words.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

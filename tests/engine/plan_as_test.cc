@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What versions of engines would do with real checkpoints: the bug of sglang #23467 and its
 // mending.
-#include "engine/plan_as.h"
+#include "engine/runtimes/plan_as.h"
 
 #include "tests/catch.h"
 #include "tests/engine/model.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/plan_diff.h"
+#include "engine/report/plan_diff.h"
 
-#include "engine/report.h"
+#include "engine/report/report.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 #include "tests/engine/temp_dir.h"

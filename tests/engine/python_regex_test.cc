@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/python_regex.h"
+#include "engine/lists/python_regex.h"
 
 #include <unistd.h>
 
@@ -9,8 +9,8 @@
 #include <fstream>
 #include <random>
 
-#include "engine/json.h"
-#include "engine/skip_list.h"
+#include "engine/lists/skip_list.h"
+#include "engine/text/json.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/quant_config.h"
+#include "engine/lists/quant_config.h"
 
 #include <fmt/format.h>
 

@@ -8,7 +8,7 @@
 #include <set>
 #include <sstream>
 
-#include "engine/quant_config.h"
+#include "engine/lists/quant_config.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runner of the tests in rule files: what passes, what fails and what it says.
-#include "engine/rule_test.h"
+#include "engine/plan/rule_test.h"
 
 #include <fmt/format.h>
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a rule file is read as. Its mistakes are in tests/bad/rules, its meaning in
 // tests/good/rules.
-#include "engine/rule_file.h"
+#include "engine/rules/rule_file.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <random>
 
-#include "engine/file.h"
-#include "engine/rule_test.h"
+#include "engine/plan/rule_test.h"
+#include "engine/text/file.h"
 #include "tests/catch.h"
 #include "tests/unit_text.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 
 #include <unistd.h>
 
-#include "engine/name_table.h"
+#include "engine/checkpoint/name_table.h"
 #include "tests/catch.h"
 #include "tests/engine/temp_dir.h"
 

@@ -7,8 +7,8 @@
 #include <random>
 #include <set>
 
-#include "engine/name_match.h"
-#include "engine/skip_list.h"
+#include "engine/lists/name_match.h"
+#include "engine/lists/skip_list.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compiled list against a slow matcher that is obviously right, on a small world looked at
 // whole and on random lists.
-#include "engine/skip_list.h"
+#include "engine/lists/skip_list.h"
 
 #include <algorithm>
 #include <chrono>

@@ -5,8 +5,8 @@
 
 #include <random>
 
-#include "engine/path_table.h"
-#include "engine/skip_list.h"
+#include "engine/checkpoint/path_table.h"
+#include "engine/lists/skip_list.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/source.h"
+#include "engine/text/source.h"
 
-#include "engine/diagnostics.h"
+#include "engine/text/diagnostics.h"
 #include "tests/catch.h"
 
 using namespace ferrule;

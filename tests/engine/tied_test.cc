@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `same:`: what is not stored runs in the scheme of what it reads, and counts as a module.
-#include "engine/report.h"
-#include "engine/view.h"
+#include "engine/plan/view.h"
+#include "engine/report/report.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 

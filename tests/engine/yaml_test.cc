@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/yaml.h"
+#include "engine/text/yaml.h"
 
 #include <fmt/format.h>
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "engine/fixture.h"
-#include "engine/json.h"
-#include "engine/json_scan.h"
+#include "engine/checkpoint/fixture.h"
+#include "engine/text/json.h"
+#include "engine/text/json_scan.h"
 
 using namespace ferrule;
 

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "engine/name_table.h"
-#include "engine/safetensors.h"
+#include "engine/checkpoint/name_table.h"
+#include "engine/checkpoint/safetensors.h"
 #include "tests/fuzz/slow_header.h"
 
 using namespace ferrule;

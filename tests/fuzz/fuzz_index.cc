@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <set>
 
-#include "engine/index_file.h"
-#include "engine/json.h"
+#include "engine/checkpoint/index_file.h"
+#include "engine/text/json.h"
 
 using namespace ferrule;
 

@@ -17,7 +17,7 @@ compile() { # compile SOURCE OBJECT
       -DFERRULE_VERSION='"fuzz"' -DFERRULE_INSTALLED_RULES='"rules"' -DFERRULE_SOURCE_RULES='"rules"' \
       -c "$1" -o "$2"
 }
-for source in engine/*.cc; do
+for source in engine/*.cc engine/*/*.cc; do
   compile "$source" "build/fuzz/objects/$(basename "$source").o"
 done
 compile "tests/fuzz/fuzz_$target.cc" "build/fuzz/$target.o"

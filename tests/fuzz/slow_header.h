@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/json.h"
+#include "engine/text/json.h"
 
 namespace ferrule {
 

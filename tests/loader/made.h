@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 #include "tests/engine/temp_dir.h"
 #include "tests/loader/tiny.h"
 

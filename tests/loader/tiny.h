@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/plan.h"
+#include "engine/plan/plan.h"
 #include "kernels/loader.h"
 #include "tests/kernels/naive.h"
 

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan/dead_entries.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "engine/plan/grouped.h"
+
+namespace ferrule {
+namespace {
+
+// A name as a regular expression: only the dot means something in it.
+std::string Escaped(std::string_view name) {
+  std::string out;
+  for (const char c : name) out += c == '.' ? std::string("\\.") : std::string(1, c);
+  return out;
+}
+
+class Reporter {
+ public:
+  Reporter(int8_t where, const std::vector<bool>& used, Decisions* decisions, Diagnostics* out)
+      : where_(where), used_(used), d_(*decisions), list_(d_.quant.ListIn(where)), out_(out) {}
+
+  void Run() {
+    std::unordered_map<std::string, int64_t> seen, templates;
+    for (size_t entry = 0; entry < list_.size(); ++entry) {
+      const std::string& name = list_.name(entry);
+      const std::string& text = d_.quant.TextOf(where_, static_cast<int32_t>(entry));
+      if (!seen.emplace(text, 0).second)
+        out_->Add(Code::kDuplicateEntry,
+                  fmt::format("{} stands twice in `{}`", Quoted(text), d_.quant.KeyOf(where_)),
+                  list_.entry(entry).at);
+      if (used_[entry] || (!list_.is_pattern(entry) && NamesSomething(name))) continue;
+      if (where_ == kInList) d_.dead.push_back(static_cast<int32_t>(entry));
+      NormalName normal;
+      const std::string key =
+          !list_.is_pattern(entry) && Normalise(name, &normal) ? std::string(normal.view()) : name;
+      const int64_t group =
+          templates.emplace(key, static_cast<int64_t>(templates.size())).first->second;
+      if (const std::string range = OtherNumbers(name); !range.empty())
+        OutOfRange(entry, text, range, group);
+      else
+        Dead(entry, text, group);
+    }
+    grouped_.Flush(out_);
+  }
+
+ private:
+  void Dead(size_t entry, const std::string& text, int64_t group) {
+    grouped_.Add(Code::kDeadEntry, nullptr, group, [&] {
+      Finding finding(
+          Code::kDeadEntry,
+          fmt::format("{} in `{}` matches no module", Quoted(text), d_.quant.KeyOf(where_)),
+          list_.entry(entry).at);
+      finding.Fact("entries", "{n} of this form");
+      finding.Fact("effect", "the entry decides nothing");
+      if (list_.is_pattern(entry)) {
+        if (list_.has_patterns())
+          finding.Fact("note", "patterns are matched from the start of the path");
+        return finding;
+      }
+      const std::string& name = list_.name(entry);
+      NormalName normal;
+      if (Normalise(name, &normal) && Container(normal)) {
+        finding.Fact("note", fmt::format("it holds modules, but a name in a list of dialect `{}` "
+                                         "does not cover what is below it",
+                                         d_.quant.dialect->name));
+        const std::string& prefix = d_.quant.dialect->list.names.prefix;
+        if (!prefix.empty())
+          finding.Help(fmt::format("write `{}{}.*`", prefix, Escaped(name + ".")));
+        return finding;
+      }
+      std::string nearest = NearestPath(d_, name);
+      if (nearest.empty() && Normalise("model." + name, &normal) && Container(normal))
+        nearest = "model." + name;
+      if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
+      return finding;
+    });
+  }
+
+  // Whether modules lie below a path that names none itself.
+  bool Container(const NormalName& name) const {
+    const std::string begin = std::string(name.view()) + ".";
+    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
+      if (d_.paths.Text(id).substr(0, begin.size()) != begin) continue;
+      for (size_t i = 0; i < d_.paths.Count(id); ++i)
+        if (std::equal(name.numbers, name.numbers + name.count, d_.paths.Numbers(id, i).begin()))
+          return true;
+    }
+    return false;
+  }
+
+  void OutOfRange(size_t entry, const std::string& text, const std::string& range, int64_t group) {
+    grouped_.Add(Code::kLayerOutOfRange, nullptr, group, [&] {
+      Finding finding(Code::kLayerOutOfRange,
+                      fmt::format("{} in `{}` matches no module: {}", Quoted(text),
+                                  d_.quant.KeyOf(where_), range),
+                      list_.entry(entry).at);
+      finding.Fact("entries", "{n} of this form");
+      finding.Fact("effect", "the entry decides nothing");
+      finding.Help("draft layers (MTP) may be numbered on behind the last layer, or from 0");
+      return finding;
+    });
+  }
+
+  // "`model.layers.<n>.mlp` has numbers from 0 to 47", when `name` is a path or container of the
+  // model but for its first number, which no module of this form has; else empty.
+  std::string OtherNumbers(std::string name) const {
+    while (!name.empty() && (name.back() == '*' || name.back() == '.')) name.pop_back();
+    NormalName normal;
+    if (list_.has_patterns() || name.find_first_of("*?[") != std::string::npos ||
+        !Normalise(name, &normal) || normal.count == 0)
+      return {};
+    int32_t low = INT32_MAX, high = -1;
+    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
+      const std::string_view text = d_.paths.Text(id);
+      const std::string_view own = normal.view();
+      if (text.substr(0, own.size()) != own ||
+          (text.size() > own.size() && text[own.size()] != '.'))
+        continue;
+      for (size_t i = 0; i < d_.paths.Count(id); ++i) {
+        const int32_t number = d_.paths.Numbers(id, i)[0];
+        if (number == normal.numbers[0]) return {};
+        low = std::min(low, number);
+        high = std::max(high, number);
+      }
+    }
+    if (high < 0) return {};
+    std::string shown(normal.view());
+    for (size_t at = 0; (at = shown.find('#', at)) != std::string::npos; at += 3)
+      shown.replace(at, 1, "<n>");
+    return low == high ? fmt::format("`{}` has the number {} only", shown, low)
+                       : fmt::format("`{}` has numbers from {} to {}", shown, low, high);
+  }
+
+  // An entry may name the tensor of a module, a leftover, or a container.
+  bool NamesSomething(const std::string& name) const {
+    for (const std::string_view suffix : {".bias", ".weight"})
+      if (name.size() > suffix.size() &&
+          std::string_view(name).substr(name.size() - suffix.size()) == suffix &&
+          d_.paths.At(std::string_view(name).substr(0, name.size() - suffix.size())) >= 0)
+        return true;
+    for (const auto& leftover : d_.rules->leftovers) {
+      const std::string text = PathText(leftover);
+      NormalName normal;
+      if (!Normalise(name, &normal)) continue;
+      std::string pattern;
+      for (const Segment& segment : leftover) {
+        if (!pattern.empty()) pattern += '.';
+        pattern += segment.placeholder ? "#" : segment.text;
+      }
+      if (normal.view() == pattern) return true;
+    }
+    return false;
+  }
+
+  int8_t where_;
+  const std::vector<bool>& used_;
+  Decisions& d_;
+  const SkipList& list_;
+  Diagnostics* out_;
+  Grouped grouped_;
+};
+
+}  // namespace
+
+void ReportDead(int8_t where, const std::vector<bool>& used, Decisions* decisions,
+                Diagnostics* out) {
+  Reporter(where, used, decisions, out).Run();
+}
+
+}  // namespace ferrule

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/runtimes/plan_as.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "engine/lists/name_match.h"
+#include "engine/plan/grouped.h"
+#include "engine/runtimes/as_shape.h"
+#include "engine/runtimes/engine_modules.h"
+#include "engine/runtimes/plan_question.h"
+
+namespace ferrule {
+namespace {
+
+class Comparison {
+ public:
+  Comparison(const Plan& plan, const Runtime& runtime, Diagnostics* out)
+      : plan_(plan), d_(plan.decisions), runtime_(runtime), out_(out) {
+    as_.engine = runtime.engine;
+    as_.version = runtime.version;
+    name_ = fmt::format("{}@{}", runtime.engine, runtime.version);
+  }
+
+  std::optional<PlanAs> Run() {
+    const EngineModel* model = ModelOf(runtime_, plan_);
+    if (!FindMethod()) return std::nullopt;
+    if (model == nullptr) {
+      const std::string_view architecture = Architecture(plan_);
+      out_->Add(Code::kRuntimeUnknown,
+                fmt::format("how {} names the modules of {} is not described", name_,
+                            architecture.empty() ? "this model" : Quoted(architecture)));
+      return std::nullopt;
+    }
+    if (Refuses(*model)) return std::move(as_);
+    Ask(*model, false);
+    for (const EngineModel& draft : runtime_.models)
+      if (!model->draft.empty() && draft.architecture == model->draft) Ask(draft, true);
+    grouped_.Flush(out_);
+    return std::move(as_);
+  }
+
+  static std::string_view Architecture(const Plan& plan) {
+    return plan.checkpoint->config.Find("architectures")[0].Text();
+  }
+
+ private:
+  // The engine does not get as far as the modules.
+  bool Refuses(const EngineModel& model) {
+    const JsonValue& config = plan_.checkpoint->config;
+    Location at = config.Find("architectures").location();
+    if (method_ != nullptr && !method_->refuses.empty()) {
+      as_.refusal = method_->refuses;
+      at = description_.value.location();
+    } else if (!model.refuses.error.empty() &&
+               Holds(model.refuses.when, ConfigScope(config, description_.value))) {
+      as_.refusal = model.refuses.error;
+    }
+    if (as_.refusal.empty()) return false;
+    out_->Add(Code::kRuntimeRefuses, fmt::format("{} refuses the checkpoint", name_), at)
+        .Fact("engine", as_.refusal)
+        .Fact("effect", "it stops before it builds a module");
+    return true;
+  }
+
+  bool FindMethod() {
+    description_ = DescriptionOf(plan_);
+    if (!d_.quant.dialect) return true;  // nothing is asked
+    method_ = MethodOf(runtime_, plan_, description_);
+    if (method_ != nullptr) return true;
+    out_->Add(Code::kRuntimeUnknown, fmt::format("what {} does with {} is not described", name_,
+                                                 Quoted(d_.quant.dialect->name)));
+    return false;
+  }
+
+  void Ask(const EngineModel& model, bool draft) {
+    const bool asks = method_ != nullptr && !method_->function.empty();
+    RuntimeQuestion question;
+    if (asks) question = BaseQuestion(plan_, description_, runtime_, *method_, model, &regexes_);
+    for (const EngineModule& built : EngineModules(plan_, runtime_, model, draft))
+      for (int32_t i = 0; i < built.count; ++i) {
+        AsModule module = Describe(built, i);
+        module.draft = draft;
+        module.result = module.word = "none";
+        if (asks && !built.plain) Answer(NameAsked(built, module), built.layer, &question, &module);
+        if (module.result == "quant")
+          module.refusal = BlockRefusal(plan_, runtime_, model, built, module.name);
+        Judge(built, &module);
+        as_.modules.push_back(std::move(module));
+      }
+  }
+
+  AsModule Describe(const EngineModule& built, int32_t i) const {
+    AsModule out;
+    out.name = built.Name(i);
+    out.pattern = built.Pattern();
+    out.layer = built.layer;
+    out.plain = built.plain;
+    for (size_t k = 0; k < built.numbers.size(); ++k)
+      if (!built.index[k].empty())
+        out.numbers.emplace_back(built.index[k],
+                                 built.numbers[k] + (static_cast<int>(k) == built.range ? i : 0));
+    bool first = true;
+    for (const int32_t id : built.units) {
+      const Unit& unit = d_.units.units[static_cast<size_t>(id)];
+      const int32_t at = unit.first + (built.container < 0 && i < unit.count ? i : 0);
+      const Module& module = d_.modules[static_cast<size_t>(at)];
+      out.modules.push_back(at);
+      if (module.absent && module.reason != Reason::kSame) continue;  // `same:` reads another
+      const int8_t scheme = unit.kind == NodeKind::kWeight ? int8_t{0} : module.scheme;
+      if (!first && scheme != out.stored) return WithoutScheme(std::move(out), built);
+      out.stored = scheme;
+      first = false;
+    }
+    if (built.container >= 0)
+      out.stored = d_.container_scheme[static_cast<size_t>(built.container)];
+    return out;
+  }
+  // The rest of what stands in a module whose parts differ.
+  AsModule WithoutScheme(AsModule out, const EngineModule& built) const {
+    out.stored = kNoScheme;
+    for (size_t k = out.modules.size(); k < built.units.size(); ++k)
+      out.modules.push_back(d_.units.units[static_cast<size_t>(built.units[k])].first);
+    return out;
+  }
+
+  std::string NameAsked(const EngineModule& built, const AsModule& module) const {
+    if (!method_->first_expert || built.layer != LayerKind::kExperts) return module.name;
+    const Unit& first = d_.units.units[static_cast<size_t>(built.units[0])];
+    return fmt::format("{}.0.{}", module.name, LastSegment(first.path));
+  }
+
+  void Answer(const std::string& name, LayerKind layer, RuntimeQuestion* question, AsModule* out) {
+    question->name = name;
+    question->texts["layer"] = LayerName(layer);
+    for (const auto& [known, word] : runtime_.layers)
+      if (known == LayerName(layer)) question->texts["layer"] = word;
+    const RuntimeAnswer answer = Emulate(runtime_, method_->function, *question, &regexes_);
+    out->word = answer.result;
+    out->result = answer.result.substr(0, answer.result.find(':'));
+    if (out->result == "target" || out->result == "config") out->result = "quant";
+    out->error = answer.error;
+  }
+
+  void Judge(const EngineModule& built, AsModule* module) {
+    const bool known = module->stored >= 0;
+    if (known || module->stored == kForeign) ++as_.asked;
+    if (module->result == "error" || module->result == "unsupported") {
+      module->verdict = AsVerdict::kRefuses;
+      ++as_.refused;
+      Report(Code::kRuntimeRefuses, built, module->name,
+             module->result == "error"
+                 ? fmt::format("{} stops with {} at {{n}} modules", name_, module->error)
+                 : fmt::format("what {} decides about {{n}} modules hangs on {}", name_,
+                               module->error),
+             {});
+      return;
+    }
+    const std::string ours = known ? plan_.SchemeName(module->stored) : "";
+    if (!module->refusal.empty()) {
+      module->verdict = AsVerdict::kRefuses;
+      ++as_.refused;
+      Report(
+          Code::kRuntimeRefuses, built, module->name,
+          fmt::format("{} refuses {{n}} modules at tp {}", name_, plan_.tp),
+          {{"engine", "ValueError: " + module->refusal},
+           {"stored", ours == "bf16" ? "bf16: the engine wrongly takes it for quantized" : ours}});
+      return;
+    }
+    if (!known) return;
+    const bool quantized = module->result == "quant";
+    if (quantized == (ours != "bf16")) {
+      module->verdict = AsVerdict::kAlike;
+      ++as_.alike;
+      return;
+    }
+    module->verdict = AsVerdict::kOtherwise;
+    ++as_.otherwise;
+    Report(Code::kRuntimeOtherwise, built, module->name,
+           fmt::format("{} runs {{n}} modules {} that are {}", name_,
+                       quantized ? "quantized" : "in BF16", ours),
+           {});
+  }
+
+  void Report(Code code, const EngineModule& built, const std::string& name, std::string message,
+              const std::vector<std::pair<std::string, std::string>>& facts) {
+    const auto detail =
+        static_cast<int64_t>(std::hash<std::string>{}(message + built.Pattern()) >> 1U);
+    const Unit* unit =
+        built.units.empty() ? nullptr : &d_.units.units[static_cast<size_t>(built.units[0])];
+    grouped_.Add(code, unit == nullptr ? nullptr : unit->node, detail, [&] {
+      Finding finding(code, message, unit == nullptr ? Location() : RuleAt(d_, *unit));
+      finding.Fact("module", fmt::format("{}, e.g. {}", built.Pattern(), name));
+      for (const auto& [key, text] : facts) finding.Fact(key, text);
+      return finding;
+    });
+  }
+
+  const Plan& plan_;
+  const Decisions& d_;
+  const Runtime& runtime_;
+  Diagnostics* out_;
+  std::string name_;
+  Description description_;
+  const MethodRule* method_ = nullptr;
+  PythonRegexes regexes_;
+  Grouped grouped_;
+  PlanAs as_;
+};
+
+}  // namespace
+
+std::string_view AsVerdictName(AsVerdict verdict) {
+  constexpr std::string_view kNames[] = {"alike", "otherwise", "refuses", "unknown"};
+  return kNames[static_cast<size_t>(verdict)];
+}
+
+const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan) {
+  static const EngineModel kAsStored;
+  const std::string_view architecture = Comparison::Architecture(plan);
+  for (const EngineModel& model : runtime.models)
+    if (model.architecture == architecture) return &model;
+  return runtime.any_model ? &kAsStored : nullptr;
+}
+
+std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, Diagnostics* out) {
+  return Comparison(plan, runtime, out).Run();
+}
+
+}  // namespace ferrule
