@@ -152,6 +152,7 @@ int Main(int argc, char** argv) {
                        "checkpoints, header fixtures, or directories of them");
   diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(tp_word);
   diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
       ->check(OneOf({"unsafe", "change", "never"}));
@@ -163,8 +164,11 @@ int Main(int argc, char** argv) {
       ->required();
   matrix_app->add_option("--tp", matrix.tp, "tensor-parallel sizes, 1,2,4,8")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(tp_word);
-  matrix_app->add_option("--as", matrix.as, "only these, ENGINE or ENGINE@VERSION")->delimiter(',');
+  matrix_app->add_option("--as", matrix.as, "only these, ENGINE or ENGINE@VERSION")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   matrix_app->add_flag("--all", matrix.all, "also modules on which all agree");
 
   ExportCommand exported;
