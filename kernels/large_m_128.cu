@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Tiles of 128 tokens, one kernel for each number of rows: LargeArguments → y.
 #include "kernels/large_m_linear.cuh"
 
 namespace ferrule {
