@@ -6,8 +6,8 @@
 namespace ferrule {
 
 const Tensor* Checkpoint::Find(std::string_view name) const {
-  const uint32_t index = names.Find(name, tensors());
-  return index == NameTable::kNone ? nullptr : &table.tensors[index];
+  const int32_t index = names.At(name);
+  return index < 0 ? nullptr : &table.tensors[static_cast<size_t>(index)];
 }
 
 Location Checkpoint::LocationOf(const Tensor& tensor) const {

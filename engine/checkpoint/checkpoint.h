@@ -26,7 +26,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/checkpoint/name_table.h"
+#include "engine/checkpoint/path_table.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/text/diagnostics.h"
 #include "engine/text/file.h"
@@ -62,8 +62,10 @@ struct Checkpoint {
   bool ReadBytes(const Tensor& tensor, uint64_t offset, size_t size, void* buffer,
                  Diagnostics* diagnostics) const;
 
-  NameTable names;                       // of table.tensors
+  PathTable names;                       // of table.tensors, by index
   std::vector<FileIdentity> identities;  // of files
+  LargeVector<char> index_text;          // names of tensors are views into it
+  Arena index_unescaped;                 // and into this
 };
 
 // The files beside the tensors that OpenCheckpoint reads where they are: config.json first.

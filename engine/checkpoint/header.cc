@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/checkpoint/index_names.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/text/json.h"
 #include "engine/text/json_scan.h"
@@ -15,12 +16,48 @@ namespace {
 
 std::string Bytes(uint64_t n) { return fmt::format("{} byte{}", n, n == 1 ? "" : "s"); }
 
+// Reads exactly what is expected, without white space; after the first false it is of no use.
+class TextReader {
+ public:
+  explicit TextReader(std::string_view text) : text_(text) {}
+  size_t read() const { return at_; }
+
+  bool Literal(std::string_view literal) {
+    if (text_.size() - at_ < literal.size() ||
+        std::memcmp(text_.data() + at_, literal.data(), literal.size()) != 0)
+      return false;
+    at_ += literal.size();
+    return true;
+  }
+  // Up to `end`, which is not consumed; at most `most` characters.
+  std::string_view Until(char end, size_t most) {
+    const std::string_view found = text_.substr(at_, most + 1);
+    const std::string_view before = found.substr(0, std::min(found.find(end), found.size()));
+    at_ += before.size();
+    return before;
+  }
+  // At most 18 digits, without leading zeros.
+  bool Unsigned(uint64_t* number) {
+    const size_t start = at_, end = std::min(text_.size(), start + 18);
+    uint64_t n = 0;
+    for (; at_ < end && text_[at_] >= '0' && text_[at_] <= '9'; ++at_)
+      n = n * 10 + static_cast<uint64_t>(text_[at_] - '0');
+    *number = n;
+    return at_ > start && (text_[start] != '0' || at_ == start + 1);
+  }
+
+ private:
+  std::string_view text_;
+  size_t at_ = 0;
+};
+
 class HeaderReader {
  public:
-  HeaderReader(const std::string& path, std::string_view json, TensorTable* table,
-               Diagnostics* diagnostics)
+  HeaderReader(const std::string& path, std::string_view json, IndexNames* names,
+               TensorTable* table, Diagnostics* diagnostics)
       : path_(path),
         json_(json),
+        names_(names),
         table_(table),
         diagnostics_(diagnostics),
         scan_(json, &table->names) {}
@@ -42,13 +79,17 @@ class HeaderReader {
     std::string_view name;
     scan_.Open('{');
     while (scan_.Next('}')) {
-      if (!scan_.Key(&name)) return Broken();
+      const int32_t position = names_ != nullptr ? names_->Next(&scan_) : IndexNames::kNone;
+      if (position >= 0)
+        name = names_->name(position);
+      else if (!scan_.Key(&name))
+        return Broken();
       if (name == "__metadata__") {
         if (metadata)
           return Refuse(Code::kJsonDuplicate, "`__metadata__` stands twice in the header");
         metadata = true;
         if (!Metadata()) return false;
-      } else if (!Entry(name, file)) {
+      } else if (!Entry(name, position, file)) {
         return false;
       }
     }
@@ -76,13 +117,16 @@ class HeaderReader {
         "__metadata__");
   }
 
-  bool Entry(std::string_view name, uint32_t file) {
-    if (std::string problem = NameProblem(name); !problem.empty())
-      return Refuse(Code::kBadName, std::move(problem));
+  // `position`: of the name in the index, if that is known already.
+  bool Entry(std::string_view name, int32_t position, uint32_t file) {
+    if (position < 0)
+      if (std::string problem = NameProblem(name); !problem.empty())
+        return Refuse(Code::kBadName, std::move(problem));
     if (table_->tensors.size() >= kMaxTensors)
       return Refuse(Code::kJsonLimit, fmt::format("more than {} tensors", kMaxTensors));
     Tensor tensor;
     tensor.file = file;
+    if (UsualEntry(&tensor)) return Size(name, tensor) && Keep(name, position, tensor);
     enum : unsigned { kDtype = 1, kShape = 2, kOffsets = 4 };
     unsigned seen = 0;
     std::string_view key;
@@ -116,11 +160,53 @@ class HeaderReader {
       return Refuse(Code::kBadHeader,
                     fmt::format("the entry of {} has no `{}`", Quoted(name), missing), name);
     }
-    return Size(name, tensor) && Keep(name, tensor);
+    return Size(name, tensor) && Keep(name, position, tensor);
   }
 
-  bool Keep(std::string_view name, Tensor& tensor) {
-    tensor.name = table_->names.Copy(name);
+  // The entry as nearly every writer writes it:
+  // {"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]} False, and nothing consumed, when it is
+  // written otherwise or something is wrong with it.
+  bool UsualEntry(Tensor* tensor) {
+    TextReader text(scan_.rest());
+    uint64_t dims[kMaxRank], begin = 0, end = 0;
+    size_t rank = 0;
+    if (!text.Literal(R"({"dtype":")")) return false;
+    if (!text.Literal(last_dtype_name_)) {
+      const std::string_view name = text.Until('"', 8);
+      const std::optional<DType> dtype = DTypeFromName(name);
+      if (!dtype) return false;
+      last_dtype_ = *dtype;
+      last_dtype_name_ = DTypeName(*dtype);
+    }
+    if (!text.Literal(R"(","shape":[)")) return false;
+    while (!text.Literal("]")) {
+      if (rank == kMaxRank || (rank > 0 && !text.Literal(",")) || !text.Unsigned(&dims[rank]) ||
+          dims[rank] > kMaxElements)
+        return false;
+      ++rank;
+    }
+    if (!text.Literal(R"(,"data_offsets":[)") || !text.Unsigned(&begin) || !text.Literal(",") ||
+        !text.Unsigned(&end) || !text.Literal("]}") || begin > end)
+      return false;
+    tensor->dtype = last_dtype_;
+    tensor->shape_at = static_cast<uint32_t>(table_->dims.size());
+    tensor->rank = static_cast<uint8_t>(rank);
+    tensor->begin = begin;
+    tensor->end = end;
+    for (size_t d = 0; d < rank; ++d) table_->dims.push_back(static_cast<int64_t>(dims[d]));
+    scan_.Consume(text.read());
+    return true;
+  }
+
+  bool Keep(std::string_view name, int32_t position, Tensor& tensor) {
+    if (position < 0 && names_ != nullptr) position = names_->Find(name);
+    if (position >= 0) {
+      tensor.name = names_->name(position);
+      names_->Fill(position, tensor.file, table_->tensors.size());
+    } else {
+      tensor.name = table_->names.Copy(name);
+      if (names_ != nullptr) names_->Unlisted();
+    }
     table_->tensors.push_back(tensor);
     return true;
   }
@@ -280,6 +366,7 @@ class HeaderReader {
 
   const std::string& path_;
   std::string_view json_;
+  IndexNames* names_;
   TensorTable* table_;
   Diagnostics* diagnostics_;
   JsonScan scan_;
@@ -292,8 +379,9 @@ class HeaderReader {
 }  // namespace
 
 bool ParseHeader(const std::string& path, std::string_view json, uint64_t data_begin,
-                 uint64_t data_size, uint32_t file, TensorTable* table, Diagnostics* diagnostics) {
-  return HeaderReader(path, json, table, diagnostics).Read(file, data_begin, data_size);
+                 uint64_t data_size, uint32_t file, IndexNames* names, TensorTable* table,
+                 Diagnostics* diagnostics) {
+  return HeaderReader(path, json, names, table, diagnostics).Read(file, data_begin, data_size);
 }
 
 }  // namespace ferrule

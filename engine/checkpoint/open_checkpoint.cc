@@ -15,6 +15,7 @@
 
 #include "engine/checkpoint/fixture.h"
 #include "engine/checkpoint/index_file.h"
+#include "engine/checkpoint/index_names.h"
 
 namespace ferrule {
 namespace {
@@ -145,20 +146,29 @@ class CheckpointReader {
 
   void Single() {
     out_.files = {kSingle};
-    if (Headers()) Duplicates();
+    if (Headers(nullptr)) Duplicates();
   }
 
   void Index() {
     const std::string path = PathOf(kIndex);
-    const auto text = ReadLargeFile(path, kMaxIndexBytes, Code::kMissingFile, diagnostics_);
+    auto text = ReadLargeFile(path, kMaxIndexBytes, Code::kMissingFile, diagnostics_);
     if (!text) return;
-    auto index = ParseIndex(path, {text->data(), text->size()}, diagnostics_);
+    out_.index_text = std::move(*text);
+    const std::string_view view(out_.index_text.data(), out_.index_text.size());
+    auto index = ParseIndex(path, view, diagnostics_);
     if (!index) return;
     out_.files = std::move(index->files);
-    out_.header_bytes += text->size();
+    out_.header_bytes += view.size();
     out_.table.tensors.reserve(index->names.size());
     out_.table.dims.reserve(2 * index->names.size());
-    if (Headers() && Duplicates() && Compare(*index)) TotalSize(*index);
+    IndexNames names(*index, view);
+    if (!Headers(&names)) return;
+    if (names.Agrees())
+      out_.names = names.Release();
+    else if (Duplicates())
+      Compare(*index);
+    out_.index_unescaped = std::move(index->unescaped);
+    if (names.Agrees()) TotalSize(*index);
   }
 
   void Fixture() {
@@ -169,7 +179,7 @@ class CheckpointReader {
   }
 
   // Reads the headers of all files; false after a mistake.
-  bool Headers() {
+  bool Headers(IndexNames* names) {
     std::string buffer;
     std::vector<Finding> missing;
     bool good = true;
@@ -180,7 +190,7 @@ class CheckpointReader {
       const auto file = OpenForReading(path, Code::kMissingFile, &found);
       if (file) {
         out_.identities[i] = file->identity;
-        good &= ReadHeader(path, *file, static_cast<uint32_t>(i), &buffer, &out_.table,
+        good &= ReadHeader(path, *file, static_cast<uint32_t>(i), names, &buffer, &out_.table,
                            &out_.header_bytes, diagnostics_);
       } else if (found.findings()[0].code == Code::kMissingFile) {
         missing.push_back(found.findings()[0]);
@@ -202,10 +212,13 @@ class CheckpointReader {
 
   // Builds the table of names; false when a name stands twice.
   bool Duplicates() {
-    const auto twice = out_.names.Build(out_.tensors());
+    out_.names = TableOfNames(out_.tensors());
+    auto twice = out_.names.Seal();
     if (twice.empty()) return true;
-    const Tensor& first = out_.table.tensors[twice[0].first];
-    const Tensor& second = out_.table.tensors[twice[0].second];
+    std::sort(twice.begin(), twice.end(),
+              [](const auto& a, const auto& b) { return a.second < b.second; });
+    const Tensor& first = out_.table.tensors[static_cast<size_t>(twice[0].first)];
+    const Tensor& second = out_.table.tensors[static_cast<size_t>(twice[0].second)];
     const bool same_file = first.file == second.file;
     Finding& finding = Add(same_file ? Code::kJsonDuplicate : Code::kIndexMismatch,
                            fmt::format("{} {}", Quoted(second.name),
@@ -224,18 +237,22 @@ class CheckpointReader {
     }
   };
 
-  bool Compare(const IndexFile& index) {
-    const std::vector<uint32_t> found = out_.names.FindAll(index.names, out_.tensors());
+  // What is wrong where the index and the headers do not agree.
+  void Compare(const IndexFile& index) {
     std::vector<bool> seen(out_.table.tensors.size());
     Mismatch absent, elsewhere, twice, unlisted;
-    for (size_t i = 0; i < found.size(); ++i) {
-      if (found[i] == NameTable::kNone)
+    for (size_t i = 0; i < index.names.size(); ++i) {
+      const Tensor* const tensor = out_.Find(index.names[i]);
+      if (tensor == nullptr) {
         absent.Count(i);
-      else if (seen[found[i]])
+        continue;
+      }
+      const size_t at = static_cast<size_t>(tensor - out_.table.tensors.data());
+      if (seen[at])
         twice.Count(i);
-      else if (out_.table.tensors[found[i]].file != index.file_of[i])
+      else if (tensor->file != index.file_of[i])
         elsewhere.Count(i);
-      if (found[i] != NameTable::kNone) seen[found[i]] = true;
+      seen[at] = true;
     }
     for (size_t i = 0; i < seen.size(); ++i)
       if (!seen[i]) unlisted.Count(i);
@@ -264,7 +281,6 @@ class CheckpointReader {
                              out_.FileOf(tensor), JsonPointerStep(tensor.name));
       if (unlisted.count > 1) finding.Fact("found", fmt::format("{} such tensors", unlisted.count));
     }
-    return twice.count + absent.count + elsewhere.count + unlisted.count == 0;
   }
 
   void TotalSize(const IndexFile& index) {

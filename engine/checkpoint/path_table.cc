@@ -212,6 +212,15 @@ std::vector<PathTable::Duplicate> PathTable::Seal() {
   return duplicates;
 }
 
+void PathTable::Renumber(std::span<const int32_t> to) {
+  for (Entry& entry : entries_) {
+    for (int32_t& value : entry.values) value = to[static_cast<size_t>(value)];
+    if (!entry.dense) continue;  // its cells are positions in `values`
+    for (int32_t& cell : entry.cells)
+      if (cell >= 0) cell = to[static_cast<size_t>(cell)];
+  }
+}
+
 // The cell where these numbers are or would be; -1 when they are outside of the box.
 int32_t PathTable::Probe(const Entry& entry, std::span<const int32_t> numbers,
                          size_t* steps) const {

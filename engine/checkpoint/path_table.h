@@ -21,6 +21,7 @@
 
 namespace ferrule {
 
+// No tensor has a name beyond these; safetensors.h refuses it.
 inline constexpr size_t kMaxName = 1024;
 inline constexpr size_t kMaxSegments = 32;
 
@@ -55,6 +56,8 @@ class PathTable {
                  int32_t count, int32_t value);
   // Builds the look-up. Equal names: the first stays, all others are returned.
   std::vector<Duplicate> Seal();
+  // After Seal: each value v becomes to[v].
+  void Renumber(std::span<const int32_t> to);
 
   // Template id of a normalised name, -1 when there is none.
   int32_t Find(std::string_view normal) const;

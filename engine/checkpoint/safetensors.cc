@@ -7,7 +7,6 @@
 #include <array>
 #include <cstring>
 
-#include "engine/checkpoint/name_table.h"
 #include "engine/text/json.h"
 
 namespace ferrule {
@@ -65,6 +64,12 @@ std::string ShapeText(std::span<const int64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
 }
 
+PathTable TableOfNames(std::span<const Tensor> tensors) {
+  PathTable names;
+  for (size_t i = 0; i < tensors.size(); ++i) names.Add(tensors[i].name, static_cast<int32_t>(i));
+  return names;
+}
+
 uint64_t TensorTable::Elements(const Tensor& tensor) const {
   uint64_t elements = 1;
   for (const int64_t dim : shape(tensor)) elements *= static_cast<uint64_t>(dim);
@@ -76,17 +81,17 @@ uint64_t TensorTable::Bytes(const Tensor& tensor) const {
 }
 
 std::string NameProblem(std::string_view name) {
-  if (!name.empty() && name.size() <= 1024 && MostDots(name) < 32 &&
+  if (!name.empty() && name.size() <= kMaxName && MostDots(name) < kMaxSegments &&
       std::memchr(name.data(), 0, name.size()) == nullptr)
     return {};
   if (name.empty()) return "a tensor has an empty name";
-  if (name.size() > 1024)
+  if (name.size() > kMaxName)
     return fmt::format("the name {} has {} bytes; at most 1024 are read", Quoted(name, 60),
                        name.size());
   if (name.find('\0') != std::string_view::npos)
     return fmt::format("the name {} holds a NUL", Quoted(name, 60));
   const auto segments = 1 + std::count(name.begin(), name.end(), '.');
-  if (segments > 32)
+  if (static_cast<size_t>(segments) > kMaxSegments)
     return fmt::format("the name {} has {} segments; at most 32 are read", Quoted(name, 60),
                        segments);
   return {};
@@ -98,10 +103,10 @@ ByteSize CheckedBytes(DType dtype, std::span<const int64_t> shape) {
   for (const int64_t dim : shape) {
     empty = empty || dim == 0;
     if (dim == 0) continue;
-    if (dim < 0 || elements > kMaxElements / static_cast<uint64_t>(dim))
+    if (dim < 0 || __builtin_mul_overflow(elements, static_cast<uint64_t>(dim), &elements) ||
+        elements > kMaxElements)
       return {0, Code::kBadShape,
               fmt::format("shape {} has more than 2^48 elements", ShapeText(shape))};
-    elements *= static_cast<uint64_t>(dim);
   }
   if (empty) return {};
   const uint64_t bits = elements * DTypeBits(dtype);
@@ -112,8 +117,9 @@ ByteSize CheckedBytes(DType dtype, std::span<const int64_t> shape) {
   return {bits / 8, Code::kBadShape, {}};
 }
 
-bool ReadHeader(const std::string& path, const OpenFile& open, uint32_t file, std::string* buffer,
-                TensorTable* table, uint64_t* header_bytes, Diagnostics* diagnostics) {
+bool ReadHeader(const std::string& path, const OpenFile& open, uint32_t file, IndexNames* names,
+                std::string* buffer, TensorTable* table, uint64_t* header_bytes,
+                Diagnostics* diagnostics) {
   const Location at{nullptr, path, 0, 0, 0, ""};
   if (open.size() < 8) {
     diagnostics
@@ -140,7 +146,7 @@ bool ReadHeader(const std::string& path, const OpenFile& open, uint32_t file, st
   if (!ReadAt(open, path, buffer->data(), length, 8, diagnostics)) return false;
   *header_bytes += 8 + length;
   return ParseHeader(path, std::string_view(*buffer).substr(0, length), 8 + length,
-                     open.size() - 8 - length, file, table, diagnostics);
+                     open.size() - 8 - length, file, names, table, diagnostics);
 }
 
 std::optional<TensorFile> OpenTensorFile(const std::string& path, Code missing,
@@ -151,12 +157,11 @@ std::optional<TensorFile> OpenTensorFile(const std::string& path, Code missing,
   file.open = std::move(*open);
   std::string buffer;
   uint64_t read = 0;
-  if (!ReadHeader(path, file.open, 0, &buffer, &file.table, &read, diagnostics))
+  if (!ReadHeader(path, file.open, 0, nullptr, &buffer, &file.table, &read, diagnostics))
     return std::nullopt;
-  NameTable names;
-  const std::vector<NameTable::Duplicate> twice = names.Build(file.table.tensors);
+  const auto twice = TableOfNames(file.table.tensors).Seal();
   if (twice.empty()) return file;
-  const std::string_view name = file.table.tensors[twice[0].second].name;
+  const std::string_view name = file.table.tensors[static_cast<size_t>(twice[0].second)].name;
   diagnostics->Add(Code::kJsonDuplicate, Quoted(name) + " stands twice in the header",
                    {nullptr, path, 0, 0, 0, JsonPointerStep(name)});
   return std::nullopt;

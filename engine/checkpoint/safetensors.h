@@ -21,12 +21,15 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/checkpoint/path_table.h"
 #include "engine/text/arena.h"
 #include "engine/text/diagnostics.h"
 #include "engine/text/file.h"
 #include "engine/text/large_memory.h"
 
 namespace ferrule {
+
+class IndexNames;  // index_names.h
 
 enum class DType : uint8_t {
   kBool,
@@ -59,7 +62,7 @@ std::string ShapeText(std::span<const int64_t> shape);  // "[384, 256]"
 
 // One entry of a header. Made for 2,000,000 of them; its shape is in the table that holds it.
 struct Tensor {
-  std::string_view name;  // in the table's arena
+  std::string_view name;  // in the table's arena, or in the text of the index
   uint64_t begin = 0;     // offsets in the file; both 0 in fixtures
   uint64_t end = 0;
   uint32_t file = 0;      // index of the file
@@ -82,6 +85,9 @@ struct TensorTable {
   uint64_t Bytes(const Tensor& tensor) const;     // as dtype and shape need
 };
 
+// Their names by index, not sealed yet.
+PathTable TableOfNames(std::span<const Tensor> tensors);
+
 // Limits that headers and fixtures share.
 inline constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 inline constexpr size_t kMaxRank = 8;
@@ -102,14 +108,17 @@ ByteSize CheckedBytes(DType dtype, std::span<const int64_t> shape);
 
 // The header `json` of a file whose data are `data_size` bytes from `data_begin` on. Appends its
 // tensors to `table`, or one finding about the first mistake and nothing.
-// Names that stand twice are found by NameTable (name_table.h), for all files at once.
+// Names that stand twice are found by whoever builds a PathTable of them, for all files at once.
+// `names`, unless null, gives the tensors their names and is told which were found.
 bool ParseHeader(const std::string& path, std::string_view json, uint64_t data_begin,
-                 uint64_t data_size, uint32_t file, TensorTable* table, Diagnostics* diagnostics);
+                 uint64_t data_size, uint32_t file, IndexNames* names, TensorTable* table,
+                 Diagnostics* diagnostics);
 
 // The same from an open file. `buffer` is scratch memory to be reused from file to file.
 // `header_bytes` grows by what was read.
-bool ReadHeader(const std::string& path, const OpenFile& open, uint32_t file, std::string* buffer,
-                TensorTable* table, uint64_t* header_bytes, Diagnostics* diagnostics);
+bool ReadHeader(const std::string& path, const OpenFile& open, uint32_t file, IndexNames* names,
+                std::string* buffer, TensorTable* table, uint64_t* header_bytes,
+                Diagnostics* diagnostics);
 
 // One safetensors file by itself, duplicates refused: for inputs and outputs.
 struct TensorFile {

@@ -206,11 +206,7 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   d.rules = std::move(rules);
   d.has_headers = c.has_headers;
 
-  PathTable tensors;
-  for (size_t i = 0; i < c.tensors().size(); ++i)
-    tensors.Add(c.tensors()[i].name, static_cast<int32_t>(i));
-  tensors.Seal();
-  const StoredNames stored(&tensors);
+  const StoredNames stored(&c.names);
 
   const JsonValue section =
       d.rules->config_section.empty() ? JsonValue() : c.config.Find(d.rules->config_section);

@@ -72,6 +72,25 @@ class JsonScan {
     return true;
   }
   bool String(std::string_view* text);
+  // What is most likely next: consumes `"plain"` (KeyIs: and the colon after it) when it stands
+  // there. `plain` is UTF-8 without quote, backslash and control character.
+  bool StringIs(std::string_view plain) {
+    SkipSpace();
+    const size_t left = static_cast<size_t>(end_ - at_), size = plain.size();
+    if (failed() || left < size + 2 || at_[0] != '"' || at_[size + 1] != '"' ||
+        std::memcmp(at_ + 1, plain.data(), size) != 0)
+      return false;
+    at_ += size + 2;
+    return true;
+  }
+  bool KeyIs(std::string_view plain) {
+    const char* const start = at_;
+    if (!StringIs(plain)) return false;
+    SkipSpace();
+    if (at_ == end_ || *at_ != ':') return at_ = start, false;
+    ++at_;
+    return true;
+  }
   // A whole number from 0 to 2^64-1 without sign, point and exponent.
   bool Unsigned(uint64_t* number) {
     SkipSpace();
@@ -94,6 +113,9 @@ class JsonScan {
   bool failed() const { return mistake_ != Mistake::kNone; }
   Mistake mistake() const { return mistake_; }
   const std::string& problem() const { return problem_; }
+  // What is not yet consumed; Consume passes over `size` bytes of it that the user has checked.
+  std::string_view rest() const { return {at_, static_cast<size_t>(end_ - at_)}; }
+  void Consume(size_t size) { at_ += size; }
   // Byte where scanning stands; after a mistake, where it is.
   size_t at() const { return static_cast<size_t>(at_ - begin_); }
   // After kDuplicate: the byte where the name stands for the first time; `at()` is the second.

@@ -164,6 +164,8 @@ std::shared_ptr<const Checkpoint> Model::Build() const {
     table.dims.insert(table.dims.end(), stored.shape.begin(), stored.shape.end());
     table.tensors.push_back(tensor);
   }
+  checkpoint->names = TableOfNames(table.tensors);
+  REQUIRE(checkpoint->names.Seal().empty());
   return checkpoint;
 }
 

@@ -241,6 +241,22 @@ TEST_CASE("names of every length are taken apart as the plain way does") {
     }
 }
 
+TEST_CASE("values may be given new numbers after sealing") {
+  PathTable table;
+  const std::vector<std::string> names = {"a", "b.3", "b.4", "c.1.7", "c.800000000.5", "c.2.6"};
+  for (size_t i = 0; i < names.size(); ++i) table.Add(names[i], static_cast<int32_t>(i));
+  table.Seal();
+  const std::vector<int32_t> to = {50, 10, 40, 20, 30, 0};
+  table.Renumber(to);
+  for (size_t i = 0; i < names.size(); ++i) {
+    INFO(names[i]);
+    CHECK(table.At(names[i]) == to[i]);
+  }
+  CHECK(table.At("c.1.8") == -1);
+  const int32_t c = table.Find("c.#.#");
+  for (size_t i = 0; i < 3; ++i) CHECK(table.Value(c, i) == to[3 + i]);
+}
+
 TEST_CASE("a name with two numbers swapped is another name") {
   PathTable table;
   table.Add("a.1.b.2", 5);

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "engine/checkpoint/name_table.h"
 #include "engine/checkpoint/safetensors.h"
 #include "tests/fuzz/slow_header.h"
 
@@ -17,19 +16,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint64_t data_size = slow && !slow->empty() ? slow->back().end : 0;
   TensorTable table;
   Diagnostics diagnostics;
-  const bool read = ParseHeader("f", json, 8 + size, data_size, 0, &table, &diagnostics);
+  const bool read = ParseHeader("f", json, 8 + size, data_size, 0, nullptr, &table, &diagnostics);
   if (read == diagnostics.has_errors()) abort();
   ToHuman(diagnostics, false);
-  NameTable names;
-  const bool fast = read && names.Build(table.tensors).empty();
+  PathTable names = TableOfNames(table.tensors);
+  const bool fast = read && names.Seal().empty();
   // The tree cannot tell `-0` from `0`.
   if (fast != slow.has_value() && (fast || json.find("-0") == std::string_view::npos)) abort();
   if (!fast) return 0;
   if (table.tensors.size() != slow->size()) abort();
   for (const SlowTensor& expected : *slow) {
-    const uint32_t at = names.Find(expected.name, table.tensors);
-    if (at == NameTable::kNone) abort();
-    const Tensor& tensor = table.tensors[at];
+    const int32_t at = names.At(expected.name);
+    if (at < 0) abort();
+    const Tensor& tensor = table.tensors[static_cast<size_t>(at)];
     if (tensor.begin != expected.begin + 8 + size || tensor.end != expected.end + 8 + size) abort();
     if (DTypeName(tensor.dtype) != expected.dtype || tensor.rank != expected.shape.size()) abort();
     if (table.Bytes(tensor) != expected.end - expected.begin) abort();
