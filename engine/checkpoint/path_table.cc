@@ -2,6 +2,7 @@
 #include "engine/checkpoint/path_table.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "engine/text/words.h"
@@ -13,15 +14,17 @@ namespace {
 // than 100 by chance about never.
 constexpr size_t kMaxSteps = 128;
 
-// The number of a segment, -1 when it is not one.
-int32_t NumberOf(std::string_view text) {
-  if (text.empty() || text.size() > 9 || (text[0] == '0' && text.size() > 1)) return -1;
-  int32_t number = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return -1;
-    number = number * 10 + (c - '0');
-  }
-  return number;
+// The number of the segment from `at` on, -1 when it is not one; `stop` becomes its end.
+int32_t NumberOf(const char* at, const char* end, const char** stop) {
+  uint32_t number = 0;
+  const char* p = at;
+  for (; p != end && static_cast<uint8_t>(*p - '0') < 10; ++p)
+    number = number * 10 + static_cast<uint32_t>(*p - '0');
+  const bool whole =
+      p != at && (p == end || *p == '.') && p - at <= 9 && (*at != '0' || p - at == 1);
+  while (p != end && *p != '.') ++p;
+  *stop = p;
+  return whole ? static_cast<int32_t>(number) : -1;
 }
 
 uint64_t HashNumbers(std::span<const int32_t> numbers) {
@@ -43,16 +46,15 @@ bool Normalise(std::string_view name, NormalName* out) {
   const char* copied = name.data();  // what is before is in `to`
   size_t segments = 1;
   // A number is replaced as a whole, everything else is copied as it stands.
-  const auto segment = [&](const char* at) {
+  const auto segment = [&](const char* at) __attribute__((always_inline)) {
     if (at == end || (*at != '#' && (*at < '0' || *at > '9'))) return;
     const char* stop = at;
-    while (stop != end && *stop != '.') ++stop;
+    const int32_t number = NumberOf(at, end, &stop);
     const std::string_view text(at, static_cast<size_t>(stop - at));
-    const int32_t number = NumberOf(text);
     // A name's own "#" must not look like a number: it becomes "##", "##" becomes "###".
     if (number < 0 && text.find_first_not_of('#') != std::string_view::npos) return;
     const char* const upto = number < 0 ? stop : at;
-    CopyShort(to, copied, static_cast<size_t>(upto - copied));
+    CopyShort(to, copied, static_cast<size_t>(upto - copied), static_cast<size_t>(end - copied));
     to += upto - copied;
     *to++ = '#';
     copied = stop;
@@ -65,7 +67,7 @@ bool Normalise(std::string_view name, NormalName* out) {
     return true;
   });
   if (!few) return false;
-  CopyShort(to, copied, static_cast<size_t>(end - copied));
+  std::memcpy(to, copied, static_cast<size_t>(end - copied));
   out->size = static_cast<uint32_t>(to + (end - copied) - out->text);
   return true;
 }

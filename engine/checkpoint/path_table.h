@@ -26,7 +26,7 @@ inline constexpr size_t kMaxName = 1024;
 inline constexpr size_t kMaxSegments = 32;
 
 struct NormalName {
-  char text[kMaxName + kMaxSegments + 8];  // CopyShort writes whole words
+  char text[kMaxName + kMaxSegments + 16];  // CopyShort writes beyond
   uint32_t size = 0;
   uint32_t count = 0;
   int32_t numbers[kMaxSegments];

@@ -39,6 +39,7 @@ SkipLiterals::Added SkipLiterals::Insert(const std::vector<std::string>& names, 
   hashes_[entry] = hash;
   last_of_[entry] = at;
   ++inserted_;
+  lengths_ |= uint64_t{1} << split.count;
   const size_t bit = SlotOf(hash) & filter_mask_;
   filter_[bit / 64] |= uint64_t{1} << (bit % 64);
   NormalName normal;

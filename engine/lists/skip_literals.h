@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -36,10 +37,10 @@ struct HashedSegments {
   bool Split(std::string_view path) {
     size_t from = 0;
     uint64_t hash = 0;
-    const auto segment = [&](size_t end) {
+    const auto segment = [&](size_t end) __attribute__((always_inline)) {
       if (count == kMaxSegments) return false;
       begin[count] = from;
-      prefix[count++] = hash = hash * kBase + HashBytes(path.substr(from, end - from));
+      prefix[count++] = hash = hash * kBase + HashPart(path, from, end - from);
       from = end + 1;
       return true;
     };
@@ -129,16 +130,32 @@ class SkipLiterals {
   template <typename Visit>
   bool Runs(const HashedSegments& split, const Visit& visit) const {
     const size_t count = split.count;
-    if (exact && visit(split.all(), 0, count, Primitive::kExact)) return true;
-    if (ancestor)
-      for (size_t end = count - 1; end > 0; --end)
-        if (visit(split.prefix[end - 1], 0, end, Primitive::kAncestor)) return true;
+    // Lengths of entries that are shorter than the path, long ones first.
+    const auto shorter = [&](const auto& run) __attribute__((always_inline)) {
+      for (uint64_t left = lengths_ & ((uint64_t{1} << count) - 1); left != 0;) {
+        const size_t length = static_cast<size_t>(std::bit_width(left)) - 1;
+        left ^= uint64_t{1} << length;
+        if (run(length)) return true;
+      }
+      return false;
+    };
+    const auto ancestors = [&](size_t length) {
+      return visit(split.prefix[length - 1], 0, length, Primitive::kAncestor);
+    };
+    const auto ends = [&](size_t length) {
+      return visit(split.run(count - length, count), count - length, count,
+                   Primitive::kLastSegments);
+    };
+    if (exact && (lengths_ >> count & 1) != 0 && visit(split.all(), 0, count, Primitive::kExact))
+      return true;
+    if (ancestor && shorter(ancestors)) return true;
     if (!last) return false;
-    for (size_t i = 1; i < count; ++i)
-      if (visit(split.run(i, count), i, count, Primitive::kLastSegments)) return true;
+    if (shorter(ends)) return true;
     for (size_t i = 1; segments && i < count; ++i)
       for (size_t end = i + 1; end < count; ++end)
-        if (visit(split.run(i, end), i, end, Primitive::kSegments)) return true;
+        if ((lengths_ >> (end - i) & 1) != 0 &&
+            visit(split.run(i, end), i, end, Primitive::kSegments))
+          return true;
     return false;
   }
 
@@ -149,6 +166,7 @@ class SkipLiterals {
   std::vector<uint64_t> filter_;
   size_t filter_mask_ = 0;  // bits - 1
   size_t inserted_ = 0;
+  uint64_t lengths_ = 0;             // a bit for each number of segments that some entry has
   std::vector<uint64_t> templates_;  // open addressing; 0 is free
   bool wide_ = false;                // a name without a template was inserted
 };

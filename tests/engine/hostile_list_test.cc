@@ -47,11 +47,7 @@ uint64_t Unmix(uint64_t hash) {
 
 // The eight bytes whose HashBytes is `hash`.
 std::string BytesOf(uint64_t hash) {
-  uint64_t inverse = 1;
-  for (int i = 0; i < 6; ++i) inverse *= 2 - kHashMultiplier * inverse;
-  uint64_t word = Unmix(hash);
-  word = word ^ word >> 31 ^ word >> 62;
-  word = word * inverse ^ 8 * kHashMultiplier;
+  const uint64_t word = Unmix(hash) ^ 8 * kHashMultiplier;
   return {reinterpret_cast<const char*>(&word), 8};
 }
 

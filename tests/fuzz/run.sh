@@ -12,7 +12,7 @@ compiler=clang++
 ! command -v ccache >/dev/null || compiler='ccache clang++'
 compile() { # compile SOURCE OBJECT
   # shellcheck disable=SC2086  # the compiler is two words
-  [ -e "$2" ] && [ -z "$(find engine tests/fuzz -newer "$2" -name '*.*')" ] ||
+  [ -e "$2" ] && [ -z "$(find "$1" engine tests/fuzz -newer "$2" \( -name '*.h' -o -path "$1" \))" ] ||
     $compiler -std=c++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. \
       -DFERRULE_VERSION='"fuzz"' -DFERRULE_INSTALLED_RULES='"rules"' -DFERRULE_SOURCE_RULES='"rules"' \
       -c "$1" -o "$2"
