@@ -7,7 +7,6 @@
 #include <cstring>
 #include <random>
 
-#include "engine/text/words.h"
 #include "kernels/fp8.h"
 
 namespace ferrule::cli {
@@ -92,7 +91,12 @@ Activation RandomActivation(uint64_t seed, const std::string& name, int64_t toke
                             int64_t columns) {
   Activation x{tokens, columns, {}};
   x.values.resize(static_cast<size_t>(tokens * columns));
-  std::mt19937_64 random(seed ^ HashBytes(name));
+  // The name and the seed as the standard mixes them: the same numbers in every version.
+  std::vector<uint32_t> from(name.begin(), name.end());
+  from.push_back(static_cast<uint32_t>(seed));
+  from.push_back(static_cast<uint32_t>(seed >> 32));
+  std::seed_seq mixed(from.begin(), from.end());
+  std::mt19937_64 random(mixed);
   // Box-Muller by hand: std::normal_distribution differs from one standard library to the next.
   const auto uniform = [&] { return (static_cast<double>(random() >> 11) + 0.5) * 0x1p-53; };
   for (int64_t m = 0; m < tokens; ++m)
