@@ -86,7 +86,7 @@ std::vector<std::string> ServedBy(const Decisions& decisions) {
   return names;
 }
 
-// For engines_bench.py: the names, what one answer takes, how many are not quantized.
+// For engines_bench.py: the names, what one answer takes, which of them are not quantized.
 int Served() {
   const auto book = RuleBook::Load();
   if (!book) return fmt::print(stderr, "{}\n", book.error().message), 1;
@@ -98,11 +98,11 @@ int Served() {
   size_t sum = 0;
   const double ns = Nanoseconds(
       often, [&](const auto& name) { return plan->SchemeOf(name).size(); }, &sum);
-  const auto skipped = std::count_if(names.begin(), names.end(), [&](const std::string& name) {
-    return plan->SchemeOf(name) == "bf16";
-  });
-  fmt::print("{{\"names\": [\"{}\"], \"ns\": {:.1f}, \"skipped\": {}}}\n",
-             fmt::join(names, "\", \""), ns, skipped);
+  std::vector<std::string> skipped;
+  std::copy_if(names.begin(), names.end(), std::back_inserter(skipped),
+               [&](const std::string& name) { return plan->SchemeOf(name) == "bf16"; });
+  fmt::print("{{\"names\": [\"{}\"], \"ns\": {:.1f}, \"skipped\": [\"{}\"]}}\n",
+             fmt::join(names, "\", \""), ns, fmt::join(skipped, "\", \""));
   return sum > 0 ? 0 : 1;
 }
 

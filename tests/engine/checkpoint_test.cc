@@ -6,28 +6,13 @@
 #include <unistd.h>
 
 #include "engine/checkpoint/index_file.h"
-#include "tests/catch.h"
-#include "tests/engine/temp_dir.h"
+#include "tests/engine/opened.h"
 
 using namespace ferrule;
+using test::Open;
+using test::Problem;
 
 namespace {
-
-// What OpenCheckpoint says; empty when it is accepted without a word.
-std::string Problem(const TempDir& directory) {
-  Diagnostics diagnostics;
-  const auto checkpoint = OpenCheckpoint(directory.path(), &diagnostics);
-  CHECK(checkpoint.has_value() == !diagnostics.has_errors());
-  return Lines(diagnostics, directory.path());
-}
-
-Checkpoint Open(const TempDir& directory) {
-  Diagnostics diagnostics;
-  auto checkpoint = OpenCheckpoint(directory.path(), &diagnostics);
-  INFO(Lines(diagnostics, directory.path()));
-  REQUIRE(checkpoint.has_value());
-  return std::move(*checkpoint);
-}
 
 // U8 tensors of these sizes, one after the other.
 std::string Shard(const std::vector<std::pair<std::string, int>>& tensors) {

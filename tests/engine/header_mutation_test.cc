@@ -2,27 +2,13 @@
 // Valid headers, broken at random: the reader accepts exactly what the slow second opinion accepts.
 #include "engine/checkpoint/safetensors.h"
 #include "tests/catch.h"
+#include "tests/engine/mutate.h"
 #include "tests/fuzz/slow_header.h"
 
 using namespace ferrule;
+using test::Random;
 
 namespace {
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  size_t operator()(size_t n) {
-    state_ = state_ * 6364136223846793005 + 1442695040888963407;
-    return static_cast<size_t>((state_ >> 33) % n);
-  }
-  template <typename T>
-  const T& Of(const std::vector<T>& list) {
-    return list[(*this)(list.size())];
-  }
-
- private:
-  uint64_t state_;
-};
 
 using Fields = std::vector<std::pair<std::string, std::string>>;  // keys and values as JSON
 struct Entry {
