@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/plan/book.h"
+#include "engine/plan/plan.h"
 #include "engine/report/report.h"
 #include "engine/runtimes/runtime.h"
 
@@ -34,6 +35,9 @@ struct ExplainOptions {
   std::string what;
   std::string checkpoint;
   int tp = 1;
+  bool kernel = false;            // which kernels run it
+  std::vector<std::string> with;  // together with these, which read the same x
+  int rank = 0;
 };
 struct TestOptions {
   std::vector<std::string> files;
@@ -56,6 +60,9 @@ struct BenchOptions {
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
   std::string commit;  // for the first line
+  std::string load;    // a checkpoint: time its loading instead
+  int tp = 1, rank = 0;
+  std::vector<int> readers = {8};
 };
 struct CaptureOptions {
   std::string checkpoint, out;
@@ -94,10 +101,13 @@ struct DecideOptions {
 int Check(const Common& common, const CheckOptions& options);
 int MakePlan(const Common& common, const PlanCommand& options);
 int Explain(const Common& common, const ExplainOptions& options);
+int ExplainKernels(const Common& common, const ExplainOptions& options, const Plan& plan);
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
-int Bench(const Common& common, const BenchOptions& options);  // only with CUDA
+// Only with CUDA.
+int Bench(const Common& common, const BenchOptions& options);
+int BenchLoad(const Common& common, const BenchOptions& options);
 int Diff(const Common& common, const DiffOptions& options);
 int CompareAllEngines(const Common& common, const MatrixOptions& options);
 int ExportTo(const Common& common, const ExportCommand& options);

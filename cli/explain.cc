@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule explain FRnnn | slug | MODULE --checkpoint DIR [--tp N]
+// ferrule explain FRnnn | slug | MODULE DIR [--tp N] [--kernel …]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -98,6 +98,7 @@ int Explain(const Common& common, const ExplainOptions& options) {
     if (module < 0 && !nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
     return Finish(common, "explain", unknown);
   }
+  if (options.kernel && !findings.has_errors()) return ExplainKernels(common, options, *plan);
   Print(ExplainModule(*plan, module, findings, Options(common, "explain", options.checkpoint)));
   // Findings of the whole model are `plan`'s; here only whether there are errors counts.
   if (findings.has_errors() && common.format == Format::kHuman)

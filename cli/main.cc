@@ -96,7 +96,18 @@ int Main(int argc, char** argv) {
       ->required();
   explain_app->add_option("--checkpoint,DIR", explain.checkpoint,
                           "directory of a checkpoint or header fixture");
-  explain_app->add_option("--tp", explain.tp, "tensor-parallel size")->check(tp_word);
+  CLI::Option* explain_tp =
+      explain_app->add_option("--tp", explain.tp, "tensor-parallel size")->check(tp_word);
+  explain_app->add_flag("--kernel", explain.kernel,
+                        "which GPU kernel runs it, for how many tokens, and why");
+  explain_app
+      ->add_option("--with", explain.with,
+                   "with --kernel: modules that read the same x, in one group")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  CLI::Option* explain_rank =
+      explain_app->add_option("--rank", explain.rank, "with --kernel: of this rank; default: 0")
+          ->check(WholeNumber(0, kMaxTp - 1));
 
   TestOptions test;
   CLI::App* test_app = app.add_subcommand("test", "the tests: sections of rule files");
@@ -207,6 +218,15 @@ int Main(int argc, char** argv) {
       ->check(WholeNumber(1, 65536));
   bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
   bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
+  bench_app->add_option("--load", bench.load, "time the loading of this checkpoint to the GPU");
+  CLI::Option* bench_tp =
+      bench_app->add_option("--tp", bench.tp, "with --load: tensor-parallel size")->check(tp_word);
+  CLI::Option* bench_rank =
+      bench_app->add_option("--rank", bench.rank, "with --load: this rank; default: 0")
+          ->check(WholeNumber(0, kMaxTp - 1));
+  bench_app->add_option("--readers", bench.readers, "with --load: numbers of threads that read")
+      ->delimiter(',')
+      ->check(WholeNumber(1, 64));
   bench_app->add_option("--commit", bench.commit, "what was built, for the first line");
 
   const bool json = AsksForJson(argc, argv);
@@ -235,6 +255,7 @@ int Main(int argc, char** argv) {
   const int tp = check_app->parsed()     ? check.tp
                  : plan_app->parsed()    ? plan.tp
                  : explain_app->parsed() ? explain.tp
+                 : bench_app->parsed()   ? bench.tp
                                          : run.tp;
   if (tp < 1 || tp > kMaxTp)
     return Usage(json,
@@ -243,11 +264,20 @@ int Main(int argc, char** argv) {
     if (size < 1 || size > kMaxTp)
       return Usage(
           json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
-  if (rank_option->count() > 0 && run_tp->count() == 0)
+  if (!explain.kernel && (explain_rank->count() > 0 || !explain.with.empty()))
+    return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`",
+                                         explain.with.empty() ? "--rank" : "--with"),
+                             "what a module is does not depend on it"));
+  if ((rank_option->count() > 0 && run_tp->count() == 0) ||
+      (explain_rank->count() > 0 && explain_tp->count() == 0) ||
+      (bench_rank->count() > 0 && bench_tp->count() == 0))
     return Usage(json, Wrong("`--rank` needs `--tp`", "name the size that the rank belongs to"));
-  if (run.rank >= run.tp)
-    return Usage(json, Wrong(fmt::format("there is no rank {} at tp {}", run.rank, run.tp),
-                             fmt::format("ranks are 0 to {}", run.tp - 1)));
+  const int rank = explain_app->parsed() ? explain.rank
+                   : bench_app->parsed() ? bench.rank
+                                         : run.rank;
+  if (rank >= tp)
+    return Usage(json, Wrong(fmt::format("there is no rank {} at tp {}", rank, tp),
+                             fmt::format("ranks are 0 to {}", tp - 1)));
   if ((!run.output.empty() || !run.expect.empty()) && run.input.empty())
     return Usage(json, Wrong(fmt::format("`{}` needs `--input`",
                                          run.output.empty() ? "--expect" : "--output"),
@@ -266,7 +296,8 @@ int Main(int argc, char** argv) {
   if (audit_app->parsed()) return Audit(common, audit);
 #ifdef FERRULE_CUDA
   bench.check = !no_check;
-  if (bench_app->parsed()) return Bench(common, bench);
+  if (bench_app->parsed())
+    return bench.load.empty() ? Bench(common, bench) : BenchLoad(common, bench);
 #endif
   return Run(common, run);
 }

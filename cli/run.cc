@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <thread>
 
 #include "cli/activations.h"
@@ -14,6 +13,7 @@
 #include "engine/report/report_parts.h"
 #include "engine/text/json_writer.h"
 #ifdef FERRULE_CUDA
+#include "cli/run_device.h"
 #include "kernels/device_linear.h"
 #include "kernels/linear_gpu.h"
 #endif
@@ -29,7 +29,7 @@ struct Tally {  // of one scheme
   int64_t runs = 0;
   double worst = 0;   // relative error
   std::string where;  // of the worst
-  double bytes = 0, seconds = 0;
+  double bytes = 0;
 };
 
 class Runner {
@@ -125,6 +125,7 @@ class Runner {
                              Rows(input->modules()[i], rank)});
       if (!writer.Open(options_.output, entries, &findings_)) return false;
     }
+    StartDevice(input->modules());
     for (size_t i = 0; i < input->modules().size(); ++i) {
       const auto x = input->Read(i, &findings_);
       if (!x) return false;
@@ -159,16 +160,18 @@ class Runner {
     for (const Unit& unit : d.units.units)
       for (int32_t i = 0; IsLinear(unit.kind) && i < unit.count; ++i)
         if (!inside[static_cast<size_t>(unit.first + i)]) modules.push_back(unit.first + i);
-    std::sort(modules.begin(), modules.end());
-    for (size_t n = 0; n < modules.size(); ++n) {
-      const Unit& unit = d.UnitOf(modules[n]);
-      const ferrule::Module& module = d.modules[static_cast<size_t>(modules[n])];
+    std::erase_if(modules, [&](int32_t id) {
+      const ferrule::Module& module = d.modules[static_cast<size_t>(id)];
       const Scheme* scheme =
           module.scheme >= 0 ? &d.quant.schemes[static_cast<size_t>(module.scheme)] : nullptr;
-      if (scheme == nullptr || !scheme->executed() || unit.stack > 0) {
-        skipped_ += module.absent ? 0 : 1;
-        continue;
-      }
+      const bool runs = scheme != nullptr && scheme->executed() && d.UnitOf(id).stack == 0;
+      skipped_ += runs || module.absent ? 0 : 1;
+      return !runs;
+    });
+    std::sort(modules.begin(), modules.end());
+    StartDevice(modules);
+    for (size_t n = 0; n < modules.size(); ++n) {
+      const Unit& unit = d.UnitOf(modules[n]);
       const Unit& sized =
           unit.kind == NodeKind::kFused ? d.units.units[static_cast<size_t>(unit.parts[0])] : unit;
       const Activation x =
@@ -182,37 +185,59 @@ class Runner {
     return true;
   }
 
+  // For --device cuda: what Module will be asked for, in this order.
+  void StartDevice([[maybe_unused]] const std::vector<int32_t>& modules) {
+#ifdef FERRULE_CUDA
+    if (options_.device != "cuda") return;
+    std::vector<LoadRequest> order;
+    for (const int32_t module : modules)
+      for (const int rank : Ranks()) order.push_back({module, rank});
+    DeviceLoadOptions load;
+    load.progress = LoadBar(isatty(STDERR_FILENO) != 0 && common_.format == Format::kHuman);
+    device_ = std::make_unique<DeviceRunner>(*plan_, std::move(order), std::move(load));
+#endif
+  }
+
   bool Module(int32_t module, int rank, const Activation& x, std::vector<float>* y) {
+#ifdef FERRULE_CUDA
+    if (device_) {
+      const DeviceModule* on_gpu = device_->Next(&findings_);
+      if (on_gpu == nullptr) return false;
+      y->assign(static_cast<size_t>(x.tokens * on_gpu->rows), 0.0f);
+      const uint16_t* from = x.values.data() + on_gpu->first_column;
+      const LinearStatus status = RunFromHost(on_gpu->segments, on_gpu->rows, on_gpu->in, from,
+                                              x.tokens, x.columns, y->data(), on_gpu->rows);
+      if (!Count(module, on_gpu->name, on_gpu->bytes, status)) return false;
+      if (!options_.check) return true;
+      const auto linear = LoadModule(*plan_, module, rank, &findings_);
+      return linear && Compare(*linear, from, x, *y, &TallyOf(module));
+    }
+#endif
     const auto linear = LoadModule(*plan_, module, rank, &findings_);
     if (!linear) return false;
     y->assign(static_cast<size_t>(x.tokens * linear->rows), 0.0f);
     const uint16_t* from = x.values.data() + linear->first_column;
-    const auto begin = std::chrono::steady_clock::now();
-    const LinearStatus status = Execute(*linear, from, x, y);
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (!status) {
-      findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear->name, status.message));
-      return false;
-    }
-    const int8_t scheme = plan_->decisions.modules[static_cast<size_t>(module)].scheme;
-    Tally& tally = At(scheme < 0 ? "mixed" : plan_->SchemeName(scheme));
-    ++tally.runs;
-    tally.bytes += static_cast<double>(linear->bytes);
-    tally.seconds += seconds;
-    return !options_.check || Compare(*linear, from, x, *y, &tally);
+    const LinearStatus status =
+        linear->Run(from, x.tokens, x.columns, y->data(), linear->rows, pool_.get());
+    if (!Count(module, linear->name, linear->bytes, status)) return false;
+    return !options_.check || Compare(*linear, from, x, *y, &TallyOf(module));
   }
 
-  LinearStatus Execute(const LoadedLinear& linear, const uint16_t* from, const Activation& x,
-                       std::vector<float>* y) {
-#ifdef FERRULE_CUDA
-    if (options_.device == "cuda") {
-      std::unique_ptr<DeviceLinear> device;
-      const LinearStatus status = DeviceLinear::Create(linear, &device);
-      return status ? device->Run(from, x.tokens, x.columns, y->data(), linear.rows) : status;
+  // One run of a module; false where it failed.
+  bool Count(int32_t module, const std::string& name, uint64_t bytes, const LinearStatus& status) {
+    if (!status) {
+      findings_.Add(Code::kInternal, fmt::format("`{}`: {}", name, status.message));
+      return false;
     }
-#endif
-    return linear.Run(from, x.tokens, x.columns, y->data(), linear.rows, pool_.get());
+    Tally& tally = TallyOf(module);
+    ++tally.runs;
+    tally.bytes += static_cast<double>(bytes);
+    return true;
+  }
+
+  Tally& TallyOf(int32_t module) {
+    const int8_t scheme = plan_->decisions.modules[static_cast<size_t>(module)].scheme;
+    return At(scheme < 0 ? "mixed" : plan_->SchemeName(scheme));
   }
 
   Tally& At(const std::string& name) {
@@ -286,6 +311,9 @@ class Runner {
     if (skipped_ > 0)
       text += fmt::format("not run: {} modules in schemes that are only reported\n", skipped_);
     if (!expected_.empty()) text += expected_ + "\n";
+#ifdef FERRULE_CUDA
+    if (device_) text += device_->Summary() + "\n";
+#endif
     text += ToHuman(findings_, common_.color);
     text += options_.check
                 ? fmt::format("{}: {} linears compared with the reference, bound {:.0e}\n",
@@ -303,6 +331,9 @@ class Runner {
   std::vector<std::pair<std::string, Tally>> tallies_;
   int64_t skipped_ = 0;
   std::string expected_;
+#ifdef FERRULE_CUDA
+  std::unique_ptr<DeviceRunner> device_;
+#endif
 };
 
 }  // namespace

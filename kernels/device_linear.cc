@@ -103,29 +103,30 @@ DeviceLinear::~DeviceLinear() {
   for (void* memory : memory_) cudaFree(memory);
 }
 
-LinearStatus DeviceLinear::Run(const void* x, int64_t tokens, int64_t x_stride, float* y,
-                               int64_t y_stride) const {
+LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t rows, int64_t in,
+                         const void* x, int64_t tokens, int64_t x_stride, float* y,
+                         int64_t y_stride) {
   if (tokens <= 0) return {};
   Buffer device_x, device_y, workspace;
   LinearGroup group;
   group.tokens = tokens;
-  group.in = in_;
-  group.x_stride = RoundUp(in_, 8);
-  std::vector<LinearSegment> bound = segments_;
+  group.in = in;
+  group.x_stride = RoundUp(in, 8);
+  std::vector<LinearSegment> bound = segments;
   group.segments = bound.data();
   group.segment_count = static_cast<int32_t>(bound.size());
   cudaError_t error = device_x.Take(tokens * group.x_stride * 2);
-  if (error == cudaSuccess) error = device_y.Take(tokens * rows_ * 4);
+  if (error == cudaSuccess) error = device_y.Take(tokens * rows * 4);
   if (error == cudaSuccess)
     error = cudaMemcpy2D(device_x.get(), static_cast<size_t>(group.x_stride) * 2, x,
-                         static_cast<size_t>(x_stride) * 2, static_cast<size_t>(in_) * 2,
+                         static_cast<size_t>(x_stride) * 2, static_cast<size_t>(in) * 2,
                          static_cast<size_t>(tokens), cudaMemcpyHostToDevice);
   if (error != cudaSuccess) return CudaStatus(error);
   group.x = device_x.get();
   int64_t row = 0;
   for (LinearSegment& segment : bound) {
     segment.y = static_cast<float*>(device_y.get()) + row;
-    segment.y_stride = rows_;
+    segment.y_stride = rows;
     segment.y_type = LinearOutput::kF32;
     row += segment.rows;
   }
@@ -135,7 +136,7 @@ LinearStatus DeviceLinear::Run(const void* x, int64_t tokens, int64_t x_stride, 
   const LinearStatus status = LinearGpu(group, workspace.get(), size, nullptr);
   if (!status) return status;
   return CudaStatus(cudaMemcpy2D(y, static_cast<size_t>(y_stride) * 4, device_y.get(),
-                                 static_cast<size_t>(rows_) * 4, static_cast<size_t>(rows_) * 4,
+                                 static_cast<size_t>(rows) * 4, static_cast<size_t>(rows) * 4,
                                  static_cast<size_t>(tokens), cudaMemcpyDeviceToHost));
 }
 

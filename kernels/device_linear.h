@@ -10,6 +10,13 @@
 
 namespace ferrule {
 
+// y = x · Wᵀ with x [tokens, in] BF16 and y [tokens, rows] float32 in host memory, segments
+// (without y, in the order of the output) in the device's. Allocates and waits; a server that minds
+// calls LinearGpu itself.
+LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t rows, int64_t in,
+                         const void* x, int64_t tokens, int64_t x_stride, float* y,
+                         int64_t y_stride);
+
 class DeviceLinear {
  public:
   // Copies weights (rows 16 bytes apart, as fast kernels want), scales and biases. Waits.
@@ -23,10 +30,11 @@ class DeviceLinear {
   int64_t rows() const { return rows_; }
   int64_t in() const { return in_; }
 
-  // LoadedLinear::Run on the GPU: x and y in host memory. Allocates and waits; a server that minds
-  // calls LinearGpu itself.
+  // LoadedLinear::Run on the GPU.
   LinearStatus Run(const void* x, int64_t tokens, int64_t x_stride, float* y,
-                   int64_t y_stride) const;
+                   int64_t y_stride) const {
+    return RunFromHost(segments_, rows_, in_, x, tokens, x_stride, y, y_stride);
+  }
 
  private:
   DeviceLinear() = default;

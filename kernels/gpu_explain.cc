@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels/gpu_linear.h"
+#include "kernels/kernel_table.h"
 #include "kernels/linear_gpu.h"
 
 namespace ferrule {
@@ -10,64 +11,108 @@ namespace {
 
 std::string Number(int64_t value) { return std::to_string(value); }
 
-struct Explanation {
-  const LinearGroup& group;
-  std::string text;
-};
-
-void Segments(const GpuStep& step, std::string* text) {
-  *text += step.count == 1 ? "segment" : "segments";
-  for (int i = 0; i < step.count; ++i) *text += " " + Number(step.segments[i]);
+std::string Segments(const GpuStep& step) {
+  std::string text = step.count == 1 ? "segment" : "segments";
+  for (int i = 0; i < step.count; ++i) text += " " + Number(step.segments[i]);
+  return text;
 }
 
-LinearStatus Describe(const GpuStep& step, void* context) {
-  Explanation& e = *static_cast<Explanation*>(context);
-  std::string& text = e.text;
+// "12 tiles of 64 rows x 8 tokens", without the number where it is not wanted.
+std::string Tiles(int64_t tiles, int rows, int tokens, bool counts) {
+  return (counts ? Number(tiles) + " tiles of " : std::string("tiles of ")) + Number(rows) +
+         " rows x " + Number(tokens) + " tokens";
+}
+
+std::string Slices(int slices, int ring) {
+  return ", K in " + Number(slices) + (slices == 1 ? " slice" : " slices") + ", ring of " +
+         Number(ring);
+}
+
+const char* NameOf(GpuKernel kernel) {
+  switch (kernel) {
+    case GpuKernel::kCount:
+      return "count_nonfinite";
+    case GpuKernel::kQuantize:
+      return "quantize";
+    case GpuKernel::kSmall:
+      return "small_m_linear";
+    case GpuKernel::kTile:
+      return "tile_linear";
+    case GpuKernel::kLarge:
+      return "large_m_linear";
+    case GpuKernel::kAny:
+    case GpuKernel::kPlain:
+      break;
+  }
+  return "plain_linear";
+}
+
+std::string What(const GpuStep& step, bool counts) {
   switch (step.kernel) {
     case GpuKernel::kCount:
-      text += "count_nonfinite: tokens with a NaN or an Inf\n";
-      return {};
+      return "tokens with a NaN or an Inf";
     case GpuKernel::kQuantize:
-      text += "quantize: x to E4M3, " + Number(step.blocks) + " blocks a token\n";
-      return {};
+      return "x to E4M3, " + Number(step.blocks) + (step.blocks == 1 ? " block" : " blocks") +
+             " a token";
     case GpuKernel::kSmall: {
       const SmallPlan& p = step.small;
-      text += "small_m_linear: ";
-      Segments(step, &text);
-      text += ", " + Number(step.tiles) + " tiles of 64 rows x " + Number(p.token_tile) +
-              " tokens, K in " + Number(int64_t{1} << p.log_slices) + " slices, " +
-              Number(p.clusters) + " clusters, ring of " + Number(p.ring) + "\n";
-      return {};
+      return Segments(step) + ", " + Tiles(step.tiles, kSmallTile, p.token_tile, counts) +
+             Slices(1 << p.log_slices, p.ring) +
+             (counts ? ", " + Number(p.clusters) + " clusters" : "");
     }
     case GpuKernel::kTile: {
       const TilePlan& p = step.tile;
-      text += "tile_linear: ";
-      Segments(step, &text);
-      text += ", " + Number(step.tiles * p.token_tiles) + " tiles of " + Number(p.row_tile) +
-              " rows x " + Number(p.token_tile) + " tokens, K in " + Number(p.slices) +
-              " slices, ring of " + Number(p.stages) + "\n";
-      return {};
+      return Segments(step) + ", " +
+             Tiles(step.tiles * p.token_tiles, p.row_tile, p.token_tile, counts) +
+             Slices(p.slices, p.stages);
     }
     case GpuKernel::kLarge: {
       const LargePlan& p = step.large;
-      text += "large_m_linear: ";
-      Segments(step, &text);
-      text += ", " + Number(p.row_tiles * p.token_tiles) + " tiles of " + Number(p.row_tile) +
-              " rows x " + Number(p.token_tile) + " tokens, K in " + Number(p.slices) +
-              " slices, ring of " + Number(p.stages);
-      if (p.share_x > 1) text += ", two CTAs share x";
-      if (p.share_w > 1) text += ", two CTAs share W";
-      text += "\n";
-      return {};
+      return Segments(step) + ", " +
+             Tiles(p.row_tiles * p.token_tiles, p.row_tile, p.token_tile, counts) +
+             Slices(p.slices, p.stages) + (p.share_x > 1 ? ", two CTAs share x" : "") +
+             (p.share_w > 1 ? ", two CTAs share W" : "");
     }
     case GpuKernel::kAny:
     case GpuKernel::kPlain:
       break;
   }
-  const char* reason = SlowReason(e.group, e.group.segments[step.segments[0]]);
-  text += "plain_linear: ";
-  Segments(step, &text);
-  text += std::string(", slow: ") + (reason == nullptr ? "asked for" : reason) + "\n";
+  return Segments(step);
+}
+
+std::string Why(const LinearGroup& group, const GpuStep& step) {
+  if (step.kernel == GpuKernel::kPlain) {
+    const char* reason = SlowReason(group, group.segments[step.segments[0]]);
+    return std::string("slow: ") + (reason == nullptr ? "asked for" : reason);
+  }
+  if (step.measured_up_to == 0 || step.kernel == GpuKernel::kQuantize) return step.why;
+  const LinearSegment& s = group.segments[step.segments[0]];
+  return "measured: " + Number(s.rows) + " x " + Number(group.in) +
+         (step.measured_up_to == kAnyTokens ? std::string(", more tokens")
+                                            : ", up to " + Number(step.measured_up_to) + " tokens");
+}
+
+struct Explanation {
+  const LinearGroup& group;
+  std::string text;
+};
+
+LinearStatus Describe(const GpuStep& step, void* context) {
+  Explanation& e = *static_cast<Explanation*>(context);
+  e.text += std::string(NameOf(step.kernel)) + ": " + What(step, true);
+  if (step.kernel == GpuKernel::kPlain) e.text += ", " + Why(e.group, step);
+  e.text += "\n";
+  return {};
+}
+
+struct Lines {
+  const LinearGroup& group;
+  std::vector<KernelLine> lines;
+};
+
+LinearStatus Collect(const GpuStep& step, void* context) {
+  Lines& l = *static_cast<Lines*>(context);
+  l.lines.push_back({NameOf(step.kernel), What(step, false), Why(l.group, step)});
   return {};
 }
 
@@ -83,5 +128,18 @@ std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice) {
 }
 
 std::string ExplainGpu(const LinearGroup& group) { return ExplainGpu(group, GpuChoice()); }
+
+std::vector<KernelRange> KernelRanges(LinearGroup group, int64_t most) {
+  std::vector<KernelRange> ranges;
+  for (group.tokens = 1; group.tokens <= most; ++group.tokens) {
+    Lines lines{group, {}};
+    const LinearStatus status = ForEachStep(group, {}, Collect, &lines);
+    if (!status) lines.lines.push_back({"none", "", status.message});
+    if (ranges.empty() || ranges.back().lines != lines.lines)
+      ranges.push_back({group.tokens, group.tokens, std::move(lines.lines)});
+    ranges.back().last = group.tokens;
+  }
+  return ranges;
+}
 
 }  // namespace ferrule

@@ -93,8 +93,13 @@ class Walk {
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
     GpuChoice choice = choice_;
-    if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1)
-      LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
+    step->measured_up_to = 0;
+    if (group_.batch_invariant) {
+      choice = Invariant(*step);
+    } else if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1) {
+      step->measured_up_to =
+          LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
+    }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
     if (UseSmall(step->recipe, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
@@ -102,19 +107,53 @@ class Walk {
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
+      step->why = "few tokens: x is read and quantized where it is multiplied";
       if (step->small.fits) return Take(*step);
     }
+    step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !*quantized) {
       GpuStep quantize;
       quantize.kernel = GpuKernel::kQuantize;
       quantize.recipe = recipe;
       quantize.blocks = step->blocks;
+      quantize.why = "once for all FP8 segments";
       if (!Take(quantize)) return false;
       *quantized = true;
     }
     if (fp8 > 0 && UseLarge(*step, choice))
       return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
     return Tile(step, choice.tile);
+  }
+
+  // What is said of kTile, or of kSmall that could not be.
+  const char* WhyTile(const GpuStep& step, const GpuChoice& choice, bool repeats) const {
+    if (group_.batch_invariant) return "batch_invariant: one order of sums for any tokens";
+    if (choice_.kernel != GpuKernel::kAny) return "asked for";
+    if (group_.tokens > kSmallTokens)
+      return step.recipe.kind == XKind::kPlain ? "BF16: sums stay in the tensor cores"
+             : group_.tokens <= kBlock         ? "up to 128 tokens"
+                                               : "FP8 is too little work for a launch without BF16";
+    if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
+    if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
+      return "small_m_linear wants x, columns and k_phase in eights";
+    return repeats ? "short K, many tiles: quantizing once costs less than in each cluster"
+                   : "x does not fit into the shared memory of small_m_linear";
+  }
+
+  // One kernel, one tile and as many slices of K whatever the number of tokens, so that the sums of
+  // a token are made in one order: slices that fill the GPU with one tile of tokens, which is as
+  // far as reading the weights is the limit.
+  GpuChoice Invariant(const GpuStep& step) const {
+    GpuChoice choice;
+    choice.kernel = GpuKernel::kTile;
+    choice.tile.token_tile = choice.tile.row_tile = 128;
+    int row_tiles = 0;
+    for (int n = 0; n < step.count; ++n) row_tiles += TileCount(At(step.segments[n]), 128);
+    choice.tile.slices = 1;
+    for (const int slices : {2, 4, 8})
+      if (row_tiles * slices <= kMultiprocessors) choice.tile.slices = slices;
+    choice.tile.share = 1;
+    return choice;
   }
 
   bool Tile(GpuStep* step, const TileChoice& choice) {
@@ -154,6 +193,7 @@ class Walk {
   bool Large(const GpuStep& all, const LargeChoice& choice) {
     GpuStep step = all;
     step.kernel = GpuKernel::kLarge;
+    step.why = "more than 128 tokens";
     step.count = 0;
     LargeShape shape;
     shape.tokens = group_.tokens;
@@ -178,6 +218,8 @@ class Walk {
     if (step.count == 0) return true;
     step.recipe = XRecipe();
     step.blocks = static_cast<int>(DivideUp(group_.in, kBlock));
+    step.why = "BF16: beside FP8 that is worth a launch of its own";
+    step.measured_up_to = 0;
     return Tile(&step, choice);
   }
 
@@ -201,6 +243,7 @@ class Walk {
         GpuStep step;
         step.kernel = GpuKernel::kQuantize;
         step.recipe = recipe;
+        step.why = "for all segments that read x alike";
         step.blocks = static_cast<int>(LayOutX(recipe, 1, group_.in).blocks);
         if (step.blocks > kQuantizeBlocks)
           return {LinearCode::kUnsupported, i, "more than 65535 blocks in a row of x"};

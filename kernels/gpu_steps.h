@@ -40,6 +40,9 @@ struct GpuStep {
   SmallPlan small;
   TilePlan tile;
   LargePlan large;
+  // For people: why this kernel; the row of the table that says so (0: none).
+  const char* why = "";
+  int measured_up_to = 0;
 };
 
 // Where a quantized x lies in the workspace.

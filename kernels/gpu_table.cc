@@ -10,7 +10,7 @@ namespace {
 constexpr GpuKernel kSmall = GpuKernel::kSmall, kTile = GpuKernel::kTile,
                     kLarge = GpuKernel::kLarge;
 constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::kAtOnce;
-constexpr int kAny = 1 << 30;  // tokens
+constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
 //   kSmall: slices, halves, ahead        kTile: token_tile, row_tile, slices, share
@@ -31,12 +31,12 @@ bool Before(const Row& a, const Row& b) {
 
 }  // namespace
 
-bool LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
-  if (tokens > kAny) return false;
+int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
+  if (tokens > kAny) return 0;
   const Row wanted{
       static_cast<int>(rows), static_cast<int>(in), static_cast<int>(tokens), kTile, 0, 0, 0, 0, 0};
   const Row* row = std::lower_bound(std::begin(kRows), std::end(kRows), wanted, Before);
-  if (row == std::end(kRows) || row->rows != rows || row->in != in) return false;
+  if (row == std::end(kRows) || row->rows != rows || row->in != in) return 0;
   choice->kernel = row->kernel;
   if (row->kernel == kSmall) {
     choice->small.slices = row->a;
@@ -47,7 +47,7 @@ bool LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
   } else {
     choice->tile = {row->a, row->b, row->c, 0, row->d};
   }
-  return true;
+  return row->up_to;
 }
 
 }  // namespace ferrule

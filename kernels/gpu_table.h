@@ -8,8 +8,9 @@
 
 namespace ferrule {
 
-// True and the choice where a row of kernels/gpu_table.inc answers; the rules of gpu_plan.cc hold
-// elsewhere.
-bool LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice);
+// Where a row of kernels/gpu_table.inc answers: the choice and the number of tokens up to which it
+// holds, kAnyTokens when any. 0 elsewhere, where the rules of gpu_plan.cc hold.
+constexpr int kAnyTokens = 1 << 30;
+int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice);
 
 }  // namespace ferrule

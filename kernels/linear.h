@@ -94,6 +94,9 @@ struct LinearGroup {
   const LinearSegment* segments = nullptr;
   int32_t segment_count = 0;
   int64_t* nonfinite_tokens = nullptr;  // out, or null: how many tokens held a NaN or an Inf
+  // The bits of a token's y depend neither on how many tokens are in the group nor on its place
+  // among them. The CPU always holds to this; a GPU then gives up what is fastest for few tokens.
+  bool batch_invariant = false;
 };
 
 enum class LinearCode : uint8_t {

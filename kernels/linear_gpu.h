@@ -10,7 +10,8 @@
 // Asynchronous on the stream: no allocation, no synchronization, capturable into a CUDA graph. The
 // call launches one kernel where it can, and the launches overlap with the kernel before
 // (programmatic dependent launch): weights, scales and biases must not be written by it. The same
-// call gives the same bits each time. A failure that only shows while a kernel runs comes out of
+// call gives the same bits each time; with `batch_invariant` the bits of a token's y are the same
+// also among fewer or more tokens. A failure that only shows while a kernel runs comes out of
 // the caller's next synchronization, as with any kernel.
 //
 // The law is that of linear.h with float32 sums: relative Frobenius error below 2e-4 with float32

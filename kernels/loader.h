@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A module of a plan → what one rank holds of it in memory, as segments that kernels/linear.h runs.
 //
-// Only the rank's rows and columns are read (pread). Weights stay in the layout and dtype of the
-// checkpoint; scales are widened to float32, exactly. A fused module is its parts side by side,
-// each with its own scale grid. A shard that begins inside a scale block carries the phase of its
-// first row and column.
+// Only the rank's rows and columns are read (pread); kernels/placement.h says which. Weights stay
+// in the layout and dtype of the checkpoint; scales are widened to float32, exactly.
 #pragma once
 
 #include <cstdint>
@@ -23,5 +21,10 @@ namespace ferrule {
 // scheme that is not executed (FR504). Thread-safe, each thread with its own `out`.
 std::unique_ptr<LoadedLinear> LoadModule(const Plan& plan, int32_t module, int rank,
                                          Diagnostics* out);
+
+// Reads a scale tensor as float32. False with a finding where a value is not positive, finite and
+// normal; E8M0 alone goes down to 2^-127, which is subnormal in float32.
+bool ReadScales(const Checkpoint& checkpoint, int32_t tensor, std::vector<float>* values,
+                Diagnostics* out);
 
 }  // namespace ferrule

@@ -2,6 +2,7 @@
 // Which kernels a group is given to, in words; no GPU is asked.
 #include "kernels/gpu_steps.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -144,6 +145,38 @@ TEST_CASE("every segment is run once, whatever the mixture") {
     for (int32_t i = 0; i < 30; ++i)
       CHECK(ran.count(i) == (g.segments[static_cast<size_t>(i)].rows == 0 ? 0u : 1u));
   }
+}
+
+TEST_CASE("batch_invariant adds up in one order whatever the number of tokens") {
+  LinearSegment wide = Fp8(30000), shard = Fp8(192), half = Bf16(64);
+  shard.n_phase = 64;
+  const std::vector<std::vector<LinearSegment>> lists = {
+      {Fp8(64)}, {Fp8(1024)}, {wide}, {Fp8(12288), half}, {shard, half, Fp8(576)}, {half}};
+  for (const std::vector<LinearSegment>& list : lists) {
+    std::vector<GpuStep> first;
+    for (const int64_t tokens : {1, 8, 9, 32, 33, 64, 128, 129, 256, 300, 1024, 4096, 40000}) {
+      Group g(tokens, list);
+      g.group.batch_invariant = true;
+      const std::vector<GpuStep> steps = StepsOf(g.group);
+      if (first.empty()) first = steps;
+      REQUIRE(steps.size() == first.size());
+      for (size_t i = 0; i < steps.size(); ++i) {
+        CHECK(steps[i].kernel == first[i].kernel);
+        CHECK(steps[i].count == first[i].count);
+        CHECK(steps[i].blocks == first[i].blocks);
+        CHECK(std::equal(std::begin(steps[i].segments), std::end(steps[i].segments),
+                         std::begin(first[i].segments)));
+        if (steps[i].kernel == GpuKernel::kQuantize) continue;
+        CHECK(steps[i].kernel == GpuKernel::kTile);
+        CHECK(steps[i].tile.slices == first[i].tile.slices);
+        CHECK(steps[i].tile.token_tile == first[i].tile.token_tile);
+        CHECK(steps[i].tile.row_tile == first[i].tile.row_tile);
+        CHECK(steps[i].tile.share == first[i].tile.share);
+      }
+    }
+  }
+  // Without it they are made as is fastest.
+  CHECK(StepsOf(Group(1, {Fp8(12288)}).group)[0].kernel == GpuKernel::kSmall);
 }
 
 TEST_CASE("the slow path says why") {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// ferrule bench --load DIR [--tp N [--rank R]] [--readers N,…]
+//
+// Loads every linear of a checkpoint to the GPU and says how fast, against what reading alone and
+// copying alone reach with the same pieces and threads. A TSV line for each number of readers.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cli/command.h"
+#include "cli/run_device.h"
+#include "engine/plan/plan.h"
+#include "kernels/linear_gpu.h"
+
+namespace ferrule::cli {
+namespace {
+
+// What is stored and runs, part by part.
+std::vector<LoadRequest> Linears(const Plan& plan, int rank) {
+  const Decisions& d = plan.decisions;
+  std::vector<LoadRequest> requests;
+  for (const Unit& unit : d.units.units)
+    for (int32_t i = 0; IsLinear(unit.kind) && i < unit.count; ++i) {
+      const Module& module = d.modules[static_cast<size_t>(unit.first + i)];
+      if (module.absent || module.scheme < 0 || unit.stack > 0) continue;
+      if (d.quant.schemes[static_cast<size_t>(module.scheme)].executed())
+        requests.push_back({unit.first + i, rank});
+    }
+  return requests;
+}
+
+}  // namespace
+
+int BenchLoad(const Common& common, const BenchOptions& options) {
+  Diagnostics findings;
+  const char* refused = GpuRefuses();
+  if (refused != nullptr) {
+    findings.Add(Code::kIo, fmt::format("no benchmark without a GPU: {}", refused));
+    return Finish(common, "bench", findings);
+  }
+  const auto checkpoint = ReadCheckpoint(options.load, &findings);
+  if (!checkpoint) return Finish(common, "bench", findings);
+  const auto book = ReadBookFor(common, *checkpoint, &findings);
+  std::optional<Plan> plan;
+  if (book) plan = ferrule::MakePlan(*book, checkpoint, {options.tp}, &findings);
+  if (!plan || findings.has_errors()) return Finish(common, "bench", findings);
+  const std::vector<LoadRequest> requests = Linears(*plan, options.rank);
+  Print("readers\tGB\tseconds\tGB_s\tpage_cache_GB_s\tPCIe_GB_s\tof_slower\tpinned_MB\n");
+  for (const int readers : options.readers) {
+    DeviceLoadOptions load;
+    load.readers = readers;
+    load.progress = LoadBar(isatty(STDERR_FILENO) != 0);
+    Diagnostics own;
+    const auto model = DeviceModel::Load(*plan, requests, load, &own);
+    if (!model || !model->MeasureLimits(*plan, requests, load, UINT64_MAX, &own))
+      return Finish(common, "bench", own);
+    const LoadSpeed& s = model->speed();
+    Print(fmt::format("{}\t{:.3f}\t{:.3f}\t{:.2f}\t{:.2f}\t{:.2f}\t{:.3f}\t{:.0f}\n", readers,
+                      static_cast<double>(s.bytes) * 1e-9, s.seconds, s.both * 1e-9,
+                      s.page_cache * 1e-9, s.pcie * 1e-9, s.both / std::min(s.page_cache, s.pcie),
+                      static_cast<double>(s.pinned) * 1e-6));
+  }
+  return 0;
+}
+
+}  // namespace ferrule::cli

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Modules of a plan → the memory of the current GPU, read by several threads at once.
+//
+//   std::vector<LoadRequest> wanted = {{module, rank}, …};
+//   Diagnostics findings;
+//   std::unique_ptr<DeviceModel> model = DeviceModel::Load(plan, wanted, {}, &findings);
+//   if (!model) …                                       // findings say why
+//   model->modules()[0].segments                        // set y, then kernels/linear_gpu.h
+//
+// Each reader has two pinned buffers: it reads into one (pread) while the other is copied to the
+// GPU. Only the rank's rows and columns are read. Host memory: readers × 2 × buffer, 128 MB as
+// given; device memory: the weights and at most 272 bytes a tensor beside.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/load_jobs.h"
+
+namespace ferrule {
+
+struct DeviceModule {
+  std::string name;
+  int64_t rows = 0, in = 0, first_column = 0;  // as in kernels/load.h
+  std::vector<LinearSegment> segments;         // pointers in device memory, without y
+  uint64_t bytes = 0;
+};
+
+struct DeviceLoadOptions {
+  int readers = 8;            // 1 … 64
+  uint64_t buffer = 8 << 20;  // bytes; each reader has two
+  // Called about ten times a second by the thread that called Load, and at the end.
+  std::function<void(uint64_t done, uint64_t all)> progress;
+};
+
+// Bytes a second of a part of the work, of the same jobs, readers and buffers.
+struct LoadSpeed {
+  double both = 0, page_cache = 0, pcie = 0;
+  uint64_t bytes = 0;  // that were loaded, in `seconds`
+  double seconds = 0;
+  uint64_t pinned = 0;  // bytes of host memory
+};
+
+class DeviceModel {
+ public:
+  // Null with findings: files that cannot be read, scales (FR507) and weights (FR508) that cannot
+  // be, a GPU without the memory.
+  static std::unique_ptr<DeviceModel> Load(const Plan& plan, std::span<const LoadRequest> requests,
+                                           const DeviceLoadOptions& options, Diagnostics* out);
+  ~DeviceModel();
+  DeviceModel(const DeviceModel&) = delete;
+  DeviceModel& operator=(const DeviceModel&) = delete;
+
+  const std::vector<DeviceModule>& modules() const { return modules_; }  // as requested
+  const LoadSpeed& speed() const { return speed_; }
+  // The limits: reads jobs of up to `most` bytes again without copying, and copies without reading.
+  bool MeasureLimits(const Plan& plan, std::span<const LoadRequest> requests,
+                     const DeviceLoadOptions& options, uint64_t most, Diagnostics* out);
+
+  // Bytes that are free on the current GPU; 0 where there is none.
+  static uint64_t FreeMemory();
+
+ private:
+  DeviceModel() = default;
+  void* memory_ = nullptr;
+  std::vector<DeviceModule> modules_;
+  LoadSpeed speed_;
+};
+
+}  // namespace ferrule

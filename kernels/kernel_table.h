@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernels a group is given to for each number of tokens, and why. No GPU is asked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/gpu_table.h"
+#include "kernels/linear.h"
+
+namespace ferrule {
+
+struct KernelLine {  // of one launch
+  std::string kernel, what, why;
+  bool operator==(const KernelLine&) const = default;
+};
+
+struct KernelRange {
+  int64_t first = 1, last = 1;  // tokens
+  std::vector<KernelLine> lines;
+};
+
+// From 1 to `most` tokens; neighbours that differ in nothing but the number of tiles are one range.
+// `group` is valid but for its tokens.
+std::vector<KernelRange> KernelRanges(LinearGroup group, int64_t most);
+
+}  // namespace ferrule

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Modules of a plan → where each of their bytes lies in one piece of memory, and the reads that
+// bring them there. Plain arithmetic and pread, no CUDA: kernels/device_model.h copies on to a GPU.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/placement.h"
+
+namespace ferrule {
+
+// One read, small enough for a buffer, and where its rows go.
+struct LoadJob {
+  int32_t tensor = -1;
+  bool scales = false;  // the whole tensor, widened to float32; the rest says where it goes
+  uint64_t offset = 0;  // of the first byte that is wanted, in the tensor
+  int64_t rows = 1;
+  int64_t width = 0;   // bytes of a row that are wanted
+  int64_t stride = 0;  // bytes from a row to the next in the file
+  uint64_t to = 0;     // offset in memory
+  int64_t pitch = 0;   // bytes from a row to the next there
+  uint64_t bytes() const { return static_cast<uint64_t>(rows * width); }
+};
+
+struct LoadRequest {
+  int32_t module = 0;
+  int rank = 0;
+};
+
+// A segment as it will lie: offsets in memory in the place of pointers.
+struct LaidSegment {
+  LinearSegment segment;  // rows 16 bytes apart, as fast kernels want
+  uint64_t weight = 0, scale = 0, input = 0;
+};
+struct LaidModule {
+  PlacedModule placed;
+  std::vector<LaidSegment> segments;
+  uint64_t bytes = 0;  // of weights and scales
+};
+
+struct LoadList {
+  std::vector<LaidModule> modules;  // in the order of the requests
+  std::vector<LoadJob> jobs;
+  uint64_t memory = 0;  // bytes, gaps included
+  uint64_t bytes = 0;   // that jobs bring
+  uint64_t buffer = 0;  // bytes that a buffer must hold
+};
+
+// `buffer`: the size that jobs should fit; rows that are longer ask for more. Empty with findings
+// where a module cannot be placed.
+std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> requests,
+                                 uint64_t buffer, Diagnostics* out);
+
+// Reads a job into `buffer` (list.buffer bytes); the distance of its rows there, 0 with a finding
+// where it failed.
+int64_t ReadJob(const Checkpoint& checkpoint, const LoadJob& job, std::byte* buffer,
+                Diagnostics* out);
+
+}  // namespace ferrule
