@@ -219,8 +219,9 @@ struct Runtime {
   std::vector<std::string> one_output;  // last segments of fused modules that have one output
   bool cuts_interleaved = true;  // an interleaved unified tensor has one output for each slice
   std::vector<std::pair<std::string, std::string>> shared;  // section → version it is the same as
-  // Where `same_as` leads: the file that defines the function.
-  std::vector<std::pair<std::string, std::shared_ptr<const Runtime>>> origins;
+  // Where `same_as` leads: the file that defines the function, one of the same book. Not owned: two
+  // files may lead to each other.
+  std::vector<std::pair<std::string, const Runtime*>> origins;
 
   const RuntimeFunction* Find(std::string_view function) const;
   // The file whose tables and helpers a function sees.
@@ -233,6 +234,7 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
 
 // All runtimes of `directory`/runtimes, with `same_as` resolved; findings for what is wrong.
 struct RuntimeBook {
+  // Each keeps all of them alive.
   std::vector<std::shared_ptr<const Runtime>> runtimes;
   // `engine@version`, or a release that one of the engine's files covers. Null with a finding.
   std::shared_ptr<const Runtime> Find(std::string_view name, Diagnostics* out) const;
@@ -243,7 +245,7 @@ struct RuntimeBook {
 std::optional<RuntimeBook> LoadRuntimes(const std::vector<std::string>& directories,
                                         Diagnostics* out,
                                         const std::vector<std::string>& files = {});
-// Joins what `same_as` names; findings when it leads nowhere.
+// Joins what `same_as` names; findings when it leads nowhere. What is joined refers to the others.
 bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostics* out);
 
 }  // namespace ferrule

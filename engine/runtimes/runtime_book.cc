@@ -154,7 +154,7 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
                  runtime->yaml.At(function->place));
         good = false;
       } else {
-        runtime->origins.emplace_back(function->name, *there);
+        runtime->origins.emplace_back(function->name, there->get());
       }
     }
   }
@@ -231,7 +231,8 @@ std::optional<RuntimeBook> LoadRuntimes(const std::vector<std::string>& director
   // What is wrong between files is worth saying even if one of them is wrong in itself.
   if (!ResolveRuntimes(&runtimes, out) || !good) return std::nullopt;
   RuntimeBook book;
-  book.runtimes.assign(runtimes.begin(), runtimes.end());
+  const auto all = std::make_shared<const std::vector<std::shared_ptr<Runtime>>>(runtimes);
+  for (const auto& runtime : *all) book.runtimes.emplace_back(all, runtime.get());
   return book;
 }
 

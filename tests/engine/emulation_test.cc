@@ -90,6 +90,21 @@ TEST_CASE("a tree is walked as named_modules walks it, the root first") {
   CHECK(Ask(*runtime, R"({"modules": ["a"], "list": ["["]})").error == "re.error");
 }
 
+TEST_CASE("a runtime keeps the files that it leads to, and nothing keeps them when it is gone") {
+  Diagnostics out;
+  auto book = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);
+  REQUIRE(book);
+  const std::weak_ptr<const Runtime> first = book->runtimes[0];
+  auto runtime = book->Find("sglang@0.5.11", &out);
+  REQUIRE(runtime != nullptr);
+  book.reset();
+  REQUIRE_FALSE(runtime->origins.empty());
+  CHECK(runtime->Home(runtime->origins[0].first).engine == "sglang");
+  CHECK_FALSE(first.expired());
+  runtime.reset();
+  CHECK(first.expired());
+}
+
 TEST_CASE("versions: an exact name, a release that a file covers, and what nothing covers") {
   Diagnostics out;
   const auto book = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);
