@@ -86,22 +86,25 @@ struct Way {
   GpuChoice choice;
 };
 
+int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
+
 // kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
-void AddLarge(int64_t tokens, std::vector<Way>* ways) {
+void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
   for (const int token_tile : {64, 128, 256})
-    for (const int row_tile : {64, 96, 128, 160, 192, 256})
-      for (const int slices : {1, 2, 4, 8})
-        for (const int share : {1, 2, -2, 4})
+    for (const int row_tile : {64, 80, 96, 112, 128, 160, 192, 224, 256})
+      for (const int slices : {1, 2, 3, 4, 6, 8})
+        for (const int share : {1, 2, -2})
           for (const int resident : {1, 2}) {
             // Those that cannot be better are left out: a sweep is long enough.
             const int size = token_tile * row_tile;
             if (!LargeTileExists(token_tile, row_tile) || token_tile >= 2 * tokens) continue;
             if (resident > LargeResident(token_tile, row_tile)) continue;
-            if (resident > 1 && (share != 1 || slices > 1 || tokens > 256)) continue;
-            if (slices > 1 && (share != 1 || row_tile > 128 || row_tile == 96)) continue;
-            if (slices > 1 && tokens > (slices > 2 ? 256 : 1024)) continue;
-            if ((share < 0 || share == 4) && tokens <= token_tile) continue;
-            if (share == 4 && size != 128 * 128) continue;
+            if (resident > 1 && (share != 1 || slices > 1 || tokens > 128)) continue;
+            if (slices > 1 && (share != 1 || row_tile > 128)) continue;
+            if (slices > 1 && tokens > (slices > 3 ? 256 : 1024)) continue;
+            if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
+              continue;
+            if (share < 0 && tokens <= token_tile) continue;
             if ((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) continue;
             GpuChoice choice;
             choice.kernel = GpuKernel::kLarge;
@@ -113,21 +116,26 @@ void AddLarge(int64_t tokens, std::vector<Way>* ways) {
 }
 
 // By rule; with --sweep also every way that could be better.
-std::vector<Way> WaysOf(int64_t tokens, bool sweep) {
+std::vector<Way> WaysOf(int64_t tokens, int64_t rows, bool sweep) {
   std::vector<Way> ways = {{"rule", {}}};
   if (!sweep) return ways;
   if (tokens <= kSmallTokens)
     for (const int slices : {1, 2, 4, 8, 16})
       for (const int halves : {1, 2})
-        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce}) {
-          GpuChoice choice;
-          choice.kernel = GpuKernel::kSmall;
-          choice.small.slices = slices;
-          choice.small.halves = halves;
-          choice.small.ahead = ahead;
-          const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
-          ways.push_back({fmt::format("small s{} h{} {}", slices, halves, next), choice});
-        }
+        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
+          for (const int quantized : {0, 1}) {
+            if (quantized == 1 && tokens < 8) continue;
+            GpuChoice choice;
+            choice.kernel = GpuKernel::kSmall;
+            choice.small.slices = slices;
+            choice.small.halves = halves;
+            choice.small.ahead = ahead;
+            choice.small.quantized = quantized;
+            const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
+            ways.push_back({fmt::format("small s{} h{} {}{}", slices, halves, next,
+                                        quantized == 1 ? " q" : ""),
+                            choice});
+          }
   for (const int token_tile : {16, 32, 64, 128}) {
     if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
     for (const int slices : {1, 2, 4, 8})
@@ -139,7 +147,7 @@ std::vector<Way> WaysOf(int64_t tokens, bool sweep) {
         ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice});
       }
   }
-  if (tokens > kSmallTokens) AddLarge(tokens, &ways);
+  if (tokens > kSmallTokens) AddLarge(tokens, rows, &ways);
   return ways;
 }
 
@@ -184,7 +192,7 @@ int Bench(const Common& common, const BenchOptions& options) {
     int64_t rows = 0;
     for (const BenchSegment& segment : shape.segments) rows += segment.rows;
     for (const int64_t tokens : options.tokens)
-      for (const Way& way : WaysOf(tokens, options.sweep)) {
+      for (const Way& way : WaysOf(tokens, rows, options.sweep)) {
         const BenchResult r = bench->Run(shape, tokens, way.choice, options.check);
         const std::string where =
             fmt::format("{}\t{}\t{}\t{}\t{}", shape.name, tokens, rows, shape.in, way.name);

@@ -101,6 +101,14 @@ class Launcher {
     a.segment_count = step.count;
     a.tiles = step.tiles;
     a.plan = step.small;
+    if (a.plan.quantized) {
+      const XLayout layout = Layout(step.recipe);
+      a.quantized.scales = Scales(layout);
+      a.quantized.scale_stride = static_cast<int>(layout.scale_stride);
+      if (!MakeMap(&a.quantized.codes, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
+                   a.plan.token_tile))
+        return NoMap();
+    }
     if (!Segments(step, kSmallTile, 1, a.segments, a.weights)) return NoMap();
     return CudaStatus(LaunchSmall(a, stream_));
   }

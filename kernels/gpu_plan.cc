@@ -24,14 +24,21 @@ int Log2(int power) {
 
 struct SmallRule {
   int slices, halves, ahead, in_flight;
+  bool quantized;
 };
 
 // Measured on H200 over 18 shapes. Eight slices of K, two where K is short or, with few tokens, the
 // weight is huge. A small launch lets the next one in once x is read; a large one near its end; the
 // largest at once: the next launch comes late otherwise.
 SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few) {
-  SmallRule rule{8, 1, SmallChoice::kAtOnce, 4};
-  if (shape.blocks < 16 || (few && bytes > 200000000)) {
+  SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
+  // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
+  rule.quantized = shape.bf16_tiles == 0 &&
+                   (shape.tokens > 16 ? static_cast<int64_t>(tiles) * shape.blocks >= 256
+                                      : !few && bytes >= 70000000);
+  if (rule.quantized) {
+    rule.slices = shape.blocks >= 100 ? 8 : 2;
+  } else if (shape.blocks < 16 || (few && bytes > 200000000)) {
     rule.slices = 2;
   } else if (few && static_cast<int64_t>(tiles) * shape.blocks > 1024 && shape.blocks < 24) {
     rule.slices = 4;
@@ -62,10 +69,10 @@ int64_t LayOut(const SmallShape& shape, SmallPlan* plan) {
   plan->x_fp8 = take(shape.fp8_tiles > 0 ? blocks * n * kBoxBytes : 0);
   plan->x_bf16 = take(shape.bf16_tiles > 0 ? blocks * n * kBoxBytes * 2 : 0);
   plan->sums = take(plan->slots * slot);
-  plan->staging = take(plan->token_tile == 32 ? plan->slots * slot : 0);
   plan->x_scales = take(blocks * n * 4);
   plan->w_scales = take(RoundUp(blocks * plan->most_tiles * 4, 8));
-  plan->barriers = take(int64_t{8} * (4 * plan->ring + 2 * plan->slots));
+  plan->barriers =
+      take(int64_t{8} * (4 * plan->ring + 2 * plan->slots + (plan->quantized ? blocks : 0)));
   return at + kAlign;
 }
 
@@ -80,7 +87,7 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
   plan->most_tiles = static_cast<int>(DivideUp(tiles, plan->clusters));
   plan->tiles_each = tiles / plan->clusters;
   plan->tiles_over = tiles % plan->clusters;
-  plan->slots = std::min(plan->token_tile == 32 ? 2 : 4, plan->most_tiles);
+  plan->slots = std::min(4, plan->most_tiles);
   plan->ring = 0;
   const int64_t rest = LayOut(shape, plan) + int64_t{32} * 16;  // barriers of the deepest ring
   const int least = plan->token_tile == 8 ? 4 : 8;  // a ring below that loses more than it gains
@@ -119,6 +126,9 @@ SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice) {
   const SmallRule rule = RuleOf(shape, tiles, bytes, plan.token_tile == 8);
   plan.halves = choice.halves > 0 ? choice.halves : rule.halves;
   plan.ahead = choice.ahead != SmallChoice::kByRule ? choice.ahead : rule.ahead;
+  plan.quantized =
+      shape.bf16_tiles == 0 &&
+      (choice.quantized != SmallChoice::kByRule ? choice.quantized == 1 : rule.quantized);
   const int first = choice.slices > 0 ? choice.slices : rule.slices;
   const int last = choice.slices > 0 ? choice.slices : 16;
   for (int slices = first; slices <= last && slices <= shape.blocks && !plan.fits; slices *= 2) {

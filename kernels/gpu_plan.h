@@ -34,8 +34,9 @@ struct SmallChoice {
   int slices = 0;  // CTAs of a cluster: 1, 2, 4, 8 or 16
   int halves = 0;  // 1: a tile for each warpgroup, 2: half the slice of every tile
   int clusters = 0;
-  int ahead = kByRule;  // the next kernel may start when all but so many boxes are asked for
-  int in_flight = 0;    // boxes asked for at once, of each warpgroup
+  int ahead = kByRule;      // the next kernel may start when all but so many boxes are asked for
+  int in_flight = 0;        // boxes asked for at once, of each warpgroup
+  int quantized = kByRule;  // 1: x comes quantized, by a launch before (FP8 alone); 0: it does not
   static constexpr int kByRule = -1, kAtOnce = 1 << 30, kAfterX = -(1 << 30);
 };
 
@@ -44,12 +45,13 @@ struct SmallPlan {
   int token_tile = 8;  // 8, 16 or 32
   int log_slices = 0, halves = 1, clusters = 1;
   int ahead = 0, in_flight = 0;
+  bool quantized = false;               // x comes as codes and scales
   int ring = 1;                         // boxes of each warpgroup's ring
   int slots = 1;                        // tiles whose partial sums are under way
   int tiles_each = 1, tiles_over = 0;   // the first so many clusters take one more
   int most_blocks = 1, most_tiles = 1;  // of one CTA
   // Offsets from the 1024-aligned start of shared memory, in bytes.
-  int x_fp8 = 0, x_bf16 = 0, sums = 0, staging = 0, x_scales = 0, w_scales = 0, barriers = 0;
+  int x_fp8 = 0, x_bf16 = 0, sums = 0, x_scales = 0, w_scales = 0, barriers = 0;
   size_t shared = 0;  // bytes to ask for
 };
 SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice = {});

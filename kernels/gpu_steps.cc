@@ -107,19 +107,15 @@ class Walk {
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
-      step->why = "few tokens: x is read and quantized where it is multiplied";
+      step->why = step->small.quantized
+                      ? "few tokens: x is read where it is multiplied, quantized once before"
+                      : "few tokens: x is read and quantized where it is multiplied";
+      if (step->small.fits && step->small.quantized && !QuantizeOnce(*step, quantized))
+        return false;
       if (step->small.fits) return Take(*step);
     }
     step->why = WhyTile(*step, choice, repeats);
-    if (fp8 > 0 && !*quantized) {
-      GpuStep quantize;
-      quantize.kernel = GpuKernel::kQuantize;
-      quantize.recipe = recipe;
-      quantize.blocks = step->blocks;
-      quantize.why = "once for all FP8 segments";
-      if (!Take(quantize)) return false;
-      *quantized = true;
-    }
+    if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
     if (fp8 > 0 && UseLarge(*step, choice))
       return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
     return Tile(step, choice.tile);
@@ -154,6 +150,17 @@ class Walk {
       if (row_tiles * slices <= kMultiprocessors) choice.tile.slices = slices;
     choice.tile.share = 1;
     return choice;
+  }
+
+  bool QuantizeOnce(const GpuStep& step, bool* quantized) {
+    if (*quantized) return true;
+    GpuStep quantize;
+    quantize.kernel = GpuKernel::kQuantize;
+    quantize.recipe = step.recipe;
+    quantize.blocks = step.blocks;
+    quantize.why = "once for all FP8 segments";
+    *quantized = Take(quantize);
+    return *quantized;
   }
 
   bool Tile(GpuStep* step, const TileChoice& choice) {

@@ -13,7 +13,7 @@ constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::
 constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
-//   kSmall: slices, halves, ahead        kTile: token_tile, row_tile, slices, share
+//   kSmall: slices, halves, ahead, quantized    kTile: token_tile, row_tile, slices, share
 //   kLarge: token_tile, row_tile, slices, share, resident
 struct Row {
   int rows, in, up_to;
@@ -42,6 +42,7 @@ int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
     choice->small.slices = row->a;
     choice->small.halves = row->b;
     choice->small.ahead = row->c;
+    choice->small.quantized = row->d;
   } else if (row->kernel == kLarge) {
     choice->large = {row->a, row->b, row->c, row->d, row->e};
   } else {

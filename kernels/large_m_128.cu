@@ -9,8 +9,12 @@ cudaError_t LaunchLarge128(const LargeArguments& a, cudaStream_t stream) {
     case 64:
       return a.plan.resident == 2 ? large_m::LaunchTile<128, 64, 2>(a, stream)
                                   : large_m::LaunchTile<128, 64, 1>(a, stream);
+    case 80:
+      return large_m::LaunchTile<128, 80, 1>(a, stream);
     case 96:
       return large_m::LaunchTile<128, 96, 1>(a, stream);
+    case 112:
+      return large_m::LaunchTile<128, 112, 1>(a, stream);
     case 128:
       return large_m::LaunchTile<128, 128, 1>(a, stream);
     case 160:

@@ -10,13 +10,14 @@
 //   share    two CTAs of a cluster, neighbours in rows (tokens), each bring half of x (W) for both:
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
-//            which CTA `rank` adds tokens [T/S·rank, …) of all CTAs in their order: deterministic
+//            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic
 // A tile may straddle two rows of scales of W: columns up to the border take the first, the others
 // the second.
 #pragma once
 
 #include "kernels/large_m_store.cuh"
-#include "kernels/wgmma_wide.cuh"
+#include "kernels/launch.cuh"
+#include "kernels/wgmma.cuh"
 
 namespace ferrule::large_m {
 
@@ -82,8 +83,9 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   const uint32_t full = w.base + plan.barriers, empty = full + 8 * depth;
   const int token_of_wg = kTokens == 64 ? 0 : wg * 64 * kPieces;
   const int column_of_wg = kTokens == 64 ? wg * n : 0;
-  const uint32_t rows = w.base + column_of_wg * kBoxBytes;
-  const uint32_t x = w.base + plan.x_box + token_of_wg * kBoxBytes;
+  // Descriptors: 16 bytes are 1.
+  const uint64_t first_w = Descriptor(w.base + column_of_wg * kBoxBytes);
+  const uint64_t first_x = Descriptor(w.base + plan.x_box + token_of_wg * kBoxBytes);
   const float* sx = reinterpret_cast<const float*>(w.memory + plan.x_scales) + token_of_wg +
                     (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
   Stage stage;
@@ -116,17 +118,18 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
     int k = w.begin;
     const auto await = [&] { BarrierWait(full + 8 * ahead.index, ahead.phase); };
     const auto multiply = [&](float(&to)[n / 2], int piece) {
-      const uint64_t w_at = Descriptor(rows + ahead.index * (kRows * kBoxBytes));
-      const uint64_t x_at =
-          Descriptor(x + ahead.index * (kTokens * kBoxBytes) + piece * 64 * kBoxBytes);
+      const uint64_t w_at = first_w + ahead.index * (kRows * kBoxBytes / 16);
+      const uint64_t x_at = first_x + ahead.index * (kTokens * kBoxBytes / 16) + piece * 512;
       WgmmaFence();
 #pragma unroll
       for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(to, x_at + 2 * q, w_at + 2 * q, q);
       WgmmaCommit();
     };
-    const auto add = [&](const float(&from)[n / 2], int piece, float2 sw) {
+    const auto scales_of_x = [&](int piece) {
       const float* s = sx + stage.index * kTokens + piece * 64;
-      const float2 scale = make_float2(s[0], s[8]);
+      return make_float2(s[0], s[8]);
+    };
+    const auto add = [&](const float(&from)[n / 2], int piece, float2 scale, float2 sw) {
       if (piece == kPieces - 1) Release(a, w, empty + 8 * stage.index);
       Promote<S::kStraddles, n>(sum[piece], from, scale, sw, scales.border);
       if (piece == kPieces - 1) stage.Next(depth);
@@ -143,9 +146,10 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
         await();
 #pragma unroll
         for (int i = 0; i < kPieces; ++i) {
+          const float2 scale = scales_of_x(i);
           multiply(d[0], i);
           WgmmaWait<0>();
-          add(d[0], i, sw);
+          add(d[0], i, scale, sw);
         }
         ahead.Next(depth);
       }
@@ -160,20 +164,20 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
       while (k + 2 < w.end) {
         multiply_next(d[1]);
         WgmmaWait<1>();
-        add(d[0], 0, step());
+        add(d[0], 0, scales_of_x(0), step());
         multiply_next(d[0]);
         WgmmaWait<1>();
-        add(d[1], 0, step());
+        add(d[1], 0, scales_of_x(0), step());
       }
       if (k + 1 < w.end) {
         multiply_next(d[1]);
         WgmmaWait<1>();
-        add(d[0], 0, step());
+        add(d[0], 0, scales_of_x(0), step());
         WgmmaWait<0>();
-        add(d[1], 0, step());
+        add(d[1], 0, scales_of_x(0), step());
       } else {
         WgmmaWait<0>();
-        add(d[0], 0, step());
+        add(d[0], 0, scales_of_x(0), step());
       }
     }
     if (first) WaitForEarlier();  // y may be what an earlier kernel still reads
@@ -250,34 +254,14 @@ __global__ void __launch_bounds__(Shape<kTokens, kRows, kResident>::kThreads,
 
 template <int kTokens, int kRows, int kResident>
 cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
-  static bool ready[64] = {};  // attributes belong to a device; setting one twice does no harm
-  int device = 0;
-  cudaError_t error = cudaGetDevice(&device);
+  static DeviceFlags ready;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident>;
+  const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
-  if (device >= 64 || !ready[device]) {
-    const auto set = [&error](cudaFuncAttribute attribute, int value) {
-      if (error == cudaSuccess)
-        error = cudaFuncSetAttribute(LargeLinear<kTokens, kRows, kResident>, attribute, value);
-    };
-    set(cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024);
-    set(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    if (error != cudaSuccess) return error;
-    if (device < 64) ready[device] = true;
-  }
-  const int together = a.plan.slices * a.plan.share_x * a.plan.share_w;
-  cudaLaunchConfig_t config = {};
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {static_cast<unsigned>(together), 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  config.gridDim = dim3(static_cast<unsigned>(a.plan.clusters * together));
-  config.blockDim = dim3(Shape<kTokens, kRows, kResident>::kThreads);
-  config.dynamicSmemBytes = a.plan.shared;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, LargeLinear<kTokens, kRows, kResident>, a);
+  const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
+  return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together,
+                       Shape<kTokens, kRows, kResident>::kThreads, together, a.plan.shared, stream,
+                       a);
 }
 
 }  // namespace ferrule::large_m

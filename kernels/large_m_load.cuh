@@ -125,10 +125,11 @@ __device__ __forceinline__ void LoadX(const LargeArguments& a, const Work& w) {
   const uint32_t to = w.base + a.plan.x_box + part * kBoxBytes;
   const uint32_t scales_to = w.base + a.plan.x_scales;
   const auto mask = static_cast<uint16_t>(3 << 2 * w.token_member);
+  const int written = (a.tokens + 3) & ~3;  // by the quantizer: copies want 16 bytes
   PrefetchMap(&a.x);
   WaitForEarlier();
   FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full) {
-    const int scales = max(0, min(kTokens, a.x_scale_stride - p.token)) * 4;
+    const int scales = max(0, min(kTokens, written - p.token)) * 4;
     const uint32_t at = to + stage * (kTokens * kBoxBytes);
     BarrierExpect(full, kTokens * kBoxBytes + scales);
     if (shared) {

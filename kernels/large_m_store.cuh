@@ -97,8 +97,9 @@ template <int kTokens, int kRows>
 __device__ __forceinline__ void SumAndStore(const LargeArguments& a, const Work& w,
                                             const Place& p) {
   const GpuSegment& g = a.segments[p.segment];
-  const int slices = a.plan.slices, mine = kTokens / slices, first = w.rank * mine;
-  const int count = min(mine, a.tokens - p.token - first);
+  const int slices = a.plan.slices, first = kTokens * w.rank / slices;
+  const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
+  const int count = end - first;
   const bool eights = ByEights(g, p.row);
 #pragma unroll 1
   for (int i = threadIdx.x; i < count * (kRows / 8); i += kConsumers) {

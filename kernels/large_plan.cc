@@ -17,8 +17,9 @@ struct Tile {
   int tokens, rows;
 };
 // In the order of preference where they cost the same.
-constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 128}, {128, 96},
-                           {128, 64},  {64, 256}, {64, 192},  {64, 128},  {64, 64}};
+constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 128}, {128, 112},
+                           {128, 96},  {128, 80}, {128, 64},  {64, 256},  {64, 224},  {64, 192},
+                           {64, 160},  {64, 128}, {64, 96},   {64, 64}};
 
 int64_t RowTiles(const LargeShape& shape, int row_tile) {
   int64_t tiles = 0;
@@ -74,7 +75,7 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   for (const int slices : {2, 4, 8})
     if (tiles * slices <= kMultiprocessors) plan.slices = slices;
   if (choice.slices > 0) plan.slices = choice.slices;
-  while (plan.slices > shape.blocks) plan.slices /= 2;
+  plan.slices = std::min(plan.slices, shape.blocks);
   // Not several CTAs of a multiprocessor with clusters of four or eight: sums were seen to differ.
   if (plan.slices > 2) plan.resident = 1;
 

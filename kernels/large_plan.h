@@ -21,7 +21,7 @@ struct LargeShape {
 struct LargeChoice {
   int token_tile = 0;  // 64, 128 or 256
   int row_tile = 0;    // one that LargeTileExists with it, or the choice is not heard
-  int slices = 0;      // of K, CTAs of a cluster: 1, 2, 4 or 8
+  int slices = 0;      // of K, CTAs of a cluster: 1 … 8
   int share = 0;       // 1; 2: two row tiles read x together; -2: two token tiles read W together;
                        // 4: both, four CTAs
   int resident = 0;    // CTAs of one multiprocessor: 1, or 2 where LargeResident allows it

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// A launch that may begin before the kernels before it are over (programmatic dependent launch):
-// the kernel says itself, by WaitForEarlier, when it needs what they wrote.
+// Launches that may begin before the kernels before them are over (programmatic dependent launch):
+// a kernel says itself, by WaitForEarlier, when it needs what they wrote.
 #pragma once
 
 #include <cuda_runtime.h>
 
 namespace ferrule {
 
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t stream,
-                      const Arguments&... arguments) {
+// The attribute that allows it.
+inline cudaLaunchAttribute EarlyStart() {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
+  return attribute;
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t stream,
+                      const Arguments&... arguments) {
+  cudaLaunchAttribute attribute = EarlyStart();
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
@@ -20,6 +26,45 @@ cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, cud
   config.attrs = &attribute;
   config.numAttrs = 1;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+// Attributes of a kernel belong to a device: where they are set already.
+struct DeviceFlags {
+  bool set[64] = {};
+};
+
+// All of the shared memory, and clusters of up to 16. Setting it twice does no harm.
+template <typename Parameters>
+cudaError_t AllowAllShared(void (*kernel)(Parameters), DeviceFlags* ready, bool large_clusters) {
+  int device = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess || (device < 64 && ready->set[device])) return error;
+  const auto set = [&](cudaFuncAttribute attribute, int value) {
+    if (error == cudaSuccess) error = cudaFuncSetAttribute(kernel, attribute, value);
+  };
+  set(cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024);
+  if (large_clusters) set(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  // Else the next launch may have to wait for another split of shared memory and cache.
+  set(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+  if (error == cudaSuccess && device < 64) ready->set[device] = true;
+  return error;
+}
+
+// In clusters of `together` CTAs, with so many bytes of shared memory.
+template <typename Parameters>
+cudaError_t LaunchCluster(void (*kernel)(Parameters), unsigned grid, int threads, unsigned together,
+                          size_t shared, cudaStream_t stream, const Parameters& parameters) {
+  cudaLaunchAttribute attributes[2] = {EarlyStart(), {}};
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {together, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(grid);
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  return cudaLaunchKernelEx(&config, kernel, parameters);
 }
 
 }  // namespace ferrule

@@ -42,7 +42,11 @@ __global__ void __launch_bounds__(kThreads)
   const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
   *reinterpret_cast<uint4*>(a.codes + token * a.pitch + block * kBlock + part * 16) =
       Encode(v, w, scale, __frcp_rn(scale));
-  if (part == 0) a.scales[static_cast<int64_t>(block) * a.scale_stride + token] = scale;
+  if (part > 0) return;
+  float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
+  scales[token] = scale;
+  if (token == a.tokens - 1)  // copies of scales are multiples of 16 bytes
+    for (int i = a.tokens; i % 4 != 0; ++i) scales[i] = 0;
 }
 
 __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
@@ -76,7 +80,12 @@ __global__ void __launch_bounds__(kThreads)
     const uint8_t code = __nv_cvt_float_to_fp8(quotient, __NV_SATFINITE, __NV_E4M3);
     codes[phase + k] = (bits & 0x7FFF) > 0x7F7F ? 0x7F : code;
   }
-  if (threadIdx.x == 0) a.scales[static_cast<int64_t>(block) * a.scale_stride + token] = scale;
+  if (threadIdx.x == 0) {
+    float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
+    scales[token] = scale;
+    if (token == a.tokens - 1)
+      for (int i = a.tokens; i % 4 != 0; ++i) scales[i] = 0;
+  }
   // Zeros before the first column and after the last.
   if (block == 0)
     for (int k = threadIdx.x; k < phase; k += kThreads) codes[k] = 0;
@@ -109,6 +118,9 @@ cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
     const int64_t threads = int64_t{8} * a.tokens * a.blocks;
     if (threads > 0x7FFFFFFF) return cudaErrorInvalidValue;
     const auto grid = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+    static DeviceFlags ready;
+    const cudaError_t error = AllowAllShared(QuantizeBlocks, &ready, false);
+    if (error != cudaSuccess) return error;
     return LaunchPdl(QuantizeBlocks, dim3(grid), kThreads, stream, a);
   }
   const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));

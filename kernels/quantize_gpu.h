@@ -21,8 +21,9 @@ struct QuantizeArguments {
   XRecipe recipe;    // static_scale in device memory; not kPlain
   uint8_t* codes;    // [tokens][pitch], column k at `recipe.phase + k`, zeros around it
   int64_t pitch;     // a multiple of 128, >= phase + columns
-  float* scales;     // [blocks][scale_stride]: all tokens of a block side by side
-  int scale_stride;  // >= tokens
+  float* scales;     // [blocks][scale_stride]: all tokens of a block side by side; those up to the
+                     // next multiple of 4 are written too
+  int scale_stride;  // a multiple of 4, >= tokens
 };
 
 // Codes and scales are written when the kernels before are over (PDL).

@@ -89,20 +89,12 @@ __device__ __forceinline__ float4 LoadCluster(uint32_t address) {
                : "memory");
   return v;
 }
-// 8 bytes into another CTA's shared memory; they count at its barrier.
-__device__ __forceinline__ void StoreAsync(uint32_t address, float u, float v, uint32_t barrier) {
+// 16 bytes into another CTA's shared memory; they count at its barrier.
+__device__ __forceinline__ void StoreAsync(uint32_t address, float4 v, uint32_t barrier) {
   asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0],{%1,%2},[%3];" ::"r"(
-          address),
-      "f"(u), "f"(v), "r"(barrier)
-      : "memory");
-}
-__device__ __forceinline__ void CopyToCluster(uint32_t to, uint32_t from, uint32_t bytes,
-                                              uint32_t barrier) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::
-          "r"(to),
-      "r"(from), "r"(bytes), "r"(barrier)
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0],{%1,%2,%3,%4},"
+      "[%5];" ::"r"(address),
+      "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(barrier)
       : "memory");
 }
 // Ordinary writes to shared memory before, copies and matrix instructions that read it after.
@@ -175,6 +167,13 @@ __device__ __forceinline__ void WgmmaCommit() {
 template <int kLeft>
 __device__ __forceinline__ void WgmmaWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
+}
+
+// After the wait for products: what is made of them is not worked out before it.
+template <int kCount>
+__device__ __forceinline__ void KeepBehind(float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
 // ---- programmatic dependent launch ----

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0: linears of up to 32 tokens, FP8 block and BF16 segments in one launch, x quantized inside.
+// R0: linears of up to 32 tokens, FP8 block and BF16 segments in one launch, x quantized inside or
+// (FP8 alone) before.
 #pragma once
 
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
+
+#include <type_traits>
 
 #include "kernels/gpu_plan.h"
 
@@ -38,13 +41,31 @@ struct SmallCommon {
   SmallPlan plan;
 };
 
-// A launch with one segment has parameters for one: more bytes start later.
-template <int kSegments>
+// What a kernel is made for: it starts later the longer its code is.
+enum class SmallX {
+  kFp8,        // quantizes x
+  kMixed,      // quantizes x, and keeps it as it is for BF16 segments
+  kQuantized,  // x comes quantized; FP8 alone
+};
+
+// x as kernels/quantize.cu leaves it.
+struct QuantizedX {
+  CUtensorMap codes;    // boxes of plan.token_tile tokens × 128 bytes, 128-byte swizzle
+  const float* scales;  // [blocks][scale_stride], 16-byte aligned
+  int scale_stride;     // a multiple of 32, >= tokens
+};
+struct NoX {};
+
+// A launch with one segment has parameters for one, and for a quantized x only where there is one:
+// more bytes start later.
+template <int kSegments, SmallX kX>
 struct SmallArgumentsOf : SmallCommon {
+  static constexpr SmallX kMode = kX;
   GpuSegment segments[kSegments];
   CUtensorMap weights[kSegments];  // boxes of 64 rows × 128 bytes, 128-byte swizzle
+  std::conditional_t<kX == SmallX::kQuantized, QuantizedX, NoX> quantized;
 };
-using SmallArguments = SmallArgumentsOf<kGpuSegments>;
+using SmallArguments = SmallArgumentsOf<kGpuSegments, SmallX::kQuantized>;
 
 cudaError_t LaunchSmall(const SmallArguments& arguments, cudaStream_t stream);
 

@@ -46,8 +46,9 @@ __device__ __forceinline__ Share MakeShare(const auto& a, char* raw) {
 }
 
 // The segment of a tile, searched from segment `i` on: tiles come in rising order.
-template <int kSegments>
-__device__ __forceinline__ int SegmentOf(const SmallArgumentsOf<kSegments>& a, int tile, int i) {
+template <int kSegments, SmallX kX>
+__device__ __forceinline__ int SegmentOf(const SmallArgumentsOf<kSegments, kX>& a, int tile,
+                                         int i) {
   if constexpr (kSegments > 1)
     while (tile >= a.segments[i].tiles_end) ++i;
   return i;
@@ -66,24 +67,35 @@ __device__ __forceinline__ uint32_t SumsEmpty(const auto& a, const Share& s) {
   return SumsFull(a, s) + 8 * a.plan.slots;
 }
 
-// Bytes that the other CTAs send into one slot.
-template <int n>
-__device__ __forceinline__ uint32_t SentBytes(const auto& a, const Share& s) {
-  const int pieces = (s.slices - 1) * a.plan.halves * s.rows;
-  return n == 32 ? pieces * kSmallPitch<n> * 4 : pieces * ((a.tokens + 1) / 2) * 8;
+// One for each block of a quantized x.
+__device__ __forceinline__ uint32_t XFull(const auto& a, const Share& s) {
+  return SumsEmpty(a, s) + 8 * a.plan.slots;
 }
 
-template <int n>
+__device__ __forceinline__ bool IsBf16(const auto& a, int segment) {
+  if constexpr (std::decay_t<decltype(a)>::kMode != SmallX::kMixed)
+    return false;
+  else
+    return a.segments[segment].scale == nullptr;
+}
+
+// Bytes that the other CTAs send into one slot: four tokens of a row at a time.
+__device__ __forceinline__ uint32_t SentBytes(const auto& a, const Share& s) {
+  return (s.slices - 1) * a.plan.halves * s.rows * ((a.tokens + 3) / 4) * 16;
+}
+
 __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
   for (int i = 0; i < 2 * a.plan.ring; ++i) {
     BarrierInit(Full(a, s) + 8 * i, 1);
     BarrierInit(Empty(a, s) + 8 * i, 4);  // warps of a warpgroup
   }
   for (int i = 0; i < a.plan.slots; ++i) {
-    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own threads, and who expects
+    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 4 * a.plan.halves);  // own warps, and who expects
     BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
   }
-  for (int i = 0; i < a.plan.slots; ++i) BarrierExpect(SumsFull(a, s) + 8 * i, SentBytes<n>(a, s));
+  if (a.plan.quantized)
+    for (int i = 0; i < s.blocks; ++i) BarrierInit(XFull(a, s) + 8 * i, 1);
+  for (int i = 0; i < a.plan.slots; ++i) BarrierExpect(SumsFull(a, s) + 8 * i, SentBytes(a, s));
   BarrierInitFence();
 }
 
@@ -104,7 +116,7 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
   };
   const auto source = [&](int segment, int tile, int boxes_before) {
     const GpuSegment& g = a.segments[segment];
-    const int step = g.scale == nullptr ? kBoxBytes / 2 : kBoxBytes;
+    const int step = IsBf16(a, segment) ? kBoxBytes / 2 : kBoxBytes;
     return Source{&a.weights[segment], g.first_row + (tile - g.first_tile) * kSmallTile,
                   s.first_block * kBlock - a.k_phase + boxes_before * step, step};
   };
@@ -135,8 +147,8 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
     const bool second = halves == 2 || t + 1 < s.tiles;
     const int tile1 = halves == 2 ? tile : tile + a.plan.clusters;
     const int segment1 = second ? SegmentOf(a, tile1, segment) : segment;
-    const int boxes0 = a.segments[segment].scale == nullptr ? 2 : 1;  // of a block
-    const int boxes1 = a.segments[segment1].scale == nullptr ? 2 : 1;
+    const int boxes0 = IsBf16(a, segment) ? 2 : 1;  // of a block
+    const int boxes1 = IsBf16(a, segment1) ? 2 : 1;
     const int count0 = (halves == 2 ? half : s.blocks) * boxes0;
     const int count1 = second ? (halves == 2 ? s.blocks - half : s.blocks) * boxes1 : 0;
     Source source0 = source(segment, tile, 0);
@@ -157,10 +169,34 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
     const int tile = s.cluster + t * a.plan.clusters;
     segment = SegmentOf(a, tile, segment);
     const GpuSegment& g = a.segments[segment];
-    if (g.scale == nullptr) continue;
+    if (IsBf16(a, segment)) continue;
     const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block
     const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride + s.first_block;
     for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = __ldg(from + k);
+  }
+}
+
+// One thread: brings a quantized x of this slice; block k has come when its barrier says so.
+template <int n>
+__device__ __forceinline__ void LoadX(const auto& a, const Share& s) {
+  const uint64_t policy = EvictLast();  // every cluster reads it
+  const uint32_t x = s.base + a.plan.x_fp8, scales = s.base + a.plan.x_scales, full = XFull(a, s);
+  const int bytes = ((a.tokens + 3) & ~3) * 4;  // of scales: what the quantizer wrote
+  PrefetchMap(&a.quantized.codes);
+  WaitForEarlier();
+  const float* from =
+      a.quantized.scales + static_cast<int64_t>(s.first_block) * a.quantized.scale_stride;
+#pragma unroll 1
+  for (int k = 0; k < s.blocks; ++k) {
+    BarrierExpect(full + 8 * k, n * kBoxBytes + bytes);
+    CopyBox(x + k * n * kBoxBytes, &a.quantized.codes, (s.first_block + k) * kBlock, 0,
+            full + 8 * k, policy);
+    CopyBytes(scales + k * n * 4, from, bytes, full + 8 * k);
+    from += a.quantized.scale_stride;
+  }
+  if (a.plan.ahead == SmallChoice::kAfterX) {
+    for (int k = 0; k < s.blocks; ++k) BarrierWait(full + 8 * k, 0);
+    LaunchDependents();
   }
 }
 
@@ -169,7 +205,9 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
 template <int n>
 __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp, int lane) {
   constexpr int kAtOnce = n == 8 ? 2 : 4;
-  const bool fp8 = a.plan.x_bf16 > a.plan.x_fp8, bf16 = a.plan.sums > a.plan.x_bf16;  // has room
+  constexpr bool kMixed = std::decay_t<decltype(a)>::kMode == SmallX::kMixed;
+  const bool fp8 = !kMixed || a.plan.x_bf16 > a.plan.x_fp8;  // has room
+  const bool bf16 = kMixed && a.plan.sums > a.plan.x_bf16;
   char* codes = s.memory + a.plan.x_fp8;
   char* plain = s.memory + a.plan.x_bf16;
   float* scales = reinterpret_cast<float*>(s.memory + a.plan.x_scales);
@@ -181,6 +219,7 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
     uint4 v[kAtOnce], w[kAtOnce];
 #pragma unroll
     for (int u = 0; u < kAtOnce; ++u) {
+      if (g0 + u * 4 * kQuantizers >= groups) break;  // the whole warp
       const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
       const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
       const int column = first + k * kBlock;
@@ -192,6 +231,7 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
     }
 #pragma unroll
     for (int u = 0; u < kAtOnce; ++u) {
+      if (g0 + u * 4 * kQuantizers >= groups) break;
       const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
       const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
       uint32_t pair = Amax(Amax(0, v[u]), w[u]);

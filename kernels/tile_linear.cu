@@ -13,6 +13,7 @@
 //            stored together; S > 1: [n tokens][128 rows] float32 partial sums, of which CTA `rank`
 //            adds rows [128/S·rank, …) of all CTAs in their order: deterministic
 #include "kernels/gpu_segment.cuh"
+#include "kernels/launch.cuh"
 #include "kernels/sm90.cuh"
 #include "kernels/tile_linear.h"
 #include "kernels/tile_load.cuh"
@@ -332,33 +333,13 @@ __global__ void __launch_bounds__(kThreads<n>, n >= 64 ? 1 : 2)
 
 template <int n, int kPieces>
 cudaError_t LaunchShape(const TileArguments& a, cudaStream_t stream) {
-  static bool ready[64] = {};  // attributes belong to a device; setting one twice does no harm
-  int device = 0;
-  cudaError_t error = cudaGetDevice(&device);
+  static DeviceFlags ready;
+  const auto kernel = TileLinear<n, kPieces>;
+  const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
-  if (device >= 64 || !ready[device]) {
-    const auto set = [&error](cudaFuncAttribute attribute, int value) {
-      if (error == cudaSuccess)
-        error = cudaFuncSetAttribute(TileLinear<n, kPieces>, attribute, value);
-    };
-    set(cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024);
-    set(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    if (error != cudaSuccess) return error;
-    if (device < 64) ready[device] = true;
-  }
-  cudaLaunchConfig_t config = {};
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {static_cast<unsigned>(a.plan.slices * a.plan.share), 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  config.gridDim = dim3(static_cast<unsigned>(a.plan.clusters * a.plan.slices * a.plan.share));
-  config.blockDim = dim3(kThreads<n>);
-  config.dynamicSmemBytes = a.plan.shared;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, TileLinear<n, kPieces>, a);
+  const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share);
+  return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, kThreads<n>,
+                       together, a.plan.shared, stream, a);
 }
 
 }  // namespace

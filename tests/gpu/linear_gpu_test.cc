@@ -224,8 +224,8 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
       layout.y_type = type;
       DeviceGroup device(test.group(), layout);
       for (const int tokens : {64, 128, 256})
-        for (const int rows : {64, 96, 112, 128, 160, 192, 256})
-          for (const int way : {1, -1, 2, -2, 4, 12, 14, 18}) {  // above 10: slices of K
+        for (const int rows : {64, 80, 96, 112, 128, 160, 192, 224, 256})
+          for (const int way : {1, -1, 2, -2, 4, 12, 13, 14, 16, 18}) {  // above 10: slices of K
             if (!LargeTileExists(tokens, rows)) continue;
             GpuChoice choice = Only(GpuKernel::kLarge);
             choice.large = {tokens, rows, way > 10 ? way - 10 : 1, way > 10 || way == -1 ? 1 : way,
@@ -244,6 +244,44 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
           }
     }
   }
+}
+
+TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU") {
+  // Whole tiles, which are stored without a look; tiles that end inside; BF16 beside FP8.
+  const std::vector<Shape> groups[] = {
+      {Fp8(256)}, {Fp8(301, 37, 48)}, {Fp8(320), Fp8(72, 64)}, {Fp8(128), Bf16(40)}};
+  for (const int64_t tokens : {1, 3, 8, 11, 16, 19, 32})
+    for (const std::vector<Shape>& shapes : groups) {
+      const Case c = {"few tokens", tokens, shapes[0].k_phase > 0 ? 1104 : 1152, shapes};
+      TestGroup test(78, c.tokens, c.in, c.shapes);
+      Exact(&test);
+      const auto magnitudes = Magnitudes(78, c);
+      for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+        DeviceGroup::Layout layout;
+        layout.y_type = type;
+        DeviceGroup device(test.group(), layout);
+        for (const int slices : {1, 2, 4, 8})
+          for (const int halves : {1, 2})
+            for (const int quantized : {0, 1}) {
+              GpuChoice choice = Only(GpuKernel::kSmall);
+              choice.small.slices = slices;
+              choice.small.halves = halves;
+              choice.small.quantized = quantized;
+              device.Poison();
+              INFO(tokens << " tokens, " << shapes[0].rows << " rows, " << halves << " halves, "
+                          << quantized << "\n"
+                          << ExplainGpu(device.group(), choice));
+              REQUIRE(device.Run(choice) == "");
+              CHECK(device.Damage() == "");
+              for (size_t i = 0; i < c.shapes.size(); ++i) {
+                const std::vector<float> y = device.Y(i), exact = test.Y(i);
+                CHECK(RelativeError(y, exact) <
+                      (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
+                CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
+              }
+            }
+      }
+    }
 }
 
 TEST_CASE("schemes and types without a fast kernel run") {
@@ -319,6 +357,20 @@ TEST_CASE("a hundred runs give the same bits") {
         REQUIRE(device.Raw(1) == first[1]);
       }
     }
+  for (const int64_t tokens : {8, 16, 32}) {
+    TestGroup test(6, tokens, 2048, {Fp8(1088)});
+    DeviceGroup device(test.group(), {});
+    GpuChoice choice = Only(GpuKernel::kSmall);
+    choice.small.quantized = 0;
+    REQUIRE(device.Run(choice) == "");
+    const std::vector<uint8_t> first = device.Raw(0);
+    choice.small.quantized = 1;  // the same codes, the same order
+    for (int i = 0; i < 100; ++i) {
+      device.Poison();
+      REQUIRE(device.Run(choice) == "");
+      REQUIRE(device.Raw(0) == first);
+    }
+  }
 }
 
 TEST_CASE("a captured graph follows new values of x") {

@@ -13,7 +13,9 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
       for (const int fp8 : {0, 1, 8, 33, 200, 600})
         for (const int bf16 : {0, 1, 8, 192}) {
           if (fp8 + bf16 == 0) continue;
-          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16});
+          SmallChoice choice;
+          choice.quantized = planned % 3 - 1;  // by rule, no, yes
+          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16}, choice);
           INFO(tokens << " tokens, " << blocks << " blocks, " << fp8 << " + " << bf16 << " tiles");
           if (!p.fits) continue;
           ++planned;
@@ -35,8 +37,9 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           REQUIRE(p.x_bf16 % 1024 == 0);
           REQUIRE(p.barriers % 8 == 0);
           REQUIRE(p.x_fp8 >= 2 * p.ring * kSmallTile * kBoxBytes);
-          REQUIRE(static_cast<size_t>(p.barriers + 8 * (4 * p.ring + 2 * p.slots) + 1023) <=
-                  p.shared);
+          REQUIRE_FALSE((p.quantized && bf16 > 0));
+          const int barriers = 4 * p.ring + 2 * p.slots + (p.quantized ? p.most_blocks : 0);
+          REQUIRE(static_cast<size_t>(p.barriers + 8 * barriers + 1023) <= p.shared);
         }
   CHECK(planned > 2000);
 }

@@ -69,6 +69,21 @@ TEST_CASE("FP8 and BF16 segments of few tokens go into one launch") {
   CHECK(steps[0].tiles == 193);
 }
 
+TEST_CASE("from 17 tokens on x is quantized before, where clusters would do it many times") {
+  const Group g(32, {Fp8(1088), Fp8(200)});
+  const std::vector<GpuStep> steps = StepsOf(g.group);
+  REQUIRE(steps.size() == 2);
+  CHECK(steps[0].kernel == GpuKernel::kQuantize);
+  CHECK(steps[1].kernel == GpuKernel::kSmall);
+  CHECK(steps[1].small.quantized);
+  CHECK(StepsOf(Group(32, {Fp8(128)}).group).size() == 1);
+  CHECK(StepsOf(Group(4, {Fp8(1088)}).group).size() == 1);
+  // BF16 segments want x as it is: the launch quantizes beside.
+  const std::vector<GpuStep> mixed = StepsOf(Group(32, {Fp8(1088), Bf16(64)}).group);
+  REQUIRE(mixed.size() == 1);
+  CHECK_FALSE(mixed[0].small.quantized);
+}
+
 TEST_CASE("many tokens are quantized once for all segments") {
   const Group g(100, {Fp8(512), Bf16(64), Fp8(256)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
@@ -133,8 +148,8 @@ TEST_CASE("every segment is run once, whatever the mixture") {
     XRecipe quantized;
     for (const GpuStep& step : StepsOf(g.group)) {
       if (step.kernel == GpuKernel::kQuantize) quantized = step.recipe;
-      const bool reads_codes = step.kernel == GpuKernel::kTile ||
-                               step.kernel == GpuKernel::kLarge || step.kernel == GpuKernel::kPlain;
+      const bool small = step.kernel == GpuKernel::kSmall;
+      const bool reads_codes = small ? step.small.quantized : step.kernel != GpuKernel::kQuantize;
       if (reads_codes && step.recipe.kind != XKind::kPlain) CHECK(step.recipe == quantized);
       for (int i = 0; i < step.count; ++i) {
         const LinearSegment& s = g.segments[static_cast<size_t>(step.segments[i])];

@@ -23,8 +23,8 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
   for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
     for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
       for (const int blocks : {1, 4, 16, 56, 144})
-        for (const int tile : {0, 64, 96, 112, 128, 160, 192, 256})
-          for (const int slices : {0, 1, 2, 8})
+        for (const int tile : {0, 64, 80, 112, 128, 160, 224, 256})
+          for (const int slices : {0, 1, 2, 3, 8})
             for (const int share : {0, 1, 2, -2, 4}) {
               const LargeShape shape = ShapeOf(tokens, rows, blocks);
               const LargePlan p = PlanLarge(shape, {0, tile, slices, share});
