@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "kernels/cluster_count.h"
 #include "kernels/cuda_error.h"
 #include "kernels/large_m_linear.h"
 #include "kernels/linear_gpu.h"
@@ -200,7 +201,12 @@ const char* AskDevice(int device) {
   if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
     return "CUDA does not answer";
-  return major == 9 && minor == 0 ? nullptr : "the GPU is no Hopper (compute capability 9.0)";
+  if (major != 9 || minor != 0) return "the GPU is no Hopper (compute capability 9.0)";
+  for (const int slices : {2, 4, 8, 16}) {
+    int count = 0;
+    if (CountClusters(slices, &count) == cudaSuccess) LearnClusters(slices, count);
+  }
+  return nullptr;
 }
 
 }  // namespace

@@ -2,11 +2,15 @@
 #include "kernels/gpu_plan.h"
 
 #include <algorithm>
+#include <atomic>
+
+#include "kernels/cluster_count.h"
 
 namespace ferrule {
 namespace {
 
 constexpr int kTileBytes = kSmallTile * kBoxBytes;
+std::atomic<int> clusters[17] = {};  // of so many CTAs, as devices said; 0: none was asked
 // Two CTAs of a multiprocessor, so that the next launch fills its ring while this one works.
 constexpr int64_t kHalfShared = 113 * 1024;
 constexpr int64_t kAllShared = 227 * 1024;
@@ -104,6 +108,9 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
 }  // namespace
 
 int ClustersThatFit(int slices) {
+  if (slices < 2 || slices > 16) return kMultiprocessors / slices;
+  const int learned = clusters[slices].load(std::memory_order_relaxed);
+  if (learned > 0) return learned;
   switch (slices) {
     case 4:
       return 31;
@@ -113,6 +120,14 @@ int ClustersThatFit(int slices) {
       return 7;
     default:
       return kMultiprocessors / slices;
+  }
+}
+
+void LearnClusters(int slices, int count) {
+  if (slices < 2 || slices > 16 || count < 1) return;
+  int known = clusters[slices].load(std::memory_order_relaxed);
+  while ((known == 0 || count < known) &&
+         !clusters[slices].compare_exchange_weak(known, count, std::memory_order_relaxed)) {
   }
 }
 

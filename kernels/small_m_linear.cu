@@ -327,4 +327,21 @@ cudaError_t LaunchSmall(const SmallArguments& a, cudaStream_t stream) {
   return a.segment_count > 1 ? LaunchFor<kGpuSegments>(a, stream) : LaunchFor<1>(a, stream);
 }
 
+cudaError_t CountClusters(int slices, int* count) {
+  static DeviceFlags ready;
+  const auto kernel = SmallLinear<8, 1, SmallX::kFp8, true>;
+  const cudaError_t error = AllowAllShared(kernel, &ready, true);
+  if (error != cudaSuccess) return error;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(slices), 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(slices));
+  config.blockDim = dim3(kSmallThreads);
+  config.dynamicSmemBytes = 200 * 1024;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaOccupancyMaxActiveClusters(count, kernel, &config);
+}
+
 }  // namespace ferrule

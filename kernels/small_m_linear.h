@@ -69,4 +69,7 @@ using SmallArguments = SmallArgumentsOf<kGpuSegments, SmallX::kQuantized>;
 
 cudaError_t LaunchSmall(const SmallArguments& arguments, cudaStream_t stream);
 
+// Clusters of `slices` CTAs that the current device holds at one CTA a multiprocessor.
+cudaError_t CountClusters(int slices, int* count);
+
 }  // namespace ferrule

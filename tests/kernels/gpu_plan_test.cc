@@ -2,6 +2,7 @@
 // Launch plans over many sizes: everything covered once, nothing beyond what the hardware has.
 #include "kernels/gpu_plan.h"
 
+#include "kernels/cluster_count.h"
 #include "tests/catch.h"
 
 using namespace ferrule;
@@ -74,4 +75,20 @@ TEST_CASE("a tile plan fits shared memory and shares out all of K") {
         REQUIRE(p.barriers % 8 == 0);
         REQUIRE(p.clusters >= 1);
       }
+}
+
+TEST_CASE("where a device holds fewer clusters, plans do with them") {
+  CHECK(ClustersThatFit(8) == 15);
+  const SmallShape shape{4, 56, 448, 0};
+  SmallChoice eight;
+  eight.slices = 8;
+  CHECK(PlanSmall(shape, eight).clusters == 15);
+  LearnClusters(8, 14);
+  LearnClusters(8, 15);  // another device: the least counts
+  LearnClusters(3, 0);   // no answer
+  CHECK(ClustersThatFit(8) == 14);
+  CHECK(ClustersThatFit(3) == 44);
+  const SmallPlan plan = PlanSmall(shape, eight);
+  CHECK(plan.clusters == 14);
+  CHECK(plan.clusters * plan.most_tiles >= 448);
 }
