@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--sweep] [--no-check]
 //
-// A TSV line for each shape, number of tokens and way to run it; `#` lines say where and when.
+// With --svg FILE also a plot. A TSV line for each shape, number of tokens and way to run it; `#`
+// lines say where and when.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -16,7 +17,8 @@
 namespace ferrule::cli {
 namespace {
 
-// Linears of released models, one GPU and four; `b`: BF16. in : rows of each segment.
+// Linears of released models, one GPU and four; `b`: BF16, `t`: FP8 with one scale, `c`: with one
+// for each row. in : rows of each segment.
 constexpr const char* kShapes[] = {
     "q3n_qkvz=2048:12288",
     "q3n_ba=2048:64",
@@ -71,10 +73,11 @@ bool ParseShape(std::string_view text, BenchShape* shape) {
   if (!Number(text.substr(equals + 1, colon - equals - 1), &shape->in)) return false;
   for (std::string_view rows : Split(text.substr(colon + 1), ',')) {
     BenchSegment segment;
-    if (!rows.empty() && rows.back() == 'b') {
-      segment.bf16 = true;
-      rows.remove_suffix(1);
-    }
+    const char scheme = rows.empty() ? ' ' : rows.back();
+    if (scheme == 'b') segment.scheme = LinearScheme::kBf16;
+    if (scheme == 't') segment.scheme = LinearScheme::kFp8Tensor;
+    if (scheme == 'c') segment.scheme = LinearScheme::kFp8Channel;
+    if (segment.scheme != LinearScheme::kFp8Block) rows.remove_suffix(1);
     if (!Number(rows, &segment.rows)) return false;
     shape->segments.push_back(segment);
   }
@@ -119,6 +122,11 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
 std::vector<Way> WaysOf(int64_t tokens, int64_t rows, bool sweep) {
   std::vector<Way> ways = {{"rule", {}}};
   if (!sweep) return ways;
+  for (const auto& [name, kernel] : {std::pair{"lt", GpuKernel::kLt}, {"mma", GpuKernel::kMma}}) {
+    GpuChoice choice;
+    choice.kernel = kernel;
+    ways.push_back({name, choice});
+  }
   if (tokens <= kSmallTokens)
     for (const int slices : {1, 2, 4, 8, 16})
       for (const int halves : {1, 2})
@@ -171,7 +179,10 @@ int Bench(const Common& common, const BenchOptions& options) {
     BenchShape shape;
     if (!ParseShape(text, &shape)) {
       findings.Add(Code::kUsage, fmt::format("`{}` is no shape", text))
-          .Help("NAME=IN:ROWS,ROWS…, with a `b` after the rows of BF16 segments");
+          .Help(
+              "NAME=IN:ROWS,ROWS…, with a letter after the rows of segments that are not FP8 "
+              "blocks: "
+              "`b` BF16, `t` FP8 with one scale, `c` with one for each row");
       return Finish(common, "bench", findings);
     }
     shapes.push_back(std::move(shape));
@@ -183,10 +194,15 @@ int Bench(const Common& common, const BenchOptions& options) {
     return Finish(common, "bench", findings);
   }
   const GpuBench::Device& device = bench->device();
-  Print(fmt::format("# ferrule {} {}, {}, {}, CUDA {}, reads {:.3f} TB/s\n", kVersion,
+  std::string table;
+  const auto print = [&table](const std::string& text) {
+    table += text;
+    Print(text);
+  };
+  print(fmt::format("# ferrule {} {}, {}, {}, CUDA {}, reads {:.3f} TB/s\n", kVersion,
                     options.commit.empty() ? "unknown commit" : options.commit, Today(),
                     device.name, device.driver, device.bandwidth * 1e-12));
-  Print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
+  print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
   bool failed = false;
   for (const BenchShape& shape : shapes) {
     int64_t rows = 0;
@@ -198,10 +214,10 @@ int Bench(const Common& common, const BenchOptions& options) {
             fmt::format("{}\t{}\t{}\t{}\t{}", shape.name, tokens, rows, shape.in, way.name);
         if (!r.failure.empty()) {
           failed = failed || !options.sweep;
-          Print(fmt::format("# {}: {}\n", where, r.failure));
+          print(fmt::format("# {}: {}\n", where, r.failure));
           continue;
         }
-        Print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where, r.microseconds,
+        print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where, r.microseconds,
                           r.spread, r.floor_us, r.floor_us / r.microseconds,
                           options.check ? fmt::format("{:.2e}", r.error) : "",
                           options.check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
@@ -210,6 +226,8 @@ int Bench(const Common& common, const BenchOptions& options) {
   }
   if (!options.sweep)
     Print(fmt::format("# host time of a call: {:.2f} us\n", bench->HostCost(shapes[0], 1)));
+  if (!options.svg.empty() && !WritePlot(table, "the table", options.svg, &findings))
+    return Finish(common, "bench", findings);
   return failed ? 1 : 0;
 }
 

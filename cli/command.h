@@ -37,6 +37,7 @@ struct ExplainOptions {
   int tp = 1;
   bool kernel = false;            // which kernels run it
   std::vector<std::string> with;  // together with these, which read the same x
+  std::string gpu = "sm_90";
   int rank = 0;
 };
 struct TestOptions {
@@ -60,6 +61,8 @@ struct BenchOptions {
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
   std::string commit;  // for the first line
+  std::string svg;     // file for a plot
+  std::string from;    // a table printed before: plot it, time nothing
   std::string load;    // a checkpoint: time its loading instead
   int tp = 1, rank = 0;
   std::vector<int> readers = {8};
@@ -105,6 +108,10 @@ int ExplainKernels(const Common& common, const ExplainOptions& options, const Pl
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
+int BenchPlot(const Common& common, const BenchOptions& options);
+// The plot of a table that `name` names; false with a finding.
+bool WritePlot(const std::string& table, const std::string& name, const std::string& path,
+               Diagnostics* findings);
 // Only with CUDA.
 int Bench(const Common& common, const BenchOptions& options);
 int BenchLoad(const Common& common, const BenchOptions& options);

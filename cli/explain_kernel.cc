@@ -87,6 +87,10 @@ std::optional<Asked> Place(const Plan& plan, const ExplainOptions& options, Diag
   return asked;
 }
 
+bool Assumed(const LtShape&, size_t*) { return true; }  // that cuBLASLt is there and was prepared
+
+GpuTarget TargetOf(const std::string& gpu) { return {std::stoi(gpu.substr(3)), Assumed}; }
+
 std::string Phase(const LinearSegment& s) {
   std::string text;
   if (s.n_phase > 0) text += fmt::format(", begins at row {} of its block", s.n_phase);
@@ -100,7 +104,9 @@ std::string Tokens(const KernelRange& range) {
                                    : fmt::format("{}-{}", range.first, range.last);
 }
 
-std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges, int tp, int rank) {
+std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges,
+                  const ExplainOptions& options) {
+  const int tp = options.tp, rank = options.rank;
   std::string text;
   size_t next = 0;
   for (size_t m = 0; m < asked.modules.size(); ++m) {
@@ -116,7 +122,9 @@ std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges, in
     tokens = std::max(tokens, Tokens(range).size());
     for (const KernelLine& line : range.lines) what = std::max(what, line.what.size());
   }
-  text += fmt::format("on H100 and H200 (sm_90)\n  {:<{}}  launch\n", "tokens", tokens);
+  text +=
+      fmt::format("on {}, with cuBLASLt\n  {:<{}}  launch\n",
+                  options.gpu == "sm_90" ? "H100 and H200 (sm_90)" : options.gpu, "tokens", tokens);
   for (const KernelRange& range : ranges) {
     std::string first = Tokens(range);
     for (const KernelLine& line : range.lines) {
@@ -145,7 +153,7 @@ std::string Json(const Common& common, const ExplainOptions& options, const Aske
     out.Key("in").Int(asked.modules[0].in);
     out.Key("n_phase").Int(s.n_phase).Key("k_phase").Int(s.k_phase).EndObject();
   }
-  out.EndArray().Key("gpu").Text("sm_90").Key("kernels").BeginArray();
+  out.EndArray().Key("gpu").Text(options.gpu).Key("kernels").BeginArray();
   for (const KernelRange& range : ranges) {
     out.Line().BeginObject().Key("tokens").BeginArray().Int(range.first);
     if (range.last == kMostTokens)
@@ -183,7 +191,8 @@ int ExplainKernels(const Common& common, const ExplainOptions& options, const Pl
   }
   const std::optional<Asked> asked = Place(plan, options, &findings);
   if (!asked) return Finish(common, "explain", findings);
-  const std::vector<KernelRange> ranges = KernelRanges(GroupOf(*asked), kMostTokens);
+  const std::vector<KernelRange> ranges =
+      KernelRanges(GroupOf(*asked), TargetOf(options.gpu), kMostTokens);
   if (common.format == Format::kJson) {
     Print(Json(common, options, *asked, ranges, findings));
   } else if (common.format == Format::kShort) {
@@ -195,7 +204,7 @@ int ExplainKernels(const Common& common, const ExplainOptions& options, const Pl
     }
     Print(text);
   } else {
-    Print(Human(*asked, ranges, options.tp, options.rank));
+    Print(Human(*asked, ranges, options));
   }
   return 0;
 }

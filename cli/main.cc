@@ -105,6 +105,8 @@ int Main(int argc, char** argv) {
                    "with --kernel: modules that read the same x, in one group")
       ->delimiter(',')
       ->allow_extra_args(false);
+  explain_app->add_option("--gpu", explain.gpu, "with --kernel: sm_80, sm_89, sm_90 or sm_100")
+      ->check(OneOf({"sm_80", "sm_89", "sm_90", "sm_100"}));
   CLI::Option* explain_rank =
       explain_app->add_option("--rank", explain.rank, "with --kernel: of this rank; default: 0")
           ->check(WholeNumber(0, kMaxTp - 1));
@@ -212,12 +214,17 @@ int Main(int argc, char** argv) {
   BenchOptions bench;
   bool no_check = false;
   CLI::App* bench_app = app.add_subcommand("bench", "time linears on the GPU, as a table");
-  bench_app->add_option("--shape", bench.shapes, "NAME=IN:ROWS,ROWS…; `b` after BF16 rows");
+  bench_app->add_option(
+      "--shape", bench.shapes,
+      "NAME=IN:ROWS,ROWS…; after rows `b`: BF16, `t`, `c`: FP8 with one scale, with one a row");
   bench_app->add_option("--tokens", bench.tokens, "numbers of tokens")
       ->delimiter(',')
       ->check(WholeNumber(1, 65536));
   bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
   bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
+  bench_app->add_option("--svg", bench.svg, "also a plot: part of the floor over tokens");
+  bench_app->add_option("--from", bench.from,
+                        "with --svg: plot this table, printed before; needs no GPU");
   bench_app->add_option("--load", bench.load, "time the loading of this checkpoint to the GPU");
   CLI::Option* bench_tp =
       bench_app->add_option("--tp", bench.tp, "with --load: tensor-parallel size")->check(tp_word);
@@ -247,6 +254,9 @@ int Main(int argc, char** argv) {
   if (expert_option->count() > 0)
     return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
                              "plan without it"));
+  if (!bench.from.empty() && bench.svg.empty())
+    return Usage(json, Wrong("`--from` needs `--svg`", "name the file to write the plot to"));
+  if (!bench.from.empty()) return BenchPlot(common, bench);
 #ifndef FERRULE_CUDA
   if (bench_app->parsed() || run.device == "cuda")
     return Usage(json, Wrong("this ferrule was built without CUDA",

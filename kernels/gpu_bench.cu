@@ -76,7 +76,7 @@ __global__ void CountOther(const uint32_t* a, const uint32_t* b, size_t count, d
 
 int64_t Bytes(const BenchShape& shape) {
   int64_t bytes = 0;
-  for (const BenchSegment& s : shape.segments) bytes += s.rows * shape.in * (s.bf16 ? 2 : 1);
+  for (const BenchSegment& s : shape.segments) bytes += s.rows * shape.in * (s.bf16() ? 2 : 1);
   return bytes;
 }
 int64_t Rows(const BenchShape& shape) {
@@ -151,21 +151,21 @@ template <typename M>
 void Describe(const M& m, const BenchShape& shape, int64_t tokens, int copy, LinearOutput type,
               uint8_t* y, Call* call) {
   int64_t fp8 = 0, bf16 = 0, at_fp8 = 0, at_bf16 = 0, row = 0;
-  for (const BenchSegment& s : shape.segments) (s.bf16 ? bf16 : fp8) += s.rows * shape.in;
+  for (const BenchSegment& s : shape.segments) (s.bf16() ? bf16 : fp8) += s.rows * shape.in;
   const int64_t width = type == LinearOutput::kF32 ? 4 : 2;
   for (const BenchSegment& b : shape.segments) {
     LinearSegment s;
-    s.scheme = b.bf16 ? LinearScheme::kBf16 : LinearScheme::kFp8Block;
+    s.scheme = b.scheme;
     s.rows = b.rows;
     s.weight_stride = shape.in;
-    if (b.bf16) {
+    if (b.bf16()) {
       s.weight = m.bf16 + copy * bf16 + at_bf16;
       at_bf16 += b.rows * shape.in;
     } else {
       s.weight = m.fp8 + copy * fp8 + at_fp8;
       at_fp8 += b.rows * shape.in;
-      s.scale = m.scales + (copy * 997) % 65536;
-      s.scale_stride = (shape.in + 127) / 128;
+      s.scale = m.scales + copy * 996 % 65536;  // aligned to 16
+      s.scale_stride = b.scheme == LinearScheme::kFp8Block ? (shape.in + 127) / 128 : 1;
     }
     // Each segment has its own y.
     s.y = y + row * tokens * width;
@@ -188,13 +188,13 @@ bool RunsAsAsked(const LinearGroup& group, const GpuChoice& choice) {
     *static_cast<GpuKernel*>(kernel) = step.kernel;
     return LinearStatus();
   };
-  static_cast<void>(ForEachStep(group, choice, take, &last));
+  static_cast<void>(ForEachStep(group, choice, CurrentGpu(), take, &last));
   return choice.kernel == GpuKernel::kAny || choice.kernel == last;
 }
 
 int CopiesOf(const BenchShape& shape) {
   int64_t fp8 = 0, bf16 = 0;
-  for (const BenchSegment& s : shape.segments) (s.bf16 ? bf16 : fp8) += s.rows * shape.in;
+  for (const BenchSegment& s : shape.segments) (s.bf16() ? bf16 : fp8) += s.rows * shape.in;
   int64_t copies = static_cast<int64_t>(kRotated / static_cast<double>(Bytes(shape))) + 1;
   copies = std::min<int64_t>(copies, 1200);
   if (fp8 > 0) copies = std::min<int64_t>(copies, static_cast<int64_t>(kFp8Bytes) / fp8);
@@ -256,6 +256,8 @@ BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoi
   result.copies = CopiesOf(shape);
   Call asked;
   Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &asked);
+  const LinearStatus prepared = PrepareGpu(asked.group, choice);
+  if (!prepared) return fail(prepared.message);
   if (!RunsAsAsked(asked.group, choice)) return fail("does not fit");
 
   if (check) {  // the first and last few tokens against the plain kernel
@@ -267,6 +269,7 @@ BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoi
     float* expected = reinterpret_cast<float*>(m.y) + whole;
     Call call, plain;
     Describe(m, shape, tokens, 0, LinearOutput::kF32, m.y, &call);
+    static_cast<void>(PrepareGpu(call.group, choice));
     cudaMemsetAsync(m.y, 0xFF, whole * 4, m.stream);
     GpuChoice slow;
     slow.kernel = GpuKernel::kPlain;
@@ -337,8 +340,8 @@ BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoi
   double bytes = static_cast<double>(Bytes(shape) + tokens * shape.in * 2 + tokens * rows * 2);
   double flops = 0;
   for (const BenchSegment& s : shape.segments) {
-    flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16 ? 2 : 1);
-    if (!s.bf16) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
+    flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
+    if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
   }
   result.floor_us = 1e6 * std::max(bytes / device_.bandwidth, flops / device_.fp8_rate);
   return result;

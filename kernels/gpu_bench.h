@@ -14,7 +14,8 @@ namespace ferrule {
 
 struct BenchSegment {
   int64_t rows = 0;
-  bool bf16 = false;  // else FP8, blocks of 128 × 128
+  LinearScheme scheme = LinearScheme::kFp8Block;  // blocks of 128 × 128
+  bool bf16() const { return scheme == LinearScheme::kBf16; }
 };
 struct BenchShape {
   std::string name;

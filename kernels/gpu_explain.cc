@@ -40,6 +40,10 @@ const char* NameOf(GpuKernel kernel) {
       return "tile_linear";
     case GpuKernel::kLarge:
       return "large_m_linear";
+    case GpuKernel::kMma:
+      return "mma_linear";
+    case GpuKernel::kLt:
+      return "cuBLASLt";
     case GpuKernel::kAny:
     case GpuKernel::kPlain:
       break;
@@ -74,6 +78,8 @@ std::string What(const GpuStep& step, bool counts) {
              (p.share_w > 1 ? ", two CTAs share W" : "");
     }
     case GpuKernel::kAny:
+    case GpuKernel::kMma:
+    case GpuKernel::kLt:
     case GpuKernel::kPlain:
       break;
   }
@@ -82,7 +88,7 @@ std::string What(const GpuStep& step, bool counts) {
 
 std::string Why(const LinearGroup& group, const GpuStep& step) {
   if (step.kernel == GpuKernel::kPlain) {
-    const char* reason = SlowReason(group, group.segments[step.segments[0]]);
+    const char* reason = MmaReason(group, group.segments[step.segments[0]]);
     return std::string("slow: ") + (reason == nullptr ? "asked for" : reason);
   }
   if (step.measured_up_to == 0 || step.kernel == GpuKernel::kQuantize) return step.why;
@@ -100,7 +106,8 @@ struct Explanation {
 LinearStatus Describe(const GpuStep& step, void* context) {
   Explanation& e = *static_cast<Explanation*>(context);
   e.text += std::string(NameOf(step.kernel)) + ": " + What(step, true);
-  if (step.kernel == GpuKernel::kPlain) e.text += ", " + Why(e.group, step);
+  if (step.kernel == GpuKernel::kPlain || step.kernel == GpuKernel::kMma)
+    e.text += ", " + Why(e.group, step);
   e.text += "\n";
   return {};
 }
@@ -123,17 +130,17 @@ std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice) {
   if (!status) return status.message;
   if (group.tokens == 0) return "nothing to do";
   Explanation explanation{group, {}};
-  const LinearStatus steps = ForEachStep(group, choice, Describe, &explanation);
+  const LinearStatus steps = ForEachStep(group, choice, {}, Describe, &explanation);
   return steps ? explanation.text : explanation.text + steps.message;
 }
 
 std::string ExplainGpu(const LinearGroup& group) { return ExplainGpu(group, GpuChoice()); }
 
-std::vector<KernelRange> KernelRanges(LinearGroup group, int64_t most) {
+std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most) {
   std::vector<KernelRange> ranges;
   for (group.tokens = 1; group.tokens <= most; ++group.tokens) {
     Lines lines{group, {}};
-    const LinearStatus status = ForEachStep(group, {}, Collect, &lines);
+    const LinearStatus status = ForEachStep(group, {}, target, Collect, &lines);
     if (!status) lines.lines.push_back({"none", "", status.message});
     if (ranges.empty() || ranges.back().lines != lines.lines)
       ranges.push_back({group.tokens, group.tokens, std::move(lines.lines)});

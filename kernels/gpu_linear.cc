@@ -2,12 +2,15 @@
 // LinearGpu: the steps of kernels/gpu_steps.h → arguments of kernels → launches.
 #include "kernels/gpu_linear.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "kernels/cluster_count.h"
 #include "kernels/cuda_error.h"
 #include "kernels/large_m_linear.h"
 #include "kernels/linear_gpu.h"
+#include "kernels/lt_linear.h"
+#include "kernels/mma_linear.h"
 #include "kernels/plain_linear.h"
 #include "kernels/quantize_gpu.h"
 #include "kernels/tensor_map.h"
@@ -18,6 +21,17 @@ namespace ferrule {
 namespace {
 
 constexpr uintptr_t kAlignment = 256;
+
+// Of the largest quantized x.
+size_t BytesOfX(const LinearGroup& group) {
+  size_t bytes = 0;
+  for (int32_t i = 0; i < group.segment_count; ++i) {
+    const XRecipe recipe = RecipeOf(group.segments[i]);
+    if (group.segments[i].rows == 0 || recipe.kind == XKind::kPlain) continue;
+    bytes = std::max(bytes, LayOutX(recipe, group.tokens, group.in).bytes);
+  }
+  return bytes;
+}
 
 class Launcher {
  public:
@@ -45,7 +59,10 @@ class Launcher {
         return Tile(step);
       case GpuKernel::kLarge:
         return Large(step);
+      case GpuKernel::kLt:
+        return Lt(step);
       case GpuKernel::kAny:
+      case GpuKernel::kMma:
       case GpuKernel::kPlain:
         break;
     }
@@ -54,7 +71,9 @@ class Launcher {
 
   int tokens() const { return static_cast<int>(group_.tokens); }
   int columns() const { return static_cast<int>(group_.in); }
-  XLayout Layout(const XRecipe& recipe) const { return LayOutX(recipe, group_.tokens, group_.in); }
+  XLayout Layout(const XRecipe& recipe, bool tight = false) const {
+    return LayOutX(recipe, group_.tokens, group_.in, tight);
+  }
   float* Scales(const XLayout& x) const { return reinterpret_cast<float*>(workspace_ + x.scales); }
 
   // The segments of a step, numbered through in tiles of so many rows, and their tensor maps, of
@@ -115,7 +134,7 @@ class Launcher {
   }
 
   LinearStatus Quantize(const GpuStep& step) {
-    const XLayout layout = Layout(step.recipe);
+    const XLayout layout = Layout(step.recipe, step.tight);
     QuantizeArguments a{};
     a.x = x_;
     a.x_stride = group_.x_stride;
@@ -187,7 +206,37 @@ class Launcher {
     a.pitch = layout.pitch;
     a.x_scales = step.recipe.kind == XKind::kPlain ? nullptr : Scales(layout);
     a.x_scale_stride = static_cast<int>(layout.scale_stride);
-    return CudaStatus(LaunchPlain(a, stream_));
+    a.invariant = step.invariant;
+    return CudaStatus(step.kernel == GpuKernel::kMma ? LaunchMma(a, stream_)
+                                                     : LaunchPlain(a, stream_));
+  }
+
+  LinearStatus Lt(const GpuStep& step) {
+    const LinearSegment& s = group_.segments[step.segments[0]];
+    LtArguments a{};
+    a.shape = step.lt;
+    a.w = s.weight;
+    a.y = s.y;
+    uint8_t* behind = workspace_ + (BytesOfX(group_) + kAlignment - 1) / kAlignment * kAlignment;
+    if (step.lt.scales == LtScales::kNone) {
+      a.x = group_.x;
+    } else {
+      a.x = workspace_;
+      a.w_scale = s.scale;
+      a.x_scale = step.lt.scales == LtScales::kScalar ? s.input_scale
+                                                      : Scales(Layout(step.recipe, step.tight));
+      const size_t bytes = LtScaleBytes(s, step.lt);
+      if (bytes > 0) {  // one scale for each row, all the same
+        const cudaError_t error =
+            LaunchRepeat(s.scale, s.rows, reinterpret_cast<float*>(behind), stream_);
+        if (error != cudaSuccess) return CudaStatus(error);
+        a.w_scale = reinterpret_cast<const float*>(behind);
+        behind += bytes;
+      }
+    }
+    a.workspace = behind;
+    LtReady(step.lt, &a.workspace_size);
+    return LtRun(a, stream_);
   }
 
   const LinearGroup& group_;
@@ -196,44 +245,64 @@ class Launcher {
   cudaStream_t stream_;
 };
 
-const char* AskDevice(int device) {
-  int major = 0, minor = 0;
+// Compute capability of the current device, 90 for 9.0; below 0: CUDA does not answer.
+int AskDevice() {
+  enum : int { kUnknown };
+  static std::atomic<int> known[64];
+  int device = 0, major = 0, minor = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return -1;
+  if (device < 64 && known[device].load(std::memory_order_relaxed) != kUnknown)
+    return known[device].load(std::memory_order_relaxed);
   if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
-    return "CUDA does not answer";
-  if (major != 9 || minor != 0) return "the GPU is no Hopper (compute capability 9.0)";
-  for (const int slices : {2, 4, 8, 16}) {
-    int count = 0;
-    if (CountClusters(slices, &count) == cudaSuccess) LearnClusters(slices, count);
-  }
-  return nullptr;
+    return -1;
+  int sm = major * 10 + minor;
+  if (!HasQuantize()) sm = 1;  // no code for it in here
+  if (sm == 90)
+    for (const int slices : {2, 4, 8, 16}) {
+      int count = 0;
+      if (CountClusters(slices, &count) == cudaSuccess) LearnClusters(slices, count);
+    }
+  if (device < 64) known[device].store(sm, std::memory_order_relaxed);
+  return sm;
 }
 
 }  // namespace
 
+GpuTarget CurrentGpu() { return {AskDevice(), LtReady}; }
+
 const char* GpuRefuses() {
-  enum : int8_t { kUnknown, kRuns, kRefuses };
-  static std::atomic<int8_t> known[64];
   int device = 0;
   const cudaError_t error = cudaGetDevice(&device);
   if (error != cudaSuccess) return CudaStatus(error).message;
-  if (device < 64 && known[device].load(std::memory_order_relaxed) == kRuns) return nullptr;
-  const char* reason = AskDevice(device);
-  if (device < 64 && reason == nullptr) known[device].store(kRuns, std::memory_order_relaxed);
-  return reason;
+  const int sm = AskDevice();
+  if (sm < 0) return "CUDA does not answer";
+  if (sm == 1) return "it was built without code for this GPU (meson option gpu_archs)";
+  return sm < 80 ? "the GPU is older than Ampere (compute capability 8.0)" : nullptr;
 }
 
-size_t WorkspaceSizeGpu(const LinearGroup& group) {
-  if (!ValidateSizes(group) || group.tokens == 0) return 0;
-  size_t bytes = 0;
+LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice) {
+  const LinearStatus status = Validate(group);
+  if (!status || group.tokens == 0 || LtAbsent() != nullptr) return status;
   for (int32_t i = 0; i < group.segment_count; ++i) {
-    const XRecipe recipe = RecipeOf(group.segments[i]);
-    if (group.segments[i].rows == 0 || recipe.kind == XKind::kPlain) continue;
-    const size_t needed = LayOutX(recipe, group.tokens, group.in).bytes;
-    if (needed > bytes) bytes = needed;
+    LtShape shape;
+    if (!WantsLt(group, i, choice, AskDevice(), &shape)) continue;
+    const LinearStatus prepared = LtPrepare(shape);
+    if (!prepared && prepared.code != LinearCode::kUnsupported) return prepared;
   }
-  return bytes;
+  return {};
 }
+
+LinearStatus PrepareGpu(const LinearGroup& group) { return PrepareGpu(group, GpuChoice()); }
+
+size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice) {
+  if (!ValidateSizes(group) || group.tokens == 0) return 0;
+  const size_t behind = WorkspaceBehindX(group, choice, CurrentGpu());
+  const size_t x = BytesOfX(group);
+  return behind == 0 ? x : (x + kAlignment - 1) / kAlignment * kAlignment + behind;
+}
+
+size_t WorkspaceSizeGpu(const LinearGroup& group) { return WorkspaceSizeGpu(group, GpuChoice()); }
 
 LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                     size_t workspace_size, void* stream) {
@@ -246,14 +315,14 @@ LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* wor
     return CudaStatus(cudaMemsetAsync(group.nonfinite_tokens, 0, sizeof(int64_t),
                                       static_cast<cudaStream_t>(stream)));
   }
-  const size_t needed = WorkspaceSizeGpu(group);
+  const size_t needed = WorkspaceSizeGpu(group, choice);
   if (needed > 0 && workspace == nullptr)
     return {LinearCode::kWorkspace, -1, "the workspace is null"};
   if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
     return {LinearCode::kWorkspace, -1, "the workspace is not aligned to 256"};
   if (needed > workspace_size) return {LinearCode::kWorkspace, -1, "the workspace is too small"};
   Launcher launcher(group, workspace, stream);
-  return ForEachStep(group, choice, Launcher::Take, &launcher);
+  return ForEachStep(group, choice, CurrentGpu(), Launcher::Take, &launcher);
 }
 
 LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspace_size,

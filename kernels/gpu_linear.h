@@ -9,6 +9,9 @@
 
 namespace ferrule {
 
+GpuTarget CurrentGpu();  // of the current device, as LinearGpu sees it
+LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice);
+size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice);
 LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                     size_t workspace_size, void* stream);
 std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice);

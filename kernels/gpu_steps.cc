@@ -10,6 +10,11 @@ namespace {
 
 constexpr int64_t kPlainTokens = int64_t{4} * 65535;  // of a grid's second dimension
 constexpr int64_t kQuantizeBlocks = 65535;
+constexpr int kHopper = 90;
+// From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
+// 34816 × 5120.
+constexpr int64_t kLtFp8Tokens = 16;
+constexpr int64_t kLtBf16Work = 1 << 18;    // tokens × rows, and more than 32 tokens
 constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows; measured on H200 at 2048 columns
 
 bool Aligned(const void* pointer, uintptr_t to) {
@@ -26,9 +31,9 @@ bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x
 
 class Walk {
  public:
-  Walk(const LinearGroup& group, const GpuChoice& choice,
+  Walk(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
        LinearStatus (*take)(const GpuStep&, void*), void* context)
-      : group_(group), choice_(choice), take_(take), context_(context) {}
+      : group_(group), choice_(choice), target_(target), take_(take), context_(context) {}
 
   LinearStatus Run() {
     if (group_.nonfinite_tokens != nullptr) {
@@ -55,16 +60,33 @@ class Walk {
   }
 
   bool IsFast(int32_t i) const {
-    return choice_.kernel != GpuKernel::kPlain && At(i).rows > 0 &&
-           SlowReason(group_, At(i)) == nullptr;
+    return target_.sm == kHopper && choice_.kernel != GpuKernel::kPlain &&
+           choice_.kernel != GpuKernel::kMma && At(i).rows > 0 &&
+           SlowReason(group_, At(i)) == nullptr && !UsesLt(i, nullptr);
+  }
+
+  // cuBLASLt was prepared for it and is wanted.
+  bool UsesLt(int32_t i, LtShape* shape) const {
+    LtShape own;
+    size_t workspace = 0;
+    if (target_.lt_ready == nullptr || !WantsLt(group_, i, choice_, target_.sm, &own) ||
+        !target_.lt_ready(own, &workspace))
+      return false;
+    if (shape != nullptr) *shape = own;
+    return true;
   }
 
   // No segment before it, of those that are fast (or, for the slow ones, not), shares its x.
   bool FirstOfItsKind(int32_t i) const {
     for (int32_t j = 0; j < i; ++j)
-      if (At(j).rows > 0 && IsFast(j) == IsFast(i) && RecipeOf(At(j)) == RecipeOf(At(i)))
+      if (At(j).rows > 0 && IsFast(j) == IsFast(i) && Tight(j) == Tight(i) &&
+          RecipeOf(At(j)) == RecipeOf(At(i)))
         return false;
     return true;
+  }
+
+  bool Tight(int32_t i) const {
+    return At(i).scheme == LinearScheme::kFp8Block && UsesLt(i, nullptr);
   }
 
   // All fast segments that read x by `recipe`, and the BF16 ones, so many at a time.
@@ -99,6 +121,10 @@ class Walk {
     } else if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1) {
       step->measured_up_to =
           LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
+      if (choice.kernel == GpuKernel::kLt) {  // which is not there, or does not take it
+        choice = choice_;
+        step->measured_up_to = 0;
+      }
     }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
@@ -237,6 +263,7 @@ class Walk {
     return XAligned(group_) && group_.in % 8 == 0 && recipe.phase % 8 == 0;
   }
 
+  // Segments that are run one by one.
   LinearStatus Slow() {
     for (int32_t i = 0; i < group_.segment_count; ++i) {
       if (At(i).rows == 0 || IsFast(i)) continue;
@@ -245,34 +272,51 @@ class Walk {
                 "more than 262140 tokens, and no fast kernel takes it"};
       const XRecipe recipe = RecipeOf(At(i));
       if (recipe.kind == XKind::kPlain) {
-        if (!Plain(i, recipe)) return status_;
+        if (!One(i, recipe)) return status_;
       } else if (FirstOfItsKind(i)) {
         GpuStep step;
         step.kernel = GpuKernel::kQuantize;
         step.recipe = recipe;
         step.why = "for all segments that read x alike";
+        step.tight = Tight(i);
         step.blocks = static_cast<int>(LayOutX(recipe, 1, group_.in).blocks);
         if (step.blocks > kQuantizeBlocks)
           return {LinearCode::kUnsupported, i, "more than 65535 blocks in a row of x"};
         if (!Take(step)) return status_;
         for (int32_t j = i; j < group_.segment_count; ++j)
-          if (At(j).rows > 0 && !IsFast(j) && RecipeOf(At(j)) == recipe && !Plain(j, recipe))
+          if (At(j).rows > 0 && !IsFast(j) && RecipeOf(At(j)) == recipe && Tight(j) == step.tight &&
+              !One(j, recipe))
             return status_;
       }
     }
     return {};
   }
 
-  bool Plain(int32_t i, const XRecipe& recipe) {
+  bool One(int32_t i, const XRecipe& recipe) {
     GpuStep step;
     step.segments[0] = i;
     step.count = 1;
     step.recipe = recipe;
+    if (UsesLt(i, &step.lt)) {
+      step.kernel = GpuKernel::kLt;
+      step.tight = Tight(i);
+      step.why = step.recipe.kind == XKind::kPlain ? "BF16: much work"
+                 : step.tight                      ? "measured"
+                                                   : "scales of rows and tokens: many tokens";
+    } else if (choice_.kernel != GpuKernel::kPlain && MmaReason(group_, At(i)) == nullptr) {
+      step.kernel = GpuKernel::kMma;
+      step.invariant = group_.batch_invariant;
+      const char* slow = SlowReason(group_, At(i));
+      step.why = slow != nullptr         ? slow
+                 : target_.sm == kHopper ? "asked for"
+                                         : "the GPU is no Hopper";
+    }
     return Take(step);
   }
 
   const LinearGroup& group_;
   const GpuChoice& choice_;
+  const GpuTarget& target_;
   LinearStatus (*take_)(const GpuStep&, void*);
   void* context_;
   LinearStatus status_;
@@ -280,12 +324,12 @@ class Walk {
 
 }  // namespace
 
-XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns) {
+XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns, bool tight) {
   XLayout x;
   x.blocks = recipe.kind == XKind::kGroup ? BlockCount(recipe, columns) : 1;
   x.pitch = recipe.kind == XKind::kGroup ? RoundUp(x.blocks * recipe.group, kBlock)
                                          : RoundUp(columns, kBlock);
-  x.scale_stride = RoundUp(tokens, 128);
+  x.scale_stride = tight ? tokens : RoundUp(tokens, 128);
   x.scales = static_cast<size_t>(RoundUp(tokens * x.pitch, 256));
   x.bytes = x.scales + static_cast<size_t>(x.blocks * x.scale_stride) * sizeof(float);
   return x;
@@ -308,6 +352,14 @@ const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
   return nullptr;
 }
 
+const char* MmaReason(const LinearGroup& group, const LinearSegment& s) {
+  if (s.scheme == LinearScheme::kFp8Block || s.scheme == LinearScheme::kBf16)
+    return SlowReason(group, s);
+  if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+  if (s.weight_stride % 16 != 0) return "its rows are no multiple of 16 bytes apart";
+  return nullptr;
+}
+
 int FirstRow(const LinearSegment& s, int grid) {
   return s.scheme == LinearScheme::kFp8Block ? -(s.n_phase % grid) : 0;
 }
@@ -320,9 +372,42 @@ int LargeTileCount(const LinearSegment& s, int tile_rows) {
   return static_cast<int>(DivideUp(s.rows - FirstRow(s, kBlock), tile_rows));
 }
 
-LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,
+bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int sm, LtShape* shape) {
+  const LinearSegment& s = group.segments[i];
+  if (s.rows == 0 || group.tokens == 0 || group.batch_invariant) return false;
+  const auto wants = [&] {
+    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLt;
+    if (s.scheme == LinearScheme::kFp8Block) {
+      GpuChoice measured;
+      return group.segment_count == 1 && sm == kHopper &&
+             LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
+             measured.kernel == GpuKernel::kLt;
+    }
+    if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
+    if (sm != kHopper) return group.tokens > kSmallTokens;
+    // Beside block scales, BF16 goes in their launches.
+    for (int32_t j = 0; j < group.segment_count; ++j)
+      if (group.segments[j].scheme == LinearScheme::kFp8Block) return false;
+    return group.tokens > kSmallTokens && group.tokens * s.rows >= kLtBf16Work;
+  };
+  return wants() && LtRefuses(group, s, shape) == nullptr;
+}
+
+size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice,
+                        const GpuTarget& target) {
+  size_t most = 0;
+  for (int32_t i = 0; i < group.segment_count && target.lt_ready != nullptr; ++i) {
+    LtShape shape;
+    size_t bytes = 0;
+    if (WantsLt(group, i, choice, target.sm, &shape) && target.lt_ready(shape, &bytes))
+      most = std::max(most, bytes + LtScaleBytes(group.segments[i], shape));
+  }
+  return most;
+}
+
+LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
                          LinearStatus (*take)(const GpuStep& step, void* context), void* context) {
-  return Walk(group, choice, take, context).Run();
+  return Walk(group, choice, target, take, context).Run();
 }
 
 }  // namespace ferrule

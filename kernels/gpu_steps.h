@@ -8,6 +8,7 @@
 #include "kernels/gpu_plan.h"
 #include "kernels/large_plan.h"
 #include "kernels/linear.h"
+#include "kernels/lt_shape.h"
 #include "kernels/quantize.h"
 
 namespace ferrule {
@@ -19,12 +20,22 @@ enum class GpuKernel : uint8_t {
   kQuantize,  // kernels/quantize.cu, for the steps after it
   kTile,      // kernels/tile_linear.cu
   kLarge,     // kernels/large_m_linear.cuh, FP8 segments alone
-  kPlain,     // kernels/plain_linear.cu
+  kMma,       // kernels/mma_linear.cu, one segment
+  kLt,        // kernels/lt_linear.h, one segment
+  kPlain,     // kernels/plain_linear.cu, one segment
+};
+
+// The GPU that a group is for.
+struct GpuTarget {
+  int sm = 90;  // compute capability: 80 for 8.0
+  // Whether cuBLASLt was prepared for a product, and the workspace that it needs; null: it is not
+  // there.
+  bool (*lt_ready)(const LtShape& shape, size_t* workspace) = nullptr;
 };
 
 // What the caller, a test or a benchmark, wants instead of the rules.
 struct GpuChoice {
-  GpuKernel kernel = GpuKernel::kAny;  // kSmall, kTile, kLarge, kPlain: where it can
+  GpuKernel kernel = GpuKernel::kAny;  // any but kCount and kQuantize: where it can
   SmallChoice small;
   TileChoice tile;
   LargeChoice large;
@@ -40,6 +51,9 @@ struct GpuStep {
   SmallPlan small;
   TilePlan tile;
   LargePlan large;
+  LtShape lt;              // of kLt
+  bool tight = false;      // kQuantize, kLt: scales of x without gaps between blocks
+  bool invariant = false;  // kMma: the same sums for any number of tokens
   // For people: why this kernel; the row of the table that says so (0: none).
   const char* why = "";
   int measured_up_to = 0;
@@ -51,10 +65,20 @@ struct XLayout {
   size_t scales = 0;  // offset; codes are at 0
   size_t bytes = 0;
 };
-XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns);
+XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns, bool tight = false);
 
-// Why the fast kernels do not take this segment; null when they do.
+// Whether a segment should go to cuBLASLt where that was prepared, and as which product.
+bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,
+             LtShape* shape);
+
+// Bytes of workspace behind a quantized x that the steps of a group need, aligned to 256: where
+// cuBLASLt works.
+size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
+
+// Why Hopper's fast kernels do not take this segment; null when they do.
 const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);
+// The same of kMma.
+const char* MmaReason(const LinearGroup& group, const LinearSegment& segment);
 
 // Row 0 of tile 0 (<= 0: tiles begin where scale blocks, or parts of `grid` rows of them, do) and
 // the number of tiles.
@@ -63,7 +87,7 @@ int TileCount(const LinearSegment& segment, int tile_rows);
 int LargeTileCount(const LinearSegment& segment, int tile_rows);  // of kLarge
 
 // Calls `take` for each step of a valid group with tokens, until one fails.
-LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice,
+LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
                          LinearStatus (*take)(const GpuStep& step, void* context), void* context);
 
 }  // namespace ferrule

@@ -9,12 +9,13 @@ namespace {
 
 constexpr GpuKernel kSmall = GpuKernel::kSmall, kTile = GpuKernel::kTile,
                     kLarge = GpuKernel::kLarge;
+[[maybe_unused]] constexpr GpuKernel kLt = GpuKernel::kLt;
 constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::kAtOnce;
 constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
 //   kSmall: slices, halves, ahead, quantized    kTile: token_tile, row_tile, slices, share
-//   kLarge: token_tile, row_tile, slices, share, resident
+//   kLarge: token_tile, row_tile, slices, share, resident    kLt: nothing
 struct Row {
   int rows, in, up_to;
   GpuKernel kernel;
@@ -45,7 +46,7 @@ int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
     choice->small.quantized = row->d;
   } else if (row->kernel == kLarge) {
     choice->large = {row->a, row->b, row->c, row->d, row->e};
-  } else {
+  } else if (row->kernel == kTile) {
     choice->tile = {row->a, row->b, row->c, 0, row->d};
   }
   return row->up_to;

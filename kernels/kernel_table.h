@@ -23,6 +23,6 @@ struct KernelRange {
 
 // From 1 to `most` tokens; neighbours that differ in nothing but the number of tiles are one range.
 // `group` is valid but for its tokens.
-std::vector<KernelRange> KernelRanges(LinearGroup group, int64_t most);
+std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most);
 
 }  // namespace ferrule

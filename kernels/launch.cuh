@@ -5,7 +5,22 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
+
 namespace ferrule {
+
+// Programmatic launch came with compute capability 9.0.
+inline bool HasPdl() {
+  static std::atomic<int> known[64];  // 1: yes, 2: no; writing it twice does no harm
+  int device = 0, major = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= 64) return false;
+  if (known[device] == 0) {
+    if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
+      return false;
+    known[device] = major >= 9 ? 1 : 2;
+  }
+  return known[device] == 1;
+}
 
 // The attribute that allows it.
 inline cudaLaunchAttribute EarlyStart() {
@@ -24,7 +39,7 @@ cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, cud
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = 1;
+  config.numAttrs = HasPdl() ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 

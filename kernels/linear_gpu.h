@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear_gpu: the groups of kernels/linear.h on a GPU (Hopper: H100, H200). The same descriptors
-// with every data pointer (x, weights, scales, biases, y, nonfinite_tokens) in device memory; the
-// descriptors themselves in the host's.
+// linear_gpu: the groups of kernels/linear.h on a GPU (compute capability 8.0 and above; fast
+// kernels are Hopper's: H100, H200). The same descriptors with every data pointer (x, weights,
+// scales, biases, y, nonfinite_tokens) in device memory; the descriptors themselves in the host's.
 //
+//   PrepareGpu(group);                                // once for each number of tokens; may be
+//   left
+//                                                     // out
 //   size_t bytes = WorkspaceSizeGpu(group);           // once, for the largest tokens
 //   void* workspace = …;                              // cudaMalloc(bytes), one for each stream
 //   LinearStatus status = LinearGpu(group, workspace, bytes, stream);   // each step
@@ -19,9 +22,10 @@
 // with one another first, so sx·sw must stay in float32's range.
 //
 // Fast where weights are 16-byte aligned with rows a multiple of 16 bytes apart, blocks are 128 ×
-// 128 and x is aligned likewise; any phase, rows, columns and tokens. Everything else that linear.h
-// allows runs too, slowly. `ExplainGpu` says which kernel takes which segment, and why not a faster
-// one.
+// 128 and x is aligned likewise; any phase, rows, columns and tokens. Per-tensor and per-channel
+// FP8, and everything on other GPUs, goes to cuBLASLt (many tokens, when prepared) or is widened to
+// 16 bits and multiplied by mma.sync. What else linear.h allows runs too, slowly. `ExplainGpu` says
+// which kernel takes which segment, and why not a faster one.
 #pragma once
 
 #include <string>
@@ -30,8 +34,15 @@
 
 namespace ferrule {
 
-// Bytes LinearGpu needs for this group; grows with tokens. Looks at sizes and schemes, not at
-// pointers. 0 when they are not valid or there is nothing to do.
+// Lets cuBLASLt, where it is installed, choose how it would run what it does faster: BF16 alone and
+// per-tensor and per-channel FP8, both with many tokens. For this very group on the current device:
+// sizes, strides and alignments, not addresses. Allocates, and may take milliseconds; LinearGpu
+// then does not. Without it LinearGpu uses its own kernels. kOk also where nothing is to be
+// prepared.
+LinearStatus PrepareGpu(const LinearGroup& group);
+
+// Bytes LinearGpu needs for this group; grows with tokens, and with what PrepareGpu has prepared. 0
+// when it is not valid or there is nothing to do.
 size_t WorkspaceSizeGpu(const LinearGroup& group);
 
 // `workspace`: device memory, aligned to 256, the call's own until the stream has passed it.

@@ -19,6 +19,7 @@ struct PlainArguments {
   int64_t pitch;
   const float* x_scales;
   int x_scale_stride;
+  bool invariant;  // kernels/mma_linear.h: one order of sums for any number of tokens
 };
 
 cudaError_t LaunchPlain(const PlainArguments& arguments, cudaStream_t stream);

@@ -109,7 +109,26 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) *count = sum;
 }
 
+__global__ void __launch_bounds__(kThreads) Repeat(const float* value, int64_t count, float* to) {
+  LaunchDependents();
+  WaitForEarlier();
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < count) to[i] = __ldg(value);
+}
+
 }  // namespace
+
+cudaError_t LaunchRepeat(const float* value, int64_t count, float* to, cudaStream_t stream) {
+  const auto grid = static_cast<unsigned>((count + kThreads - 1) / kThreads);
+  return LaunchPdl(Repeat, dim3(grid), kThreads, stream, value, count, to);
+}
+
+bool HasQuantize() {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, QuantizeAny) == cudaSuccess) return true;
+  static_cast<void>(cudaGetLastError());
+  return false;
+}
 
 cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&

@@ -33,4 +33,10 @@ cudaError_t LaunchQuantize(const QuantizeArguments& arguments, cudaStream_t stre
 cudaError_t LaunchCountNonfinite(const __nv_bfloat16* x, int64_t x_stride, int tokens, int columns,
                                  int64_t* count, cudaStream_t stream);
 
+// to[0 … count) = *value.
+cudaError_t LaunchRepeat(const float* value, int64_t count, float* to, cudaStream_t stream);
+
+// Whether there is code for the current device.
+bool HasQuantize();
+
 }  // namespace ferrule

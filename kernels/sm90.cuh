@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The instructions of Hopper that CUDA C++ has no words for: mbarriers, bulk tensor copies (TMA),
 // clusters, programmatic dependent launch (PDL). One instruction a function; shared-memory
-// addresses are 32-bit offsets (`SharedAddress`). Device code for sm_90a only.
+// addresses are 32-bit offsets (`SharedAddress`). Device code for sm_90a only, but for PDL, which
+// is nothing on older GPUs: there kernels follow one another anyway.
 #pragma once
 
 #include <cuda.h>
@@ -179,11 +180,15 @@ __device__ __forceinline__ void KeepBehind(float (&d)[kCount]) {
 // ---- programmatic dependent launch ----
 // The kernel after this one may start; it sees nothing of this one's writes before its own wait.
 __device__ __forceinline__ void LaunchDependents() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 // Until the kernels before are over and their writes are visible.
 __device__ __forceinline__ void WaitForEarlier() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 template <int kThreads>

@@ -16,6 +16,8 @@ AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 
 def row_of(way):
     words = way.split()
+    if words[0] == 'lt':
+        return 'kLt, 0, 0, 0, 0, 0'
     if words[0] == 'small':
         return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, 0'
     if words[0] == 'large':
@@ -41,7 +43,7 @@ def main(arguments):
             if line.startswith('# ferrule'):
                 source.append(line[2:].strip())
             field = line.rstrip('\n').split('\t')
-            if line.startswith(('#', 'shape\t')) or int(field[1]) not in CLASSES:
+            if line.startswith(('#', 'shape\t')) or field[4] == 'mma' or int(field[1]) not in CLASSES:
                 continue
             key = int(field[2]), int(field[3]), int(field[1])
             if field[4] != 'rule' or key in kept:

@@ -45,6 +45,7 @@ const char* NameOf(GpuKernel kernel) {
   return kernel == GpuKernel::kSmall   ? "small"
          : kernel == GpuKernel::kTile  ? "tile"
          : kernel == GpuKernel::kLarge ? "large"
+         : kernel == GpuKernel::kMma   ? "mma"
          : kernel == GpuKernel::kPlain ? "plain"
                                        : "any";
 }
@@ -189,7 +190,7 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
         layout.y_gap = aligned ? 8 : seed % 3 == 0 ? -1 : 1;
         DeviceGroup device(test.group(), layout);
         for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile,
-                                       GpuKernel::kLarge, GpuKernel::kPlain}) {
+                                       GpuKernel::kLarge, GpuKernel::kMma, GpuKernel::kPlain}) {
           if (!aligned && kernel != GpuKernel::kAny) continue;
           device.Poison();
           INFO(c.sentence << ": " << c.tokens << " tokens, " << c.in << " columns, "
@@ -285,7 +286,7 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
 }
 
 TEST_CASE("schemes and types without a fast kernel run") {
-  for (const int64_t tokens : {1, 5, 40})
+  for (const int64_t tokens : {1, 5, 14, 32, 40, 130})
     for (const LinearScheme scheme : {LinearScheme::kFp8Channel, LinearScheme::kFp8Tensor})
       for (const bool fixed : {false, true}) {
         Shape s = Fp8(150);
@@ -294,9 +295,13 @@ TEST_CASE("schemes and types without a fast kernel run") {
         TestGroup test(static_cast<uint32_t>(tokens), tokens, 333, {s});
         Exact(&test);
         DeviceGroup device(test.group(), {});
-        REQUIRE(device.Run() == "");
-        CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
-        CHECK(device.Damage() == "");
+        for (const GpuKernel kernel : {GpuKernel::kPlain, GpuKernel::kAny, GpuKernel::kMma}) {
+          device.Poison();
+          REQUIRE(device.Run(Only(kernel)) == "");
+          CHECK(RelativeError(device.Y(0), test.Y(0)) <
+                (kernel == GpuKernel::kPlain ? 1e-5 : kF32Bound));
+          CHECK(device.Damage() == "");
+        }
       }
   for (const LinearWeight type : {LinearWeight::kF16, LinearWeight::kF32}) {
     Shape s = Bf16(33);
@@ -320,8 +325,8 @@ TEST_CASE("schemes and types without a fast kernel run") {
 
 TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
   for (const int64_t tokens : {4, 20, 50, 150})
-    for (const GpuKernel kernel :
-         {GpuKernel::kAny, GpuKernel::kTile, GpuKernel::kLarge, GpuKernel::kPlain}) {
+    for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kTile, GpuKernel::kLarge,
+                                   GpuKernel::kMma, GpuKernel::kPlain}) {
       TestGroup test(9, tokens, 512, {Fp8(100), Bf16(40)});
       test.x(1)[300] = 0x7FC0;
       test.x(3)[5] = 0xFF80;  // -Inf

@@ -52,9 +52,10 @@ LinearStatus Collect(const GpuStep& step, void* list) {
   return {};
 }
 
-std::vector<GpuStep> StepsOf(const LinearGroup& group) {
+std::vector<GpuStep> StepsOf(const LinearGroup& group, const GpuTarget& target = {},
+                             const GpuChoice& choice = {}) {
   std::vector<GpuStep> steps;
-  REQUIRE(ForEachStep(group, {}, Collect, &steps));
+  REQUIRE(ForEachStep(group, choice, target, Collect, &steps));
   return steps;
 }
 

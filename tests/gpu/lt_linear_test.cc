@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What cuBLASLt takes over, against the CPU, eager and in a graph; skipped in words where it is not
+// installed.
+#include "kernels/lt_linear.h"
+
+#include "kernels/linear_gpu.h"
+#include "tests/catch.h"
+#include "tests/gpu/device_group.h"
+#include "tests/kernels/group.h"
+
+using namespace ferrule;
+using namespace ferrule::test;
+
+namespace {
+
+struct Workspace {
+  explicit Workspace(size_t bytes) { REQUIRE(cudaMalloc(&memory, bytes + 1) == cudaSuccess); }
+  ~Workspace() { cudaFree(memory); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* memory = nullptr;
+};
+
+std::vector<float> OnCpu(TestGroup* test, size_t segment) {
+  test->Poison();
+  std::vector<uint8_t> raw(WorkspaceSize(test->group()) + kWorkspaceAlignment);
+  const size_t over = reinterpret_cast<uintptr_t>(raw.data()) % kWorkspaceAlignment;
+  REQUIRE(LinearCpu(test->group(), raw.data() + (over == 0 ? 0 : kWorkspaceAlignment - over),
+                    raw.size() - kWorkspaceAlignment));
+  return test->Y(segment);
+}
+
+int LtSteps(const LinearGroup& group, const GpuChoice& choice) {
+  int count = 0;
+  const auto take = [](const GpuStep& step, void* to) {
+    *static_cast<int*>(to) += step.kernel == GpuKernel::kLt ? 1 : 0;
+    return LinearStatus();
+  };
+  REQUIRE(ForEachStep(group, choice, CurrentGpu(), take, &count));
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("cuBLASLt's products agree with the CPU, once prepared") {
+  if (LtAbsent() != nullptr) {
+    WARN(LtAbsent());
+    return;
+  }
+  struct Row {
+    const char* sentence;
+    LinearScheme scheme;
+    bool fixed;  // a static scale of x
+  };
+  const Row rows[] = {{"BF16", LinearScheme::kBf16, false},
+                      {"per channel", LinearScheme::kFp8Channel, false},
+                      {"per tensor, tokens by themselves", LinearScheme::kFp8Tensor, false},
+                      {"per tensor, static", LinearScheme::kFp8Tensor, true},
+                      {"blocks", LinearScheme::kFp8Block, false}};
+  GpuChoice only;
+  only.kernel = GpuKernel::kLt;
+  for (const Row& row : rows)
+    for (const int64_t tokens : {64, 132, 300})
+      for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+        INFO(row.sentence << ", " << tokens << " tokens, "
+                          << (type == LinearOutput::kF32 ? "F32" : "BF16"));
+        Shape shape;
+        shape.scheme = row.scheme;
+        shape.fixed = row.fixed;
+        shape.rows = 656 + 16 * (&row - rows);  // products of which none was prepared
+        TestGroup test(21, tokens, 1024, {shape});
+        std::vector<float> scales;  // without gaps, as a checkpoint has them
+        if (row.scheme == LinearScheme::kFp8Block) {
+          LinearSegment& s = test.segment(0);
+          for (int64_t i = 0; i < 6; ++i)
+            scales.insert(scales.end(), s.scale + i * s.scale_stride,
+                          s.scale + i * s.scale_stride + 8);
+          s.scale = scales.data();
+          s.scale_stride = 8;
+        }
+        const std::vector<float> exact = OnCpu(&test, 0);
+        DeviceGroup::Layout layout;
+        layout.y_type = type;
+        DeviceGroup device(test.group(), layout);
+        CHECK(LtSteps(device.group(), only) == 0);  // not prepared yet
+        REQUIRE(PrepareGpu(device.group(), only));
+        if (LtSteps(device.group(), only) == 0) {
+          LtShape lt;
+          const char* why = LtRefuses(device.group(), device.segment(0), &lt);
+          WARN(row.sentence << ": " << (why == nullptr ? "no algorithm" : why));
+          CHECK(row.scheme == LinearScheme::kFp8Block);
+          continue;
+        }
+        const size_t size = WorkspaceSizeGpu(device.group(), only);
+        const Workspace workspace(size);
+        cudaStream_t stream = nullptr;
+        REQUIRE(cudaStreamCreate(&stream) == cudaSuccess);
+        const double bound = type == LinearOutput::kF32 ? 4e-4 : 2.2e-3;
+        const auto check = [&] {
+          REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
+          CHECK(RelativeError(device.Y(0), exact) < bound);
+          CHECK(device.Damage() == "");
+        };
+        device.Poison();
+        REQUIRE(RunGpu(device.group(), only, workspace.memory, size, stream));
+        check();
+        cudaGraph_t graph = nullptr;
+        cudaGraphExec_t exec = nullptr;
+        REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
+        for (int i = 0; i < 3; ++i)
+          REQUIRE(RunGpu(device.group(), only, workspace.memory, size, stream));
+        REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+        REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+        device.Poison();
+        REQUIRE(cudaGraphLaunch(exec, stream) == cudaSuccess);
+        check();
+        cudaGraphExecDestroy(exec);
+        cudaGraphDestroy(graph);
+        cudaStreamDestroy(stream);
+      }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which way a group takes on GPUs that are no Hopper, and what cuBLASLt is given; no GPU is asked.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/gpu_steps.h"
+#include "kernels/kernel_table.h"
+#include "tests/catch.h"
+
+using namespace ferrule;
+
+namespace {
+
+alignas(16) uint8_t memory[64];
+
+LinearSegment Of(LinearScheme scheme, int64_t rows) {
+  LinearSegment s;
+  s.scheme = scheme;
+  s.weight = memory;
+  s.rows = s.y_stride = rows;
+  s.weight_stride = 2048;
+  s.scale = reinterpret_cast<const float*>(memory);
+  s.scale_stride = scheme == LinearScheme::kFp8Block ? 16 : 1;
+  s.y = memory;
+  return s;
+}
+
+constexpr LinearScheme kBlocks = LinearScheme::kFp8Block, kBf16 = LinearScheme::kBf16,
+                       kChannel = LinearScheme::kFp8Channel, kTensor = LinearScheme::kFp8Tensor;
+
+bool Everything(const LtShape&, size_t* workspace) {
+  *workspace = 1000;
+  return true;
+}
+
+struct Asked {
+  Asked(int64_t tokens, std::vector<LinearSegment> list) : segments(std::move(list)) {
+    group.x = memory;
+    group.tokens = tokens;
+    group.in = group.x_stride = 2048;
+    group.segments = segments.data();
+    group.segment_count = static_cast<int32_t>(segments.size());
+  }
+  std::vector<LinearSegment> segments;
+  LinearGroup group;
+
+  // "quantize mma0 mma1"
+  std::string On(const GpuTarget& target, GpuKernel kernel = GpuKernel::kAny) const {
+    std::string text;
+    GpuChoice choice;
+    choice.kernel = kernel;
+    const auto take = [](const GpuStep& step, void* to) {
+      std::string& words = *static_cast<std::string*>(to);
+      const char* names[] = {"any",   "count", "small", "quantize", "tile",
+                             "large", "mma",   "lt",    "plain"};
+      words += std::string(words.empty() ? "" : " ") + names[static_cast<int>(step.kernel)];
+      if (step.kernel == GpuKernel::kQuantize && step.tight) words += "!";
+      for (int i = 0; i < step.count; ++i) words += std::to_string(step.segments[i]);
+      return LinearStatus();
+    };
+    CHECK(ForEachStep(group, choice, target, take, &text));
+    return text;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("other GPUs multiply by mma.sync, and by cuBLASLt where it is prepared") {
+  for (const int sm : {80, 86, 89, 100, 120}) {
+    INFO("sm_" << sm);
+    for (const int64_t tokens : {1, 32, 33, 64, 65, 5000}) {
+      CHECK(Asked(tokens, {Of(kBlocks, 512), Of(kBf16, 64), Of(kBlocks, 30)}).On({sm, nullptr}) ==
+            "quantize mma0 mma2 mma1");
+      CHECK(Asked(tokens, {Of(kChannel, 512), Of(kTensor, 64)}).On({sm, nullptr}) ==
+            "quantize mma0 mma1");
+    }
+    // Blocks are not cuBLASLt's there.
+    CHECK(Asked(64, {Of(kBlocks, 512)}).On({sm, Everything}) == "quantize mma0");
+    CHECK(Asked(5000, {Of(kBlocks, 512), Of(kBf16, 64)}).On({sm, Everything}) ==
+          "quantize mma0 lt1");
+    CHECK(Asked(32, {Of(kBf16, 64)}).On({sm, Everything}) == "mma0");
+    CHECK(Asked(33, {Of(kBf16, 64)}).On({sm, Everything}) == "lt0");
+    CHECK(Asked(16, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize mma0");
+    CHECK(Asked(17, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize lt0");
+    LinearSegment odd = Of(kBlocks, 64);
+    odd.weight = memory + 4;
+    CHECK(Asked(3, {odd}).On({sm, nullptr}) == "quantize plain0");
+  }
+}
+
+TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt") {
+  const GpuTarget alone{90, nullptr}, both{90, Everything};
+  CHECK(Asked(16, {Of(kChannel, 4096)}).On(both) == "quantize mma0");
+  CHECK(Asked(17, {Of(kChannel, 4096)}).On(both) == "quantize lt0");
+  CHECK(Asked(17, {Of(kChannel, 4096)}).On(alone) == "quantize mma0");
+  CHECK(Asked(32, {Of(kBf16, 16384)}).On(both) == "small0");
+  CHECK(Asked(33, {Of(kBf16, 16384)}).On(both) == "lt0");
+  CHECK(Asked(1024, {Of(kBf16, 64)}).On(both) == "tile0");
+  CHECK(Asked(1024, {Of(kBf16, 16384)}).On(both) == "lt0");
+  CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "tile0");
+  // Beside blocks BF16 goes in their launches.
+  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
+  // Blocks only when asked for, with scales of x that lie close.
+  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both) == "quantize large0");
+  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both, GpuKernel::kLt) == "quantize! lt0");
+  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(alone, GpuKernel::kLt) == "quantize tile0");
+  Asked invariant(1024, {Of(kChannel, 64), Of(kBf16, 16384)});
+  invariant.group.batch_invariant = true;
+  CHECK(invariant.On(both) == "tile1 quantize mma0");
+}
+
+TEST_CASE("what cuBLASLt does not take has a reason") {
+  struct Row {
+    const char* reason;
+    LinearSegment segment;
+    int64_t tokens = 64;
+  };
+  std::vector<Row> rows;
+  const auto row = [&rows](const char* reason, LinearScheme scheme) -> Row& {
+    rows.push_back({reason, Of(scheme, 64)});
+    return rows.back();
+  };
+  row("its weight is not BF16", kBf16).segment.weight_type = LinearWeight::kF16;
+  row("cuBLASLt adds no float32 bias to BF16 outputs", kChannel).segment.bias =
+      reinterpret_cast<const float*>(memory);
+  row("its rows are no multiple of 16 bytes apart", kTensor).segment.weight = memory + 1;
+  row("its outputs are no multiple of 16 bytes apart", kBf16).segment.y_stride = 66;
+  row("its blocks are not 128 × 128", kBlocks).segment.block_k = 64;
+  row("it begins inside a scale block", kBlocks).segment.n_phase = 64;
+  row("cuBLASLt wants tokens in fours", kBlocks).tokens = 65;
+  row("its scale rows have gaps", kBlocks).segment.scale_stride = 20;
+  row("its scales have gaps", kChannel).segment.scale_stride = 2;
+  row("one scale of x and one for each row of W", kChannel).segment.input_scale =
+      reinterpret_cast<const float*>(memory);
+  for (const Row& r : rows) {
+    const Asked asked(r.tokens, {r.segment});
+    LtShape shape;
+    const char* reason = LtRefuses(asked.group, asked.segments[0], &shape);
+    REQUIRE(reason != nullptr);
+    CHECK(std::string(reason) == r.reason);
+  }
+  LtShape shape;
+  const Asked tensor(70, {Of(kTensor, 100)});
+  REQUIRE(LtRefuses(tensor.group, tensor.segments[0], &shape) == nullptr);
+  CHECK(shape.scales == LtScales::kOuter);
+  CHECK(LtScaleBytes(tensor.segments[0], shape) == 512);
+  CHECK(WorkspaceBehindX(tensor.group, {}, {90, Everything}) == 1512);
+  CHECK(WorkspaceBehindX(tensor.group, {}, {90, nullptr}) == 0);
+}
+
+TEST_CASE("other GPUs are explained by what they lack") {
+  Asked asked(1, {Of(kBlocks, 512)});
+  const std::vector<KernelRange> ranges = KernelRanges(asked.group, {80, nullptr}, 300);
+  REQUIRE(ranges.size() == 1);
+  REQUIRE(ranges[0].lines.size() == 2);
+  CHECK(ranges[0].lines[1].kernel == "mma_linear");
+  CHECK(ranges[0].lines[1].why == "the GPU is no Hopper");
+}
