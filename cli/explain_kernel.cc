@@ -99,9 +99,10 @@ std::string Phase(const LinearSegment& s) {
 }
 
 std::string Tokens(const KernelRange& range) {
-  if (range.last == kMostTokens) return fmt::format("{} and more", range.first);
+  const std::string fours = range.step == 1 ? "" : ", in fours";
+  if (range.last == kMostTokens) return fmt::format("{} and more{}", range.first, fours);
   return range.first == range.last ? fmt::format("{}", range.first)
-                                   : fmt::format("{}-{}", range.first, range.last);
+                                   : fmt::format("{}-{}{}", range.first, range.last, fours);
 }
 
 std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges,
@@ -160,7 +161,7 @@ std::string Json(const Common& common, const ExplainOptions& options, const Aske
       out.Null();
     else
       out.Int(range.last);
-    out.EndArray().Key("launches").BeginArray();
+    out.EndArray().Key("step").Int(range.step).Key("launches").BeginArray();
     for (const KernelLine& line : range.lines)
       out.BeginObject()
           .Key("kernel")

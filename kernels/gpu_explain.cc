@@ -137,15 +137,31 @@ std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice) {
 std::string ExplainGpu(const LinearGroup& group) { return ExplainGpu(group, GpuChoice()); }
 
 std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most) {
-  std::vector<KernelRange> ranges;
-  for (group.tokens = 1; group.tokens <= most; ++group.tokens) {
+  const auto lines_of = [&](int64_t tokens) {
+    group.tokens = tokens;
     Lines lines{group, {}};
     const LinearStatus status = ForEachStep(group, {}, target, Collect, &lines);
     if (!status) lines.lines.push_back({"none", "", status.message});
-    if (ranges.empty() || ranges.back().lines != lines.lines)
-      ranges.push_back({group.tokens, group.tokens, std::move(lines.lines)});
-    ranges.back().last = group.tokens;
+    return lines.lines;
+  };
+  std::vector<KernelRange> ranges, fours;
+  std::vector<KernelLine> lines = lines_of(1);
+  for (int64_t tokens = 1; tokens <= most; ++tokens) {
+    std::vector<KernelLine> next = lines_of(tokens + 1);
+    if (ranges.empty() || lines != ranges.back().lines) {
+      const bool alone = tokens % 4 == 0 && !ranges.empty() && next == ranges.back().lines;
+      if (!alone) {
+        ranges.push_back({tokens, tokens, 1, lines});
+      } else if (fours.empty() || fours.back().last != tokens - 4 || fours.back().lines != lines) {
+        fours.push_back({tokens, tokens, 4, lines});
+      } else {
+        fours.back().last = tokens;
+      }
+    }
+    ranges.back().last = tokens;
+    lines = std::move(next);
   }
+  ranges.insert(ranges.end(), fours.begin(), fours.end());
   return ranges;
 }
 

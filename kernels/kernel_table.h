@@ -18,6 +18,7 @@ struct KernelLine {  // of one launch
 
 struct KernelRange {
   int64_t first = 1, last = 1;  // tokens
+  int step = 1;                 // 4: only these, in fours, of a range that stands before
   std::vector<KernelLine> lines;
 };
 

@@ -131,6 +131,22 @@ TEST_CASE("a group without FP8 is not quantized") {
   CHECK(steps[0].recipe.kind == XKind::kPlain);
 }
 
+TEST_CASE("BF16 with few rows gets tiles of few tokens") {
+  const auto tile = [](int64_t tokens, int64_t rows) {
+    const std::vector<GpuStep> steps = StepsOf(Group(tokens, {Bf16(rows)}).group);
+    REQUIRE(steps.size() == 1);
+    REQUIRE(steps[0].kernel == GpuKernel::kTile);
+    return steps[0].tile.token_tile;
+  };
+  CHECK(tile(64, 64) == 16);
+  CHECK(tile(128, 64) == 32);
+  CHECK(tile(256, 64) == 64);
+  CHECK(tile(64, 512) == 32);
+  CHECK(tile(128, 512) == 64);
+  CHECK(tile(257, 64) == 128);
+  CHECK(tile(128, 513) == 128);
+}
+
 TEST_CASE("every segment is run once, whatever the mixture") {
   for (const int64_t tokens : {1, 32, 33, 500}) {
     Group g(tokens, {});

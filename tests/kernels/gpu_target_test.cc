@@ -101,8 +101,14 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "tile0");
   // Beside blocks BF16 goes in their launches.
   CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
-  // Blocks only when asked for, with scales of x that lie close.
-  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both) == "quantize large0");
+  // Blocks where they are much work alone, with scales of x that lie close.
+  CHECK(Asked(1020, {Of(kBlocks, 500)}).On(both) == "quantize large0");
+  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both) == "quantize! lt0");
+  CHECK(Asked(1026, {Of(kBlocks, 500)}).On(both) == "quantize large0");  // tokens in fours
+  CHECK(Asked(1024, {Of(kBlocks, 500)}).On(alone) == "quantize large0");
+  CHECK(Asked(256, {Of(kBlocks, 32768)}).On(both) == "quantize! lt0");
+  CHECK(Asked(252, {Of(kBlocks, 32768)}).On(both) == "quantize large0");
+  CHECK(Asked(1024, {Of(kBlocks, 500), Of(kBlocks, 500)}).On(both) == "quantize large01");
   CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both, GpuKernel::kLt) == "quantize! lt0");
   CHECK(Asked(1024, {Of(kBlocks, 500)}).On(alone, GpuKernel::kLt) == "quantize tile0");
   Asked invariant(1024, {Of(kChannel, 64), Of(kBf16, 16384)});
@@ -156,4 +162,20 @@ TEST_CASE("other GPUs are explained by what they lack") {
   REQUIRE(ranges[0].lines.size() == 2);
   CHECK(ranges[0].lines[1].kernel == "mma_linear");
   CHECK(ranges[0].lines[1].why == "the GPU is no Hopper");
+}
+
+TEST_CASE("what holds for tokens in fours alone is told apart") {
+  const Asked asked(1, {Of(kBlocks, 500)});
+  const std::vector<KernelRange> ranges = KernelRanges(asked.group, {90, Everything}, 2000);
+  REQUIRE(ranges.size() < 20);
+  int64_t next = 1;
+  for (const KernelRange& range : ranges) {
+    if (range.step == 4) continue;
+    CHECK(range.first == next);  // the others hold for all tokens
+    next = range.last + 1;
+  }
+  CHECK(next == 2001);
+  CHECK(ranges.back().step == 4);
+  CHECK(ranges.back().lines.back().kernel == "cuBLASLt");
+  CHECK(ranges.back().last == 2000);
 }
