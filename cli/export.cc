@@ -34,9 +34,8 @@ std::string Override(const Export& found, bool top) {
   return out;
 }
 
-// False with a finding: only SGLang and vLLM have such an option.
 bool HasOption(const Runtime& runtime, Diagnostics* out) {
-  if (runtime.engine == "sglang" || runtime.engine == "vllm") return true;
+  if (runtime.override_option) return true;
   out->Add(Code::kCannotExport,
            fmt::format("{} has no option that replaces a part of config.json", runtime.engine))
       .Help("`--form config` writes what config.json must hold");
@@ -45,15 +44,13 @@ bool HasOption(const Runtime& runtime, Diagnostics* out) {
 
 // The words of a command line that replace the description; empty with a finding.
 std::string Arguments(const Runtime& runtime, const Export& found, Diagnostics* out) {
-  const bool vllm = runtime.engine == "vllm";
   if (found.file != "config.json") {
     out->Add(Code::kCannotExport,
              fmt::format("the list stands in {}, which no option replaces", found.file))
         .Help("`--form config` writes what the file must hold");
     return {};
   }
-  // SGLang merges a mapping of a section; vLLM sets what it is given, and looks at the top first.
-  const std::string value = ShellQuoted(Override(found, vllm));
+  const std::string value = ShellQuoted(Override(found, runtime.override_option->top));
   if (value.size() > kMaxArgument) {
     out->Add(Code::kCannotExport,
              fmt::format("the override has {} bytes; one word of a command line holds {}",
@@ -61,7 +58,7 @@ std::string Arguments(const Runtime& runtime, const Export& found, Diagnostics* 
         .Help("`--form config` writes what config.json must hold");
     return {};
   }
-  return fmt::format("{} {}\n", vllm ? "--hf-overrides" : "--json-model-override-args", value);
+  return fmt::format("{} {}\n", runtime.override_option->option, value);
 }
 
 std::string Mapping(const Export& found) {

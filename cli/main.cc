@@ -192,7 +192,7 @@ int Main(int argc, char** argv) {
   export_app->add_option("--to", exported.to, "ENGINE@VERSION")->required();
   export_app
       ->add_option("--form", exported.form,
-                   "config: the quantization_config; args: an option of SGLang or vLLM; mapping: "
+                   "config: the quantization_config; args: the engine's option that replaces it; mapping: "
                    "packed_modules_mapping")
       ->check(OneOf({"config", "args", "mapping"}));
   export_app->add_option("--dialect", exported.dialect, "write the list as this dialect does");

@@ -227,7 +227,7 @@ class Closer {
       out += fmt::format("; tp {}: {} row{} per part, {} % {} = {}", tp, rows / tp,
                          rows / tp == 1 ? "" : "s", rows / tp, block, rows / tp % block);
     }
-    return out + (rows % block != 0 ? ": refused by the block check of SGLang" : "");
+    return out + (rows % block != 0 ? ": refused by engines that check whole blocks" : "");
   }
 
   const Checkpoint& checkpoint_;

@@ -102,7 +102,7 @@ class Cutter {
       finding.Fact("modules", "{n}");
       finding.Fact("effect",
                    scheme.executed()
-                       ? "runs here; SGLang and vLLM refuse such a shard"
+                       ? "runs here; engines that check whole blocks refuse such a shard: see `--as`"
                        : fmt::format("{} is not run here; kernels that run it refuse such a shard",
                                      scheme.name));
       std::vector<int> whole;

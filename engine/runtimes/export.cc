@@ -87,9 +87,14 @@ class Exporter {
       return false;
     }
     if (!dialect_->list.keys.empty()) return true;
+    std::vector<std::string> with_list;
+    for (const auto& dialect : book_.dialects)
+      if (!dialect->list.keys.empty()) with_list.push_back(dialect->name);
     out_->Add(Code::kCannotExport,
               fmt::format("dialect `{}` has no list of what stays BF16", dialect_->name),
-              descriptions_[0].value.location());
+              descriptions_[0].value.location())
+        .Fact("effect", "there is nothing that could be rewritten, and nothing is written")
+        .Help(fmt::format("`--dialect` with one that has a list: {}", fmt::join(with_list, ", ")));
     return false;
   }
 

@@ -182,7 +182,7 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
   bool good = reader.KnownKeys(root, what,
                                {"ferrule", "runtime", "version", "about", "covers", "regex",
                                 "tables", "classes", "functions", "helpers", "known_differences",
-                                "methods", "modules", "models", "block_check", "layers"});
+                                "methods", "modules", "models", "block_check", "layers", "override"});
   int64_t format = 0;
   const YamlNode* number = reader.Require(root, what, "ferrule");
   good = number != nullptr && reader.AsInt(*number, "`ferrule`", &format) && good;

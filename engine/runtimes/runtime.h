@@ -200,6 +200,14 @@ struct KnownDifference {
   std::string reason;
 };
 
+// The word of the engine's command line that replaces a part of config.json.
+struct OverrideOption {
+  std::string option;
+  // `top`: the description counts at the top of config.json, wherever it stood; `place`: mappings
+  // are merged, so it is written where it stands.
+  bool top = false;
+};
+
 struct Runtime {
   YamlFile yaml;
   std::string engine, version;
@@ -210,6 +218,7 @@ struct Runtime {
   std::vector<std::shared_ptr<const RuntimeFunction>> functions;
   std::vector<KnownDifference> known_differences;
   std::optional<BlockCheck> block_check;
+  std::optional<OverrideOption> override_option;
   std::vector<MethodRule> methods;
   EngineModel modules;              // what all model classes have in common
   std::vector<EngineModel> models;  // by architecture

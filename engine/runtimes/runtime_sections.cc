@@ -71,6 +71,20 @@ bool ReadLayers(const YamlReader& reader, const YamlNode& layers, Runtime* out) 
   return good;
 }
 
+bool ReadOverride(const YamlReader& reader, const YamlNode& node, OverrideOption* out) {
+  const std::string_view what = "`override`";
+  if (!reader.IsMap(node, what) || !reader.KnownKeys(node, what, {"option", "at"})) return false;
+  const YamlNode* option = reader.Require(node, what, "option");
+  const YamlNode* at = reader.Require(node, what, "at");
+  if (option == nullptr || at == nullptr) return false;
+  constexpr std::string_view kWords[] = {"place", "top"};
+  size_t word = 0;
+  const bool good =
+      reader.AsText(*option, "`option`", &out->option) && reader.AsWord(*at, "`at`", kWords, &word);
+  out->top = word == 1;
+  return good;
+}
+
 bool ReadModels(const YamlReader& reader, const YamlNode& models, Runtime* out) {
   if (!reader.IsMap(models, "`models`")) return false;
   bool good = true;
@@ -128,6 +142,8 @@ bool ReadRuntimeSections(const YamlReader& reader, const YamlNode& root, Runtime
   if (const YamlNode* layers = own("layers")) good = ReadLayers(reader, *layers, out) && good;
   if (const YamlNode* check = own("block_check"))
     good = ReadBlockCheck(reader, *check, &out->block_check.emplace()) && good;
+  if (const YamlNode* option = root.Find("override"))
+    good = ReadOverride(reader, *option, &out->override_option.emplace()) && good;
   return good;
 }
 

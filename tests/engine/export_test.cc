@@ -4,6 +4,7 @@
 #include "engine/runtimes/export.h"
 
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "engine/runtimes/matrix.h"
@@ -39,7 +40,7 @@ std::shared_ptr<Checkpoint> Open(const std::string& directory) {
 
 std::vector<std::string> Quantized() {
   std::vector<std::string> found;
-  for (const char* root : {"/fixtures", "/fixtures/tiny"})
+  for (const char* root : {"/fixtures", "/fixtures/quant", "/fixtures/tiny"})
     for (const auto& entry : fs::directory_iterator(std::string(FERRULE_TEST_DATA) + root)) {
       if (!fs::exists(entry.path() / "config.json")) continue;
       const std::string path = entry.path().string();
@@ -61,10 +62,9 @@ Stored StoredBf16(const Plan& plan, const PlanAs& as) {
   return out;
 }
 
-// What the engine does otherwise under the exported description.
-std::string Otherwise(const Files& files, const Runtime& runtime, const std::string& directory,
-                      const Stored& stored, const Export& exported) {
-  Diagnostics out;
+// The checkpoint with the exported description in its place, planned; null with a word.
+std::optional<Plan> Replan(const Files& files, const std::string& directory, const Export& exported,
+                           std::string* why) {
   const auto patched = Open(directory);
   JsonValue description;
   for (const JsonValue& root : {patched->config, patched->hf_quant_config}) {
@@ -77,12 +77,21 @@ std::string Otherwise(const Files& files, const Runtime& runtime, const std::str
     }
   }
   if (!description && patched->quantization_config) description = patched->quantization_config;
-  if (!description || !PatchConfig(description, exported.description, patched.get()))
-    return "it cannot be put into " + exported.file;
-  const auto plan = MakePlan(files.book, patched, {1}, &out);
+  if (!description || !PatchConfig(description, exported.description, patched.get())) {
+    *why = "it cannot be put into " + exported.file;
+    return std::nullopt;
+  }
+  Diagnostics out;
+  auto plan = MakePlan(files.book, patched, {1}, &out);
+  if (!plan) *why = "it cannot be planned";
+  return plan;
+}
+
+// What the engine does otherwise under the exported description.
+std::string Otherwise(const Plan& plan, const Runtime& runtime, const Stored& stored) {
   Diagnostics compared;
-  const auto as = plan ? ComparePlan(*plan, runtime, &compared) : std::nullopt;
-  if (!as) return "it cannot be planned";
+  const auto as = ComparePlan(plan, runtime, &compared);
+  if (!as) return "it cannot be compared";
   if (as->modules.size() != stored.size()) return "modules are gone";
   for (size_t i = 0; i < stored.size(); ++i) {
     const AsModule& module = as->modules[i];
@@ -100,12 +109,15 @@ std::string Otherwise(const Files& files, const Runtime& runtime, const std::str
 TEST_CASE("what is exported is decided as stored, over all fixtures and engines") {
   const Files files = Shipped();
   int exported = 0, changed = 0, refused = 0;
+  std::map<std::string, int> pairs;  // dialect → engine, how many were exported
   for (const std::string& directory : Quantized()) {
     const std::shared_ptr<const Checkpoint> checkpoint = Open(directory);
     Diagnostics planned;
     const auto plan = MakePlan(files.book, checkpoint, {1}, &planned);
     if (!plan || !plan->decisions.quant.dialect || plan->decisions.quant.dialect->list.keys.empty())
       continue;
+    // Engines for which the same is written share its plan.
+    std::map<std::string, std::pair<std::optional<Plan>, std::string>> planned_anew;
     for (const auto& runtime : files.runtimes.runtimes) {
       Diagnostics out;
       const auto as = ComparePlan(*plan, *runtime, &out);
@@ -113,6 +125,7 @@ TEST_CASE("what is exported is decided as stored, over all fixtures and engines"
       INFO(directory << " for " << runtime->engine << "@" << runtime->version);
       Diagnostics findings;
       const auto found = ExportFor(files.book, *runtime, *plan, planned, {}, &findings);
+      int& pair = pairs[plan->decisions.quant.dialect->name + " " + runtime->engine];
       if (!found) {
         ++refused;
         REQUIRE(findings.findings().size() == 1);
@@ -121,17 +134,18 @@ TEST_CASE("what is exported is decided as stored, over all fixtures and engines"
         continue;
       }
       ++exported;
+      ++pair;
       bool same = static_cast<size_t>(found->listed) == found->entries.size();
       for (size_t i = 0; same && i < found->entries.size(); ++i)
         same = found->entries[i] == plan->decisions.quant.list.entry(i).text;
       if (!same) ++changed;
-      // Where the list is as it was, the engine was right before.
-      const auto stored = StoredBf16(*plan, *as);
-      if (!same) CHECK(Otherwise(files, *runtime, directory, stored, *found) == "");
+      auto& [again, why] = planned_anew[found->file + found->place + found->description];
+      if (!again && why.empty()) again = Replan(files, directory, *found, &why);
+      CHECK(why == "");
+      if (again) CHECK(Otherwise(*again, *runtime, StoredBf16(*plan, *as)) == "");
     }
   }
-  CHECK(exported >= 80);
-  CHECK(changed >= 3);
+  for (const auto& [pair, count] : pairs) WARN(pair << " " << count);
   WARN(exported << " exported, " << changed << " with another list, " << refused << " refused");
 }
 

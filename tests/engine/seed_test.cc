@@ -32,7 +32,7 @@ void CheckSeed(const Finding& finding) {
   CHECK(FactOf(finding, "then") ==
         "64 stored rows / 2 parts = 32; tp 1: 32 rows per part, 32 % 128 = 32; tp 2: 16 rows per "
         "part, 16 % 128 = 16; tp 4: 8 rows per part, 8 % 128 = 8; tp 8: 4 rows per part, 4 % 128 = "
-        "4: refused by the block check of SGLang");
+        "4: refused by engines that check whole blocks");
   CHECK(finding.help ==
         "declare `in_proj_ba` as unified, with its slices, and remove `in_proj_b`, `in_proj_a`");
   REQUIRE(finding.labels.size() == 2);
