@@ -74,7 +74,7 @@ Emulator::Decision Emulator::Call(std::string_view name, const Frame& caller, st
   frame.map = map;
   frame.flags = &flags;
   frame.gathered = &gathered;
-  if (function->hidden) {  // a helper goes on where its caller is
+  if (function->hidden && caller.function != nullptr) {  // a helper goes on where its caller is
     frame.flags = caller.flags;
     frame.entry = caller.entry;
     frame.answer = caller.answer;
@@ -163,11 +163,21 @@ Emulator::Decision Emulator::First(const Step& step, const Frame& frame) {
   const std::vector<std::string> names = Other(step.names, frame);
   const auto& rules = step.match.empty() ? frame.function->match : step.match;
   Frame inner = frame;
+  const QuestionList& list = List(step.text, frame);
   for (const std::string& name : names) {
-    for (const QuestionEntry& entry : List(step.text, frame)) {
+    inner.name = name;
+    const Asked asked = AskedBy(rules, inner);
+    size_t begin = 0, end = list.size();
+    if (!step.only && !step.go_on)
+      if (const auto at = Indexed(rules, asked, step.text, list)) {
+        begin = *at;
+        end = std::min(begin + 1, end);
+      }
+    for (size_t i = begin; i < end; ++i) {
+      const QuestionEntry& entry = list[i];
       if (step.only && !step.only->Holds(entry.text)) continue;
       inner.name = name;
-      const Truth truth = Names(rules, entry.text, inner);
+      const Truth truth = Names(rules, asked, entry.text, inner);
       if (truth == Truth::kRaised) return Raised();
       if (truth == Truth::kUnknown) return Unsupported();
       if (truth == Truth::kNo) continue;

@@ -32,6 +32,9 @@ struct QuestionEntry {
 };
 using QuestionList = std::vector<QuestionEntry>;
 
+// The entries of a list by text; of equal ones the first stands first.
+using SortedEntries = std::vector<std::pair<std::string_view, size_t>>;
+
 struct RuntimeQuestion {
   std::string name;                                        // the module path as the engine asks it
   std::map<std::string, std::string, std::less<>> texts;   // layer, class, key …
@@ -39,6 +42,9 @@ struct RuntimeQuestion {
   std::set<std::string, std::less<>> flags;                // inputs that are true
   std::set<std::string, std::less<>> absent;               // inputs that are null
   FusedMap map;                                            // the fused map that is passed
+  // Long lists, sorted when they are first asked.
+  // INVARIANT: once asked, a question changes only in `name`, `texts` and `flags`.
+  mutable std::map<std::string, SortedEntries, std::less<>> sorted;
 };
 
 struct RuntimeAnswer {

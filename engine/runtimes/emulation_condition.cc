@@ -64,9 +64,10 @@ Truth Emulator::Listed(const Test& test, const Frame& frame) {
   const QuestionList& list = List(test.name.empty() ? "list" : test.name, frame);
   const auto& rules = test.match.empty() ? frame.function->match : test.match;
   Truth all = Truth::kNo;
+  const Asked asked = AskedBy(rules, frame);
   for (const QuestionEntry& entry : list) {
     if (test.only && !test.only->Holds(entry.text)) continue;
-    const Truth one = Names(rules, entry.text, frame);
+    const Truth one = Names(rules, asked, entry.text, frame);
     if (one == Truth::kRaised) return all == Truth::kUnknown && !test.exhaustive ? all : one;
     if (one == Truth::kYes && !test.exhaustive) return one;
     if (one == Truth::kYes || (one == Truth::kUnknown && all == Truth::kNo)) all = one;

@@ -92,8 +92,10 @@ Truth Emulator::Gather(const Step& step, const Frame& frame) {
   const auto gathered = frame.gathered->find(step.from);
   if (gathered != frame.gathered->end() && step.from != step.text)
     from.insert(from.end(), gathered->second.begin(), gathered->second.end());
+  const Asked asked = AskedBy(step.match, frame);
   for (const QuestionEntry& entry : List(step.from, frame)) {
-    const Truth truth = step.match.empty() ? Truth::kYes : Names(step.match, entry.text, frame);
+    const Truth truth =
+        step.match.empty() ? Truth::kYes : Names(step.match, asked, entry.text, frame);
     if (truth == Truth::kRaised || truth == Truth::kUnknown) return truth;
     if (truth == Truth::kYes) from.push_back(entry.text);
   }

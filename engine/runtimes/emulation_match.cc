@@ -9,15 +9,26 @@
 namespace ferrule {
 namespace {
 
+constexpr size_t kLongList = 64;  // below it a look at each entry is as fast
+
 Truth Of(bool holds) { return holds ? Truth::kYes : Truth::kNo; }
 
 }  // namespace
 
+// What each rule asks instead of the path: the same for all entries of a list.
+Emulator::Asked Emulator::AskedBy(const std::vector<MatchRule>& rules, const Frame& frame) const {
+  Asked asked;
+  asked.reserve(rules.size());
+  for (const MatchRule& rule : rules) asked.push_back(Other(rule.names, frame));
+  return asked;
+}
+
 // The rules in order, each under its names in order: the first that matches.
-Truth Emulator::Names(const std::vector<MatchRule>& rules, std::string_view entry,
-                      const Frame& frame) {
+Truth Emulator::Names(const std::vector<MatchRule>& rules, const Asked& asked,
+                      std::string_view entry, const Frame& frame) {
   Truth all = Truth::kNo;
-  for (const MatchRule& rule : rules) {
+  for (size_t r = 0; r < rules.size(); ++r) {
+    const MatchRule& rule = rules[r];
     if (rule.only && !rule.only->Holds(entry)) continue;
     const bool marked = rule.marked && HasPrefix("re:", entry);
     if (rule.marked && !marked) continue;
@@ -28,8 +39,7 @@ Truth Emulator::Names(const std::vector<MatchRule>& rules, std::string_view entr
       break;
     }
     if (!rule.cut.empty() && HasSuffix(rule.cut, text)) text.remove_suffix(rule.cut.size());
-    const std::vector<std::string> names = Other(rule.names, frame);
-    for (const std::string& name : names) {
+    for (const std::string& name : asked[r]) {
       const Truth one = Matches(rule, text, name, frame);
       if (one == Truth::kYes) return one;
       if (one == Truth::kRaised) return all == Truth::kUnknown ? all : one;
@@ -51,6 +61,36 @@ std::vector<std::string> Emulator::Other(const std::vector<NameForm>& forms,
   std::vector<std::string> names;
   for (const NameForm& form : forms) form.Apply(frame.name, context, &names);
   return names;
+}
+
+// The first entry that a lone `exact` or `child` rule hits, and the end when it hits none; nothing
+// for other rules, and for lists that are short or made by a function.
+std::optional<size_t> Emulator::Indexed(const std::vector<MatchRule>& rules, const Asked& asked,
+                                        std::string_view input, const QuestionList& list) const {
+  const auto known = question_.lists.find(input);
+  if (list.size() < kLongList || known == question_.lists.end() || &known->second != &list)
+    return std::nullopt;
+  if (rules.size() != 1) return std::nullopt;
+  const MatchRule& rule = rules[0];
+  if ((rule.by != By::kExact && rule.by != By::kChild) || rule.only || rule.marked ||
+      rule.trailing_dots || !rule.prefixes.empty() || !rule.cut.empty())
+    return std::nullopt;
+  SortedEntries& sorted = question_.sorted[std::string(input)];
+  if (sorted.empty()) {
+    for (size_t i = 0; i < list.size(); ++i) sorted.emplace_back(list[i].text, i);
+    std::sort(sorted.begin(), sorted.end());
+  }
+  size_t first = list.size();
+  for (const std::string& name : asked[0]) {
+    const std::string from = rule.by == By::kChild ? name + "." : name;
+    for (auto at = std::lower_bound(sorted.begin(), sorted.end(),
+                                    std::pair(std::string_view(from), size_t{0}));
+         at != sorted.end() &&
+         (rule.by == By::kChild ? HasPrefix(from, at->first) : at->first == from);
+         ++at)
+      first = std::min(first, at->second);
+  }
+  return first;
 }
 
 Truth Emulator::Matches(const MatchRule& rule, std::string_view entry, std::string_view name,

@@ -70,7 +70,12 @@ class Emulator {
 
   // emulation_match.cc
   std::vector<std::string> Other(const std::vector<NameForm>& forms, const Frame& frame) const;
-  Truth Names(const std::vector<MatchRule>& rules, std::string_view entry, const Frame& frame);
+  using Asked = std::vector<std::vector<std::string>>;  // for each rule
+  Asked AskedBy(const std::vector<MatchRule>& rules, const Frame& frame) const;
+  Truth Names(const std::vector<MatchRule>& rules, const Asked& asked, std::string_view entry,
+              const Frame& frame);
+  std::optional<size_t> Indexed(const std::vector<MatchRule>& rules, const Asked& asked,
+                                std::string_view input, const QuestionList& list) const;
   Truth Matches(const MatchRule& rule, std::string_view entry, std::string_view name,
                 const Frame& frame);
   Truth Pattern(const MatchRule& rule, std::string_view entry, std::string_view name);
