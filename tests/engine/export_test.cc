@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "engine/runtimes/matrix.h"
 #include "engine/runtimes/patch.h"
@@ -118,7 +119,12 @@ TEST_CASE("what is exported is decided as stored, over all fixtures and engines"
       continue;
     // Engines for which the same is written share its plan.
     std::map<std::string, std::pair<std::optional<Plan>, std::string>> planned_anew;
+    const bool config_only = directory.find("/fixtures/quant/") != std::string::npos;
     for (const auto& runtime : files.runtimes.runtimes) {
+      // One old reading is enough where no headers are at hand.
+      const std::string& version = runtime->version;
+      if (config_only && runtime->engine == "sglang" && version != "0.5.23" && version != "0.5.9")
+        continue;
       Diagnostics out;
       const auto as = ComparePlan(*plan, *runtime, &out);
       if (!as) continue;
@@ -145,7 +151,17 @@ TEST_CASE("what is exported is decided as stored, over all fixtures and engines"
       if (again) CHECK(Otherwise(*again, *runtime, StoredBf16(*plan, *as)) == "");
     }
   }
-  for (const auto& [pair, count] : pairs) WARN(pair << " " << count);
+  // transformers and the library reach no routed experts through a class among the targets.
+  const std::set<std::string> none = {"compressed-tensors transformers",
+                                      "compressed-tensors compressed-tensors"};
+  for (const auto& [pair, count] : pairs) {
+    INFO(pair);
+    CHECK((count > 0) == (none.count(pair) == 0));
+  }
+  CHECK(pairs.size() >= 23);
+  CHECK(exported >= 330);
+  CHECK(changed >= 15);
+  CHECK(refused <= 60);
   WARN(exported << " exported, " << changed << " with another list, " << refused << " refused");
 }
 
