@@ -20,8 +20,10 @@ std::optional<PlanAs> CompareAs(const Common& common, const Plan& plan, const st
 std::string Line(const PlanAs& as) {
   if (!as.refusal.empty())
     return fmt::format("as {}@{}: refused, {}\n", as.engine, as.version, as.refusal);
-  return fmt::format("as {}@{}: {} modules asked, {} decided alike, {} otherwise, {} refused\n",
-                     as.engine, as.version, as.asked, as.alike, as.otherwise, as.refused);
+  const std::string classes =
+      as.classes.empty() ? "" : fmt::format(" with the model classes of {}", as.classes);
+  return fmt::format("as {}@{}{}: {} modules asked, {} decided alike, {} otherwise, {} refused\n",
+                     as.engine, as.version, classes, as.asked, as.alike, as.otherwise, as.refused);
 }
 
 }  // namespace

@@ -6,8 +6,9 @@
 // tests/oracle/ENGINE-models.jsonl holds one row for each checkpoint config: every module that the
 // engine's model class asked about or built, by result. `fixture` is the checkpoint here, `model`
 // another one that gives it a config.json; with `unquantized` its config.json alone counts; with
-// `injected` hf_quant_config.json stands in config.json. `block_check` holds, for tp 1, 2, 4 and 8,
-// what the engine's block check said of the layers that it refused.
+// `injected` hf_quant_config.json stands in config.json; `quantization` is the description that the
+// engine was given in place of the checkpoint's own, without headers. `block_check` holds, for tp
+// 1, 2, 4 and 8, what the engine's block check said of the layers that it refused.
 //
 // A module counts as right when it has the recorded name and result; one that the engine did not
 // build counts as wrong. What differs is printed and must stand in the runtime file's known
@@ -68,14 +69,16 @@ class Comparison {
     const std::string fixture(row.Find("fixture").Text()), model(row.Find("model").Text());
     const bool plain = row.Find("unquantized").AsBool().value_or(false);
     const bool injected = row.Find("injected").AsBool().value_or(false);
+    const JsonValue given = row.Find("quantization");
     const auto key = std::tuple(fixture + (plain      ? " unquantized"
                                            : injected ? " injected"
-                                                      : ""),
+                                           : given ? " as " + std::string(row.Find("config").Text())
+                                                   : ""),
                                 model, tp);
     const auto known = plans_.find(key);
     if (known != plans_.end()) return known->second.get();
-    auto planned =
-        MakePlanned(root_, {fixture, plain ? fixture : model, injected}, *book_, *runtime_, tp);
+    auto planned = MakePlanned(root_, {fixture, plain ? fixture : model, injected, given}, *book_,
+                               *runtime_, tp);
     if (!planned->as) fmt::print("{}: no plan at tp {}\n{}", fixture, tp, planned->text);
     return plans_.emplace(key, std::move(planned)).first->second.get();
   }

@@ -82,12 +82,16 @@ std::unique_ptr<Planned> MakePlanned(const std::string& root, const Recorded& re
   auto planned = std::make_unique<Planned>();
   Diagnostics out;
   const std::string fixtures = root + "/tests/fixtures/";
-  const bool other = !recorded.model.empty();
-  auto checkpoint = OpenCheckpoint(fixtures + (other ? recorded.model : recorded.fixture), &out);
+  const bool given = bool(recorded.given);
+  const bool other = !recorded.model.empty() || given;
+  auto checkpoint =
+      OpenCheckpoint(fixtures + (recorded.model.empty() ? recorded.fixture : recorded.model), &out);
   if (checkpoint && other) {  // sizes of one, description of another
-    checkpoint->quantization_config = recorded.model == recorded.fixture
+    checkpoint->quantization_config = given ? recorded.given
+                                      : recorded.model == recorded.fixture
                                           ? JsonValue()
                                           : DescriptionIn(fixtures + recorded.fixture, &out);
+    if (given) checkpoint->hf_quant_config = {};
     checkpoint->has_headers = false;
     checkpoint->table = {};
   }

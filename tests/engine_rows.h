@@ -31,6 +31,7 @@ struct Recorded {
   std::string fixture;
   std::string model;      // its config.json instead; the fixture itself: without a description
   bool injected = false;  // hf_quant_config.json is read as if it stood in config.json
+  JsonValue given = {};   // the description that the engine was given instead
 };
 
 // A fixture, planned as the runtime would.

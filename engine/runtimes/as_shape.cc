@@ -67,8 +67,10 @@ std::string BlockRefusal(const Plan& plan, const Runtime& runtime, const EngineM
   if (shape.columns_per_rank <= 0 || shape.rows_per_rank <= 0) return {};
   if (shape.experts)
     // Gate and up are cut by rows, down by columns; either gives the inner size.
-    shape.inner =
-        shape.columns_per_rank < shape.columns ? shape.columns_per_rank : shape.rows_per_rank;
+    // In one tensor they stand side by side: the first slice gives it.
+    shape.inner = shape.columns_per_rank < shape.columns ? shape.columns_per_rank
+                  : first.slices.empty()                 ? shape.rows_per_rank
+                                         : first.slices[0].rows * shape.rows_per_rank / shape.rows;
   else
     shape.parts = Parts(plan, runtime, module, name, shape.rows_per_rank);
   return Refusal(*runtime.block_check, shape).value_or("");

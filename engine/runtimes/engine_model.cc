@@ -30,10 +30,10 @@ class EntryReader {
 
   bool Read(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, what_)) return false;
-    bool good =
-        reader_.KnownKeys(node, what_,
-                          {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain",
-                           "weights", "adds", "draft", "refuses", "lists", "unchecked", "renames"});
+    bool good = reader_.KnownKeys(
+        node, what_,
+        {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain", "weights", "adds",
+         "draft", "refuses", "lists", "unchecked", "renames", "becomes"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))
       good = Maps(*fuses, "fuses", &out->fuses) && good;
@@ -53,7 +53,9 @@ class EntryReader {
       good = Layers(*weights, "weights", &out->weights) && good;
     if (const YamlNode* adds = node.Find("adds")) good = Adds(*adds, &out->adds) && good;
     if (const YamlNode* draft = node.Find("draft"))
-      good = reader_.AsText(*draft, Of("draft"), &out->draft) && good;
+      good = Class(*draft, "draft", &out->draft, &out->draft_when) && good;
+    if (const YamlNode* becomes = node.Find("becomes"))
+      good = Class(*becomes, "becomes", &out->becomes, &out->becomes_when) && good;
     if (const YamlNode* refuses = node.Find("refuses"))
       good = Refuses(*refuses, &out->refuses) && good;
     if (const YamlNode* lists = node.Find("lists"))
@@ -66,6 +68,17 @@ class EntryReader {
 
  private:
   std::string Of(std::string_view key) const { return fmt::format("{}'s `{}`", what_, key); }
+
+  // A class, or {class: it, when: condition}.
+  bool Class(const YamlNode& node, std::string_view key, std::string* out,
+             std::optional<Dim>* condition) const {
+    if (!node.is_map()) return reader_.AsText(node, Of(key), out);
+    const YamlNode* name = reader_.Require(node, Of(key), "class");
+    const YamlNode* when = reader_.Require(node, Of(key), "when");
+    return reader_.KnownKeys(node, Of(key), {"class", "when"}) && name != nullptr &&
+           when != nullptr && reader_.AsText(*name, "`class`", out) &&
+           ParseDim(reader_, *when, "`when`", &condition->emplace());
+  }
 
   // A map, the name of a table of the file, or a list of these.
   bool Maps(const YamlNode& node, std::string_view key, FusedMap* out) const {

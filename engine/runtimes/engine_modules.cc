@@ -104,6 +104,7 @@ class Builder {
     Fuse();
     Split();
     for (EngineModule& module : modules_) Name(&module);
+    Unite();
     for (const AddRule& rule : model_.adds) Add(rule);
     return std::move(modules_);
   }
@@ -283,6 +284,22 @@ class Builder {
     for (const PathRule& rule : model_.paths) Rewrite(rule, &built);
     built.plain = true;
     *module = std::move(built);
+  }
+
+  // Modules of several layers that are asked by one name are one question.
+  void Unite() {
+    std::map<std::string, size_t> at;
+    std::vector<EngineModule> out;
+    out.reserve(modules_.size());
+    for (EngineModule& module : modules_) {
+      const bool named = module.numbers.empty() && module.container < 0;
+      const auto [known, fresh] = at.emplace(module.path, out.size());
+      if (fresh || !named)
+        out.push_back(std::move(module));
+      else
+        for (const int32_t unit : module.units) out[known->second].units.push_back(unit);
+    }
+    modules_ = std::move(out);
   }
 
   const Plan& plan_;

@@ -21,6 +21,10 @@ class Comparison {
       : plan_(plan), d_(plan.decisions), runtime_(runtime), out_(out) {
     as_.engine = runtime.engine;
     as_.version = runtime.version;
+    for (const auto& [section, version] : runtime.shared)
+      if (section == "models")
+        as_.classes =
+            HasText("@", version) ? version : fmt::format("{}@{}", runtime.engine, version);
     name_ = fmt::format("{}@{}", runtime.engine, runtime.version);
   }
 
@@ -36,11 +40,21 @@ class Comparison {
     }
     if (Refuses(*model)) return std::move(as_);
     Ask(*model, false);
-    for (const EngineModel& draft : runtime_.models)
-      if (!model->draft.empty() && draft.architecture == model->draft) Ask(draft, true);
+    const EngineModel* draft = nullptr;
+    const ConfigScope scope(plan_.checkpoint->config, description_.value);
+    for (const EngineModel& other : runtime_.models)
+      if (!model->draft.empty() && other.architecture == model->draft &&
+          Holds(model->draft_when, scope))
+        draft = &other;
+    if (draft != nullptr)
+      Ask(*draft, true);
+    else
+      SayDraft();
     grouped_.Flush(out_);
     return std::move(as_);
   }
+
+  using Facts = std::vector<std::pair<std::string, std::string>>;
 
   static std::string_view Architecture(const Plan& plan) {
     return plan.checkpoint->config.Find("architectures")[0].Text();
@@ -63,6 +77,29 @@ class Comparison {
         .Fact("engine", as_.refusal)
         .Fact("effect", "it stops before it builds a module");
     return true;
+  }
+
+  // Draft layers are stored, and how the engine builds them is not described.
+  void SayDraft() {
+    int64_t count = 0;
+    const Unit* first = nullptr;
+    for (const Unit& unit : d_.units.units) {
+      if (!unit.draft || !IsLinear(unit.kind) || unit.kind == NodeKind::kFused ||
+          d_.modules[static_cast<size_t>(unit.first)].absent)
+        continue;
+      if (first == nullptr) first = &unit;
+      count += unit.count;
+    }
+    if (first == nullptr) return;
+    out_->Add(Code::kRuntimeDraft,
+              fmt::format("how {} builds the draft layers of {} is not described", name_,
+                          Quoted(Architecture(plan_))),
+              RuleAt(d_, *first))
+        .Fact("modules", fmt::format("{}, e.g. {}", count, first->PathOf(0)))
+        .Fact("effect", "these are not compared; the model's own layers are")
+        .Help(
+            fmt::format("`draft` of the class's entry in rules/runtimes/{}.yaml names their class",
+                        as_.classes.empty() ? name_ : as_.classes));
   }
 
   bool FindMethod() {
@@ -181,11 +218,14 @@ class Comparison {
     Report(Code::kRuntimeOtherwise, built, module->name,
            fmt::format("{} runs {{n}} modules {} that are {}", name_,
                        quantized ? "quantized" : "in BF16", ours),
-           {});
+           plan_.checkpoint->has_headers ? Facts{}
+                                         : Facts{{"known",
+                                                  "from the description alone; no headers show how "
+                                                  "they are stored"}});
   }
 
   void Report(Code code, const EngineModule& built, const std::string& name, std::string message,
-              const std::vector<std::pair<std::string, std::string>>& facts) {
+              const Facts& facts) {
     const auto detail =
         static_cast<int64_t>(std::hash<std::string>{}(message + built.Pattern()) >> 1U);
     const Unit* unit =
@@ -220,8 +260,16 @@ std::string_view AsVerdictName(AsVerdict verdict) {
 const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan) {
   static const EngineModel kAsStored;
   const std::string_view architecture = Comparison::Architecture(plan);
-  for (const EngineModel& model : runtime.models)
-    if (model.architecture == architecture) return &model;
+  const auto find = [&](std::string_view name) {
+    const auto at = std::find_if(runtime.models.begin(), runtime.models.end(),
+                                 [&](const auto& model) { return model.architecture == name; });
+    return at == runtime.models.end() ? nullptr : &*at;
+  };
+  if (const EngineModel* model = find(architecture)) {
+    const bool other = !model->becomes.empty() &&
+                       Holds(model->becomes_when, ConfigScope(plan.checkpoint->config, {}));
+    return other ? find(model->becomes) : model;
+  }
   return runtime.any_model ? &kAsStored : nullptr;
 }
 

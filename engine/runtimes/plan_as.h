@@ -50,6 +50,7 @@ struct AsModule {
 
 struct PlanAs {
   std::string engine, version;
+  std::string classes;  // the version whose model classes stand in for its own; empty: its own
   std::string refusal;  // what the engine says instead of building the model; then no modules
   std::vector<AsModule> modules;
   int64_t asked = 0, alike = 0, otherwise = 0, refused = 0;  // modules with something stored

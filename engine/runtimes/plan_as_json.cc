@@ -57,7 +57,7 @@ void WriteOne(const Plan& plan, const AsModule& module, const AsGroup* group, Js
 
 void WritePlanAs(const Plan& plan, const PlanAs& as, bool expand, JsonWriter* out) {
   out->BeginObject().Key("engine").Text(as.engine).Key("version").Text(as.version);
-  out->Key("refusal").TextOrNull(as.refusal);
+  out->Key("classes").TextOrNull(as.classes).Key("refusal").TextOrNull(as.refusal);
   out->Key("asked").Int(as.asked).Key("alike").Int(as.alike);
   out->Key("otherwise").Int(as.otherwise).Key("refused").Int(as.refused);
   out->Key("modules").BeginArray();

@@ -11,8 +11,14 @@ namespace ferrule {
 namespace {
 
 // Lists of names that stand for modules.
-constexpr std::string_view kNameLists[] = {"list", "groups", "quantized_layers", "extra_config",
-                                           "layer_quant_config"};
+constexpr std::string_view kNameLists[] = {"list",
+                                           "groups",
+                                           "quantized_layers",
+                                           "extra_config",
+                                           "layer_quant_config",
+                                           "block_name_to_quantize",
+                                           "modules_in_block_to_quantize",
+                                           "ignored_layers"};
 
 void AddTables(const EngineModel& model, RuntimeQuestion* question) {
   for (const auto& [name, entries] : model.renames) {
@@ -101,6 +107,7 @@ RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
   AddTables(model, &question);
   if (method.list_function.empty() || model.renames.empty()) return question;
   const RuntimeQuestion before = question;
+  question.flags.insert("renamed");
   for (const std::string_view name : kNameLists) {
     const auto found = before.lists.find(name);
     if (found != before.lists.end() && !found->second.empty())

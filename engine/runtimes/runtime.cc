@@ -179,10 +179,11 @@ std::shared_ptr<Runtime> ParseRuntime(std::string path, std::string text, Diagno
   const YamlNode& root = runtime->yaml.root;
   const std::string_view what = "a runtime file";
   if (!reader.IsMap(root, what)) return nullptr;
-  bool good = reader.KnownKeys(root, what,
-                               {"ferrule", "runtime", "version", "about", "covers", "regex",
-                                "tables", "classes", "functions", "helpers", "known_differences",
-                                "methods", "modules", "models", "block_check", "layers", "override"});
+  bool good =
+      reader.KnownKeys(root, what,
+                       {"ferrule", "runtime", "version", "about", "covers", "regex", "tables",
+                        "classes", "functions", "helpers", "known_differences", "methods",
+                        "modules", "models", "block_check", "layers", "override"});
   int64_t format = 0;
   const YamlNode* number = reader.Require(root, what, "ferrule");
   good = number != nullptr && reader.AsInt(*number, "`ferrule`", &format) && good;

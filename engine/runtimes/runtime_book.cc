@@ -171,15 +171,18 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
           good = false;
         }
     for (const EngineModel& model : runtime->models)
-      if (!model.draft.empty() &&
-          std::none_of(runtime->models.begin(), runtime->models.end(),
-                       [&](const auto& other) { return other.architecture == model.draft; })) {
-        out->Add(Code::kUnknownName,
-                 fmt::format("`draft`: {} has no entry in `models`", Quoted(model.draft)),
-                 runtime->yaml.At(model.place))
-            .Help("add one, `{}` where nothing of it differs");
-        good = false;
-      }
+      for (const auto& [key, name] :
+           {std::pair{"draft", &model.draft}, std::pair{"becomes", &model.becomes}})
+        if (!name->empty() && std::none_of(runtime->models.begin(), runtime->models.end(),
+                                           [name = name](const auto& other) {
+                                             return other.architecture == *name;
+                                           })) {
+          out->Add(Code::kUnknownName,
+                   fmt::format("`{}`: {} has no entry in `models`", key, Quoted(*name)),
+                   runtime->yaml.At(model.place))
+              .Help("add one, `{}` where nothing of it differs");
+          good = false;
+        }
     for (const auto& function : runtime->functions)
       if (function->same_as.empty()) good = NameCheck(*runtime, *function, out).Run() && good;
     for (const auto& other : *runtimes) {
