@@ -191,9 +191,10 @@ int Main(int argc, char** argv) {
       ->required();
   export_app->add_option("--to", exported.to, "ENGINE@VERSION")->required();
   export_app
-      ->add_option("--form", exported.form,
-                   "config: the quantization_config; args: the engine's option that replaces it; mapping: "
-                   "packed_modules_mapping")
+      ->add_option(
+          "--form", exported.form,
+          "config: the quantization_config; args: the engine's option that replaces it; mapping: "
+          "packed_modules_mapping")
       ->check(OneOf({"config", "args", "mapping"}));
   export_app->add_option("--dialect", exported.dialect, "write the list as this dialect does");
   export_app->add_option("-o,--out", exported.out, "file to write; default: standard output");

@@ -100,11 +100,12 @@ class Cutter {
                       fmt::format("`{}` at tp {}: {}", unit.Display(), plan_.tp, what),
                       RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
-      finding.Fact("effect",
-                   scheme.executed()
-                       ? "runs here; engines that check whole blocks refuse such a shard: see `--as`"
-                       : fmt::format("{} is not run here; kernels that run it refuse such a shard",
-                                     scheme.name));
+      finding.Fact(
+          "effect",
+          scheme.executed()
+              ? "runs here; engines that check whole blocks refuse such a shard: see `--as`"
+              : fmt::format("{} is not run here; kernels that run it refuse such a shard",
+                            scheme.name));
       std::vector<int> whole;
       for (int tp = 1; tp <= 64; ++tp) {
         const Cut other = Partition(unit, tp);
