@@ -159,9 +159,9 @@ TEST_CASE("what is exported is decided as stored, over all fixtures and engines"
     CHECK((count > 0) == (none.count(pair) == 0));
   }
   CHECK(pairs.size() >= 23);
-  CHECK(exported >= 330);
-  CHECK(changed >= 15);
-  CHECK(refused <= 60);
+  CHECK(exported >= 385);
+  CHECK(changed >= 20);
+  CHECK(refused <= 68);
   WARN(exported << " exported, " << changed << " with another list, " << refused << " refused");
 }
 
