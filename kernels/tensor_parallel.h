@@ -6,10 +6,11 @@
 //               caller's stream
 //   replicated  every rank has all
 //
-//   TensorParallel::Id id;                             // rank 0 makes it and sends it to the
-//   others TensorParallel::MakeId(&id, &error); auto ranks = TensorParallel::Create(id, rank, tp,
-//   plan.plan_sha, &error);   // all ranks at once if (!ranks) … // also where the ranks' plans
-//   differ LinearStatus status = ranks->Run(group, LinearSplit::kRow, workspace, bytes, stream);
+//   TensorParallel::Id id;
+//   TensorParallel::MakeId(&id, &error);               // rank 0, which sends it to the others
+//   auto ranks = TensorParallel::Create(id, rank, tp, plan.plan_sha, &error);  // all at once
+//   if (!ranks) …                                      // also where the ranks' plans differ
+//   ranks->Run(group, LinearSplit::kRow, workspace, bytes, stream);
 //
 // One process for each GPU, or one thread: each with its own current device and TensorParallel. Run
 // allocates nothing and can be captured into a CUDA graph, on all ranks alike. Sums are made in y's
