@@ -10,22 +10,21 @@
 
 #include "kernels/gpu_linear.h"
 #include "tests/catch.h"
+#include "tests/kernels/asked_group.h"
 
 using namespace ferrule;
 
 namespace {
 
-alignas(16) uint8_t memory[64];
-
 LinearSegment Fp8(int64_t rows) {
   LinearSegment s;
   s.scheme = LinearScheme::kFp8Block;
-  s.weight = memory;
+  s.weight = asked_memory;
   s.rows = s.y_stride = rows;
   s.weight_stride = 2048;
-  s.scale = reinterpret_cast<const float*>(memory);
+  s.scale = reinterpret_cast<const float*>(asked_memory);
   s.scale_stride = 17;
-  s.y = memory;
+  s.y = asked_memory;
   return s;
 }
 
@@ -35,17 +34,7 @@ LinearSegment Bf16(int64_t rows) {
   return s;
 }
 
-struct Group {
-  Group(int64_t tokens, std::vector<LinearSegment> list) : segments(std::move(list)) {
-    group.x = memory;
-    group.tokens = tokens;
-    group.in = group.x_stride = 2048;
-    group.segments = segments.data();
-    group.segment_count = static_cast<int32_t>(segments.size());
-  }
-  std::vector<LinearSegment> segments;
-  LinearGroup group;
-};
+using Group = AskedGroup;
 
 LinearStatus Collect(const GpuStep& step, void* list) {
   static_cast<std::vector<GpuStep>*>(list)->push_back(step);
@@ -152,7 +141,7 @@ TEST_CASE("every segment is run once, whatever the mixture") {
     Group g(tokens, {});
     for (int i = 0; i < 30; ++i) {
       LinearSegment s = i % 3 == 0 ? Bf16(10 + i) : Fp8(70 + i);
-      if (i % 7 == 1) s.weight = memory + 2;  // not aligned: slow
+      if (i % 7 == 1) s.weight = asked_memory + 2;  // not aligned: slow
       if (i % 5 == 2) s.ue8m0 = true;
       if (i % 11 == 3) s.rows = 0;
       if (i % 13 == 5) s.k_phase = 64;
@@ -221,7 +210,7 @@ TEST_CASE("the slow path says why") {
     rows.push_back({reason, s});
     return rows.back().segment;
   };
-  row("its weight is not aligned to 16", Fp8(8)).weight = memory + 8;
+  row("its weight is not aligned to 16", Fp8(8)).weight = asked_memory + 8;
   row("its rows are no multiple of 16 bytes apart", Fp8(8)).weight_stride = 2050;
   row("its rows are no multiple of 16 bytes apart", Bf16(8)).weight_stride = 2052;
   row("its blocks are not 128 × 128", Fp8(8)).block_n = 64;

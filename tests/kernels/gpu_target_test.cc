@@ -7,22 +7,21 @@
 #include "kernels/gpu_steps.h"
 #include "kernels/kernel_table.h"
 #include "tests/catch.h"
+#include "tests/kernels/asked_group.h"
 
 using namespace ferrule;
 
 namespace {
 
-alignas(16) uint8_t memory[64];
-
 LinearSegment Of(LinearScheme scheme, int64_t rows) {
   LinearSegment s;
   s.scheme = scheme;
-  s.weight = memory;
+  s.weight = asked_memory;
   s.rows = s.y_stride = rows;
   s.weight_stride = 2048;
-  s.scale = reinterpret_cast<const float*>(memory);
+  s.scale = reinterpret_cast<const float*>(asked_memory);
   s.scale_stride = scheme == LinearScheme::kFp8Block ? 16 : 1;
-  s.y = memory;
+  s.y = asked_memory;
   return s;
 }
 
@@ -34,16 +33,8 @@ bool Everything(const LtShape&, size_t* workspace) {
   return true;
 }
 
-struct Asked {
-  Asked(int64_t tokens, std::vector<LinearSegment> list) : segments(std::move(list)) {
-    group.x = memory;
-    group.tokens = tokens;
-    group.in = group.x_stride = 2048;
-    group.segments = segments.data();
-    group.segment_count = static_cast<int32_t>(segments.size());
-  }
-  std::vector<LinearSegment> segments;
-  LinearGroup group;
+struct Asked : AskedGroup {
+  using AskedGroup::AskedGroup;
 
   // "quantize mma0 mma1"
   std::string On(const GpuTarget& target, GpuKernel kernel = GpuKernel::kAny) const {
@@ -84,7 +75,7 @@ TEST_CASE("other GPUs multiply by mma.sync, and by cuBLASLt where it is prepared
     CHECK(Asked(16, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize mma0");
     CHECK(Asked(17, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize lt0");
     LinearSegment odd = Of(kBlocks, 64);
-    odd.weight = memory + 4;
+    odd.weight = asked_memory + 4;
     CHECK(Asked(3, {odd}).On({sm, nullptr}) == "quantize plain0");
   }
 }
@@ -129,8 +120,8 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
   };
   row("its weight is not BF16", kBf16).segment.weight_type = LinearWeight::kF16;
   row("cuBLASLt adds no float32 bias to BF16 outputs", kChannel).segment.bias =
-      reinterpret_cast<const float*>(memory);
-  row("its rows are no multiple of 16 bytes apart", kTensor).segment.weight = memory + 1;
+      reinterpret_cast<const float*>(asked_memory);
+  row("its rows are no multiple of 16 bytes apart", kTensor).segment.weight = asked_memory + 1;
   row("its outputs are no multiple of 16 bytes apart", kBf16).segment.y_stride = 66;
   row("its blocks are not 128 × 128", kBlocks).segment.block_k = 64;
   row("it begins inside a scale block", kBlocks).segment.n_phase = 64;
@@ -138,7 +129,7 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
   row("its scale rows have gaps", kBlocks).segment.scale_stride = 20;
   row("its scales have gaps", kChannel).segment.scale_stride = 2;
   row("one scale of x and one for each row of W", kChannel).segment.input_scale =
-      reinterpret_cast<const float*>(memory);
+      reinterpret_cast<const float*>(asked_memory);
   for (const Row& r : rows) {
     const Asked asked(r.tokens, {r.segment});
     LtShape shape;
