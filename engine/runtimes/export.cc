@@ -22,7 +22,8 @@ struct Trial {
   std::vector<Wrong> wrong;
   std::string error;  // the patched config has a mistake that it did not have
   int64_t asked = 0;
-  bool idle = false;  // something that is stored quantized runs in BF16
+  int64_t idle = 0;  // modules that are stored quantized and run in BF16
+  std::string idle_one;
   bool right() const { return wrong.empty() && error.empty(); }
   size_t badness() const { return error.empty() ? wrong.size() : SIZE_MAX; }
 };
@@ -128,7 +129,10 @@ class Exporter {
       // What stays BF16 without any list is in the engine's code, and no list quantizes it.
       const Trial empty = Try(key, {});
       if (empty.right()) return Done(key, {}, empty);
-      if (empty.idle) continue;
+      if (empty.idle > 0) {
+        unlisted_ = empty;
+        continue;
+      }
       std::set<std::string> wrong;
       for (const Wrong& module : as_is.wrong) wrong.insert(module.name);
       const std::vector<std::string> none;
@@ -263,7 +267,7 @@ class Exporter {
       if (module.result == "error" || module.result == "unsupported") {
         trial.wrong.push_back({module.name, fmt::format("stops with {}", module.error)});
       } else if ((module.result == "quant") == bf16) {
-        trial.idle = trial.idle || !bf16;
+        if (!bf16 && trial.idle++ == 0) trial.idle_one = module.name;
         trial.wrong.push_back({module.name, bf16 ? "runs quantized and is stored in BF16"
                                                  : "runs in BF16 and is stored quantized"});
       }
@@ -335,6 +339,11 @@ class Exporter {
           "module",
           fmt::format("{}{} {}", found.second,
                       found.first == 1 ? "" : fmt::format(" and {} more", found.first - 1), why));
+    if (unlisted_)
+      finding.Fact("cause", fmt::format("without any entry {} modules stay in BF16 all the same, "
+                                        "e.g. {}: {} has no code that quantizes them here, and a "
+                                        "list only takes modules out",
+                                        unlisted_->idle, unlisted_->idle_one, name_));
     finding.Help(options_.mapping ? "export the list instead"
                                   : "take another version of the engine: see `ferrule matrix DIR`");
     out_->Add(std::move(finding));
@@ -354,6 +363,7 @@ class Exporter {
   std::set<std::string> known_;  // errors that the plan has as it is
   std::set<std::pair<std::string, std::vector<std::string>>> tried_;
   std::optional<Trial> best_;
+  std::optional<Trial> unlisted_;  // under an empty list, where that leaves too much in BF16
 };
 
 }  // namespace
