@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cli/decide_description.h"
+#include "engine/lists/name_match.h"
 #include "engine/runtimes/emulation.h"
 
 namespace ferrule::cli {
@@ -24,14 +26,15 @@ std::vector<std::string> Texts(const JsonValue& value) {
 // Answers as a version of a serving engine.
 class RuntimeDecider final : public Decider {
  public:
-  RuntimeDecider(RuntimeBook book, std::shared_ptr<const Runtime> runtime)
-      : book_(std::move(book)), runtime_(std::move(runtime)) {}
+  RuntimeDecider(RuntimeBook book, std::shared_ptr<const Runtime> runtime, Dialects dialects)
+      : book_(std::move(book)), runtime_(std::move(runtime)), dialects_(std::move(dialects)) {}
 
   bool ReadHeader(const JsonValue& row) override {
     if (row.Find("fn") || (!row.Find("maps") && !row.Find("recorded"))) return false;
     for (const JsonValue map : row.Find("maps"))
       names_.maps.emplace_back(std::string(map.name()), ReadFusedMap(map));
     names_.mappers = row.Find("mappers");
+    descriptions_ = row.Find("descriptions");
     for (const char* key : {"version", "also"})
       for (const std::string& version : Texts(row.Find(key))) header_.push_back(version);
     return true;
@@ -41,6 +44,7 @@ class RuntimeDecider final : public Decider {
     RowOutcome outcome;
     const std::string name(row.Find("fn").Text());
     if (name == "block_check") return AskBlocks(row, where, out);
+    if (row.Find("description") && name == "get_quant_method") return AskWhole(row, where, out);
     const RuntimeFunction* function = runtime_->Find(name);
     if (function != nullptr && function->hidden) function = nullptr;
     if (!Covered(row, function)) return outcome;
@@ -102,7 +106,8 @@ class RuntimeDecider final : public Decider {
       if (expected) ++compared;
       right = right && (!expected || Same(expected, json));
     }
-    if (answer.result == "ok" && compared == 0 && row.Find("fn").Text() != "block_check")
+    if (answer.result == "ok" && compared == 0 && row.Find("fn").Text() != "block_check" &&
+        !row.Find("description"))
       right = false;
     out->why = answer.error;
     if (answer.result == "unsupported" && IsInexpressible(answer.error))
@@ -121,6 +126,28 @@ class RuntimeDecider final : public Decider {
       more += "}";
     }
     out->line = AnsweredLine(row, answered, more);
+  }
+
+  // A description: which function is asked follows from it.
+  RowOutcome AskWhole(const JsonValue& row, const std::string& where, Diagnostics* out) {
+    RowOutcome outcome;
+    if (!Covered(row, nullptr)) return outcome;
+    std::string why;
+    const auto answer =
+        AskDescription(row, descriptions_, names_, dialects_, *runtime_, &regexes_, &why);
+    if (!answer) {
+      out->Add(Code::kBadInput, why, {nullptr, where, 0, 0, 0, {}})
+          .Help("rules/runtimes/README.md says what a row may ask");
+      outcome.kind = RowOutcome::Kind::kFailed;
+      return outcome;
+    }
+    Compare(row, *answer, &outcome);
+    // A refusal of the whole is compared by its words, as far as they were recorded.
+    const std::string_view error = row.Find("error").Text();
+    if (!row.Find("prefix") && outcome.kind == RowOutcome::Kind::kPassed &&
+        !HasPrefix(error, answer->error))
+      outcome.kind = RowOutcome::Kind::kFailed;
+    return outcome;
   }
 
   // A layer's sizes on one rank: is it refused?
@@ -179,7 +206,9 @@ class RuntimeDecider final : public Decider {
 
   RuntimeBook book_;
   std::shared_ptr<const Runtime> runtime_;
+  Dialects dialects_;
   RuntimeNames names_;
+  JsonValue descriptions_;
   std::vector<std::string> header_;
   PythonRegexes regexes_;
 };
@@ -209,7 +238,10 @@ std::unique_ptr<Decider> MakeDecider(const Common& common, const std::string& as
   if (as.empty()) return MakeOwnDecider(common, std::move(*book), out);
   auto runtime = book->Find(as, out);
   if (runtime == nullptr) return nullptr;
-  return std::make_unique<RuntimeDecider>(std::move(*book), std::move(runtime));
+  auto rules = ReadBook(common, {}, out);
+  if (!rules) return nullptr;
+  return std::make_unique<RuntimeDecider>(std::move(*book), std::move(runtime),
+                                          std::move(rules->dialects));
 }
 
 }  // namespace ferrule::cli

@@ -106,7 +106,7 @@ Emulator::Decision Emulator::Do(const Step& step, const Frame& frame) {
     case Kind::kResult:
       return Give(step, frame);
     case Kind::kRaise:
-      return error_ = step.text, Raised();
+      return error_ = Fill(step.text, frame), Raised();
     case Kind::kAsk:
       return Ask(step, frame);
     case Kind::kIf:
@@ -190,8 +190,60 @@ Emulator::Decision Emulator::First(const Step& step, const Frame& frame) {
   return std::nullopt;
 }
 
-// `{entry}`, `{index}`, `{group}`, `{value}`, `{value.bits}`, `{value.bits or 4}`, `{bits}` of the
-// answer that was asked for, `{upper value}`.
+namespace {
+
+// What stands at a dotted path below a value; the value itself without a path.
+std::string TextAt(JsonValue value, std::string_view path) {
+  if (!path.empty())
+    for (const std::string_view key : Segments(path))
+      value = value.is_array() && key.size() == 1 && key[0] >= '0' && key[0] <= '9'
+                  ? value[static_cast<size_t>(key[0] - '0')]
+                  : value.Find(key);
+  return value.is_null() ? std::string() : TextOf(value);
+}
+
+// Members of an object but one, as one JSON text.
+std::string Without(const JsonValue& value, std::string_view key) {
+  if (!value.is_object()) return TextOf(value);
+  std::string out;
+  for (const JsonValue member : value)
+    if (member.name() != key)
+      out += fmt::format("{}{}:{}", out.empty() ? "" : ",", JsonText(member.name()),
+                         member.ToString());
+  return "{" + out + "}";
+}
+
+}  // namespace
+
+// One alternative of a template: `entry`, `index`, `group`, `value`, `value.bits`, `value without
+// bits`, `input bits`, `bits` or `config.bits` of the answer that was asked for.
+std::string Emulator::Word(std::string_view what, const Frame& frame) const {
+  if (HasPrefix("input ", what)) {
+    const auto input = question_.texts.find(what.substr(6));
+    return input == question_.texts.end() ? std::string() : input->second;
+  }
+  if (frame.answer != nullptr) {
+    if (what == "result") return frame.answer->result;
+    const size_t dot = std::min(what.find('.'), what.size());
+    for (const auto& [name, json] : frame.answer->fields) {
+      if (name == what) return Plain(json);
+      if (name != what.substr(0, dot) || dot == what.size()) continue;
+      Diagnostics none;
+      const auto value = ParseJson("", json, {}, &none);
+      return value ? TextAt(*value, what.substr(dot + 1)) : std::string();
+    }
+  }
+  if (frame.entry == nullptr) return {};
+  if (what == "entry") return frame.entry->text;
+  if (what == "index") return fmt::format("{}", frame.entry->index);
+  if (what == "group") return fmt::format("{}", frame.entry->group);
+  if (HasPrefix("value without ", what)) return Without(frame.entry->value, what.substr(14));
+  if (what == "value") return TextOf(frame.entry->value);
+  return HasPrefix("value.", what) ? TextAt(frame.entry->value, what.substr(6)) : std::string();
+}
+
+// `{A or B or 4}`: the first alternative that is there, the last one literally where it is none of
+// the above; `{upper value}`.
 std::string Emulator::Fill(std::string_view text, const Frame& frame) const {
   std::string out;
   for (size_t at = 0; at < text.size();) {
@@ -202,28 +254,14 @@ std::string Emulator::Fill(std::string_view text, const Frame& frame) const {
     at = close + 1;
     const bool upper = HasPrefix("upper ", what);
     if (upper) what.remove_prefix(6);
-    std::string otherwise;
-    if (const size_t alternative = what.find(" or "); alternative != std::string_view::npos) {
-      otherwise = what.substr(alternative + 4);
-      what = what.substr(0, alternative);
-    }
     std::string value;
-    if (frame.answer != nullptr)
-      for (const auto& [name, json] : frame.answer->fields)
-        if (name == what) value = Plain(json);
-    if (frame.answer != nullptr && what == "result") value = frame.answer->result;
-    if (frame.entry != nullptr) {
-      if (what == "entry") value = frame.entry->text;
-      if (what == "index") value = fmt::format("{}", frame.entry->index);
-      if (what == "group") value = fmt::format("{}", frame.entry->group);
-      if (what == "value") value = TextOf(frame.entry->value);
-      if (HasPrefix("value.", what)) {
-        JsonValue found = frame.entry->value;
-        for (const std::string_view key : Segments(what.substr(6))) found = found.Find(key);
-        value = TextOf(found);
-      }
+    for (bool first = true; value.empty() && !what.empty(); first = false) {
+      const size_t end = std::min(what.find(" or "), what.size());
+      value = Word(what.substr(0, end), frame);
+      const bool last = end == what.size();
+      if (last && !first && value.empty() && !HasPrefix("input ", what)) value = what;
+      what = last ? std::string_view() : what.substr(end + 4);
     }
-    if (value.empty()) value = otherwise;
     out += upper ? Upper(std::move(value)) : value;
   }
   return out;
@@ -241,7 +279,9 @@ RuntimeAnswer Emulator::Give(const Step& step, const Frame& frame) const {
       json.insert(0, 1, '[').push_back(']');
     } else {
       const std::string value = Fill(text, frame);
-      json = IsNumber(value) ? value : JsonText(value);
+      const bool whole = HasPrefix("{", value) || HasPrefix("[", value);
+      const bool alone = HasPrefix("{", text) && text.find('}') == text.size() - 1;
+      json = IsNumber(value) || (whole && alone) ? value : JsonText(value);
     }
     answer.fields.emplace_back(name, std::move(json));
   }

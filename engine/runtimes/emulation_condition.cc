@@ -35,6 +35,8 @@ Truth Emulator::Holds(const Test& test, const Frame& frame) {
       return Says(test, frame);
     case Kind::kGiven:
       return Of(!List(test.name, frame).empty());
+    case Kind::kPresent:
+      return Of(question_.lists.count(test.name) > 0);
     case Kind::kFlag:
       return Of(frame.flags->count(test.name) > 0 || question_.flags.count(test.name) > 0 ||
                 question_.absent.count(test.name) > 0);

@@ -47,12 +47,35 @@ std::string Emulator::Rewritten(const Frame& frame, const Fused& fused,
   return std::string(name.substr(0, name.rfind('.'))) + "." + part;
 }
 
-Emulator::Decision Emulator::Parts(const Step& step, const Frame& frame) {
+// The names whose answers are put together: the parts of each fused name, or a list's entries.
+std::vector<std::vector<std::string>> Emulator::Groups(const Step& step, const Frame& frame) {
+  std::vector<std::vector<std::string>> groups;
+  if (!step.of.empty()) {
+    const auto made = frame.gathered->find(step.of);
+    if (made != frame.gathered->end()) {
+      if (!made->second.empty()) groups.push_back(made->second);
+      return groups;
+    }
+    for (const QuestionEntry& entry : List(step.of, frame)) {
+      if (groups.empty()) groups.emplace_back();
+      groups[0].push_back(entry.text);
+    }
+    return groups;
+  }
   for (const Fused& fused : FindFused(frame)) {
+    groups.emplace_back();
+    for (const std::string& part : *fused.parts)
+      groups.back().push_back(Rewritten(frame, fused, part));
+  }
+  return groups;
+}
+
+Emulator::Decision Emulator::Parts(const Step& step, const Frame& frame) {
+  for (const std::vector<std::string>& group : Groups(step, frame)) {
     std::vector<Frame> frames;
-    for (const std::string& part : *fused.parts) {
+    for (const std::string& name : group) {
       frames.push_back(frame);
-      frames.back().name = Rewritten(frame, fused, part);
+      frames.back().name = name;
       frames.back().whole = frame.name;
     }
     bool wanted = step.if_any.empty();

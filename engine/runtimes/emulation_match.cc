@@ -59,7 +59,11 @@ std::vector<std::string> Emulator::Other(const std::vector<NameForm>& forms,
     for (const std::string& part : *fused.parts)
       context.parts.push_back(Rewritten(frame, fused, part));
   std::vector<std::string> names;
-  for (const NameForm& form : forms) form.Apply(frame.name, context, &names);
+  for (const NameForm& form : forms)
+    if (HasText("{", form.is))
+      names.push_back(Fill(form.is, frame));
+    else
+      form.Apply(frame.name, context, &names);
   return names;
 }
 

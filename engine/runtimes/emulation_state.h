@@ -49,6 +49,7 @@ class Emulator {
   Decision First(const Step& step, const Frame& frame);
   Decision Conclude(Truth truth, const Step& step, const Frame& frame);
   RuntimeAnswer Give(const Step& step, const Frame& frame) const;
+  std::string Word(std::string_view what, const Frame& frame) const;
   std::string Fill(std::string_view text, const Frame& frame) const;
   RuntimeAnswer Raised() const { return {"error", error_, {}}; }
   RuntimeAnswer Unsupported() const { return {"unsupported", why_, {}}; }
@@ -60,6 +61,7 @@ class Emulator {
   };
   std::vector<Fused> FindFused(const Frame& frame) const;
   std::string Rewritten(const Frame& frame, const Fused& fused, const std::string& part) const;
+  std::vector<std::vector<std::string>> Groups(const Step& step, const Frame& frame);
   Decision Parts(const Step& step, const Frame& frame);
   bool Agree(const Step& step, const std::vector<Decision>& parts, Decision* out);
 

@@ -33,8 +33,10 @@ class EntryReader {
     bool good = reader_.KnownKeys(
         node, what_,
         {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain", "weights", "adds",
-         "draft", "refuses", "lists", "unchecked", "renames", "becomes"});
+         "draft", "refuses", "lists", "unchecked", "renames", "becomes", "hands-map"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
+    if (const YamlNode* hands = node.Find("hands-map"))
+      good = reader_.AsBool(*hands, Of("hands-map"), &out->hands_map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))
       good = Maps(*fuses, "fuses", &out->fuses) && good;
     if (const YamlNode* splits = node.Find("splits"))
@@ -233,7 +235,7 @@ class EntryReader {
       if (!reader_.IsMap(table.value, fmt::format("`{}`", name))) return false;
       for (const YamlEntry& entry : table.value.entries) {
         auto& [from, to] = entries.emplace_back(entry.key, std::string());
-        good = reader_.AsText(entry.value, fmt::format("`{}`", from), &to) && good;
+        good = reader_.AsText(entry.value, fmt::format("`{}`", from), &*to) && good;
       }
     }
     return good;

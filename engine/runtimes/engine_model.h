@@ -56,6 +56,7 @@ struct EngineModel {
   std::string architecture;
   YamlPlace place;
   FusedMap map;                          // `packed_modules_mapping` as it reaches the functions
+  bool hands_map = false;                // also to methods that get none
   FusedMap fuses;                        // modules that are built of several stored ones
   FusedMap splits;                       // stored modules that are built as several
   std::vector<std::string> apart;        // fused modules of all classes but this one
@@ -72,15 +73,20 @@ struct EngineModel {
   std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
   // Rename tables that the class hands to the functions: prefix, substr, suffix.
-  std::vector<std::pair<std::string, std::vector<std::pair<std::string, std::string>>>> renames;
+  // Without a second text the name is dropped.
+  using Rename = std::pair<std::string, std::optional<std::string>>;
+  std::vector<std::pair<std::string, std::vector<Rename>>> renames;
 };
 
 // A dialect, and what the engine asks for it.
 struct MethodRule {
   std::string method;
-  std::string function;       // empty: the engine loads such a checkpoint as if it were BF16
-  std::string list_function;  // makes the list that is asked
+  std::string function;  // empty: the engine loads such a checkpoint as if it were BF16
+  // List → what renames its entries, where the class renames; a lone function is for all lists.
+  std::vector<std::pair<std::string, std::string>> list_functions;
   std::string refuses;        // instead of `function`: the engine's message
+  std::string check;          // asked once, without a name: its error refuses the whole
+  std::string map;            // a table that the engine adds to the class's fused map
   bool first_expert = false;  // experts are asked by the name of the first one's first linear
   std::optional<Dim> when;    // over the description and the file that it stands in
   YamlPlace place;

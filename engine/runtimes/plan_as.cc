@@ -65,8 +65,9 @@ class Comparison {
   bool Refuses(const EngineModel& model) {
     const JsonValue& config = plan_.checkpoint->config;
     Location at = config.Find("architectures").location();
-    if (method_ != nullptr && !method_->refuses.empty()) {
-      as_.refusal = method_->refuses;
+    if (method_ != nullptr)
+      as_.refusal = RefusalOf(description_, runtime_, *method_, model, &regexes_);
+    if (!as_.refusal.empty()) {
       at = description_.value.location();
     } else if (!model.refuses.error.empty() &&
                Holds(model.refuses.when, ConfigScope(config, description_.value))) {
@@ -105,7 +106,7 @@ class Comparison {
   bool FindMethod() {
     description_ = DescriptionOf(plan_);
     if (!d_.quant.dialect) return true;  // nothing is asked
-    method_ = MethodOf(runtime_, plan_, description_);
+    method_ = MethodOf(runtime_, description_);
     if (method_ != nullptr) return true;
     out_->Add(Code::kRuntimeUnknown, fmt::format("what {} does with {} is not described", name_,
                                                  Quoted(d_.quant.dialect->name)));
@@ -115,7 +116,7 @@ class Comparison {
   void Ask(const EngineModel& model, bool draft) {
     const bool asks = method_ != nullptr && !method_->function.empty();
     RuntimeQuestion question;
-    if (asks) question = BaseQuestion(plan_, description_, runtime_, *method_, model, &regexes_);
+    if (asks) question = BaseQuestion(description_, runtime_, *method_, model, &regexes_);
     for (const EngineModule& built : EngineModules(plan_, runtime_, model, draft))
       for (int32_t i = 0; i < built.count; ++i) {
         AsModule module = Describe(built, i);
@@ -176,8 +177,7 @@ class Comparison {
       if (known == LayerName(layer)) question->texts["layer"] = word;
     const RuntimeAnswer answer = Emulate(runtime_, method_->function, *question, &regexes_);
     out->word = answer.result;
-    out->result = answer.result.substr(0, answer.result.find(':'));
-    if (out->result == "target" || out->result == "config") out->result = "quant";
+    out->result = AsResult(answer.result);
     out->error = answer.error;
   }
 

@@ -17,6 +17,7 @@ constexpr std::string_view kNameLists[] = {"list",
                                            "extra_config",
                                            "layer_quant_config",
                                            "block_name_to_quantize",
+                                           "to_quant_block_names",
                                            "modules_in_block_to_quantize",
                                            "ignored_layers"};
 
@@ -24,7 +25,12 @@ void AddTables(const EngineModel& model, RuntimeQuestion* question) {
   for (const auto& [name, entries] : model.renames) {
     JsonWriter text;
     text.BeginObject();
-    for (const auto& [from, to] : entries) text.Key(from).Text(to);
+    for (const auto& [from, to] : entries) {
+      if (to)
+        text.Key(from).Text(*to);
+      else
+        text.Key(from).Null();
+    }
     text.EndObject();
     Diagnostics none;
     const auto json = ParseJson("", text.Take(), {}, &none);
@@ -33,6 +39,33 @@ void AddTables(const EngineModel& model, RuntimeQuestion* question) {
     for (const JsonValue entry : *json)
       table.push_back({std::string(entry.name()), entry, table.size(), 0});
   }
+}
+
+// Names of `more` win.
+void AddMap(const FusedMap& more, FusedMap* map) {
+  for (const auto& fused : more) {
+    const auto known = std::find_if(map->begin(), map->end(),
+                                    [&](const auto& other) { return other.first == fused.first; });
+    if (known == map->end())
+      map->push_back(fused);
+    else
+      known->second = fused.second;
+  }
+}
+
+// A message with the values of the description: `{bits}`.
+std::string Filled(const std::string& message, const JsonValue& description) {
+  std::string out;
+  for (size_t at = 0; at < message.size();) {
+    const size_t open = std::min(message.find('{', at), message.size());
+    const size_t close = std::min(message.find('}', open), message.size());
+    out += message.substr(at, open - at);
+    if (close == message.size()) return out + message.substr(open);
+    const JsonValue value = description.Find(message.substr(open + 1, close - open - 1));
+    out += value.is_string() ? std::string(value.Text()) : value ? value.ToString() : "None";
+    at = close + 1;
+  }
+  return out;
 }
 
 // A list under the names that `function` gives its entries.
@@ -69,9 +102,8 @@ Description DescriptionOf(const Plan& plan) {
   return found && !found->empty() ? found->front() : Description{};
 }
 
-const MethodRule* MethodOf(const Runtime& runtime, const Plan& plan,
-                           const Description& description) {
-  const auto& dialect = plan.decisions.quant.dialect;
+const MethodRule* MethodOf(const Runtime& runtime, const Description& description) {
+  const auto& dialect = description.dialect;
   if (!dialect) return nullptr;
   const ConfigScope scope(description.file, description.value);
   for (const MethodRule& rule : runtime.methods) {
@@ -80,22 +112,41 @@ const MethodRule* MethodOf(const Runtime& runtime, const Plan& plan,
   return nullptr;
 }
 
-RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
-                             const Runtime& runtime, const MethodRule& method,
-                             const EngineModel& model, PythonRegexes* regexes) {
-  const QuantConfig& quant = plan.decisions.quant;
+RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runtime,
+                             const MethodRule& method, const EngineModel& model,
+                             PythonRegexes* regexes) {
   std::string why;
   RuntimeQuestion question =
       ReadRuntimeQuestion(description.value, {}, &why).value_or(RuntimeQuestion{});
   question.name.clear();
   question.map = model.map;
-  question.texts["key"] = quant.list_key;
+  if (method.map == "none" && !model.hands_map) question.map.clear();
+  if (const FusedMap* table = runtime.Table(method.map)) AddMap(*table, &question.map);
   QuestionList list;
-  for (size_t i = 0; i < quant.list.size(); ++i)
-    list.push_back({quant.list.entry(i).text, {}, i, 0});
+  // The first key of the dialect that is there counts.
+  for (const std::string& key : description.dialect->list.keys) {
+    const JsonValue texts = description.value.Find(key);
+    if (!texts || texts.is_null()) continue;
+    question.texts["key"] = key;
+    for (const JsonValue text : texts)
+      list.push_back({std::string(text.Text()), {}, list.size(), 0});
+    break;
+  }
   for (const std::string& entry : model.lists)
     question.lists["class"].push_back({entry, {}, question.lists["class"].size(), 0});
   question.lists["list"] = std::move(list);
+  // An allow-list may be one text.
+  if (const auto& only = description.dialect->only; only && !only->split.empty())
+    for (const std::string& key : only->keys) {
+      const auto text = question.texts.find(key);
+      if (text == question.texts.end()) continue;
+      QuestionList& parts = question.lists[key];
+      for (size_t at = 0; at <= text->second.size(); at += only->split.size()) {
+        const size_t end = std::min(text->second.find(only->split, at), text->second.size());
+        parts.push_back({text->second.substr(at, end - at), {}, parts.size(), 0});
+        at = end;
+      }
+    }
   QuestionList groups;
   for (const JsonValue group : description.value.Find("config_groups"))
     for (const JsonValue target : group.Find("targets"))
@@ -105,16 +156,33 @@ RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
   for (const JsonValue member : description.value)
     all.push_back({std::string(member.name()), member, all.size(), 0});
   AddTables(model, &question);
-  if (method.list_function.empty() || model.renames.empty()) return question;
+  if (method.list_functions.empty() || model.renames.empty()) return question;
   const RuntimeQuestion before = question;
   question.flags.insert("renamed");
-  for (const std::string_view name : kNameLists) {
-    const auto found = before.lists.find(name);
-    if (found != before.lists.end() && !found->second.empty())
-      question.lists[std::string(name)] =
-          Renamed(found->second, runtime, method.list_function, before, regexes);
+  for (const auto& [only, function] : method.list_functions) {
+    std::vector<std::string> names(std::begin(kNameLists), std::end(kNameLists));
+    if (!only.empty()) names = {only};
+    for (const std::string& name : names) {
+      const auto found = before.lists.find(name);
+      if (found != before.lists.end() && !found->second.empty())
+        question.lists[name] = Renamed(found->second, runtime, function, before, regexes);
+    }
   }
   return question;
+}
+
+std::string AsResult(const std::string& word) {
+  std::string result = word.substr(0, word.find(':'));
+  return result == "target" || result == "config" ? "quant" : result;
+}
+
+std::string RefusalOf(const Description& description, const Runtime& runtime,
+                      const MethodRule& method, const EngineModel& model, PythonRegexes* regexes) {
+  if (!method.refuses.empty()) return Filled(method.refuses, description.value);
+  if (method.check.empty()) return {};
+  const RuntimeQuestion question = BaseQuestion(description, runtime, method, model, regexes);
+  const RuntimeAnswer answer = Emulate(runtime, method.check, question, regexes);
+  return answer.is_error() ? answer.error : std::string();
 }
 
 }  // namespace ferrule

@@ -15,12 +15,18 @@ namespace ferrule {
 Description DescriptionOf(const Plan& plan);
 
 // The first rule for the dialect whose condition holds; null when the runtime says nothing.
-const MethodRule* MethodOf(const Runtime& runtime, const Plan& plan,
-                           const Description& description);
+const MethodRule* MethodOf(const Runtime& runtime, const Description& description);
 
 // Every input that is the same for all modules; the lists renamed as the class asks for.
-RuntimeQuestion BaseQuestion(const Plan& plan, const Description& description,
-                             const Runtime& runtime, const MethodRule& method,
-                             const EngineModel& model, PythonRegexes* regexes);
+RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runtime,
+                             const MethodRule& method, const EngineModel& model,
+                             PythonRegexes* regexes);
+
+// The word of a function's answer as plans tell it: skip, quant, none, error.
+std::string AsResult(const std::string& word);
+
+// What the engine says when it refuses the description as a whole; empty when it takes it.
+std::string RefusalOf(const Description& description, const Runtime& runtime,
+                      const MethodRule& method, const EngineModel& model, PythonRegexes* regexes);
 
 }  // namespace ferrule

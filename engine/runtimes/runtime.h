@@ -122,6 +122,7 @@ struct Test {
     kNot,
     kSays,
     kGiven,
+    kPresent,
     kEach,
     kFlag,
     kSamePart,
@@ -162,6 +163,7 @@ struct Step {
   std::string disagree;
   bool eager = false, absent_ignored = false;
   std::vector<Test> if_any;
+  std::string of;  // parts: the entries of this list instead of the parts of a fused name
   std::vector<MatchRule> match;
   std::optional<TextRule> only;
   bool go_on = false;  // first: to the next entry when the steps do not decide

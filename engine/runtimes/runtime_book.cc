@@ -64,7 +64,7 @@ class NameCheck {
   void Walk(const Step& step) {
     if (step.kind == Step::Kind::kAsk) Function(step.text, step.place);
     if (step.kind == Step::Kind::kAsk && !step.map.empty()) Map(step.map, step.place);
-    if (step.kind == Step::Kind::kParts && function_.fused.maps.empty())
+    if (step.kind == Step::Kind::kParts && step.of.empty() && function_.fused.maps.empty())
       Missing("`parts`", "fused", step.place);
     if (step.kind == Step::Kind::kIf || step.kind == Step::Kind::kSet ||
         step.kind == Step::Kind::kTest)
@@ -160,8 +160,10 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
   }
   for (const auto& runtime : *runtimes) good = ShareSections(*runtimes, runtime.get(), out) && good;
   for (const auto& runtime : *runtimes) {
-    for (const MethodRule& rule : runtime->methods)
-      for (const std::string& function : {rule.function, rule.list_function})
+    for (const MethodRule& rule : runtime->methods) {
+      std::vector<std::string> asked = {rule.function, rule.check};
+      for (const auto& [list, function] : rule.list_functions) asked.push_back(function);
+      for (const std::string& function : asked)
         if (!function.empty() && runtime->Find(function) == nullptr) {
           out->Add(Code::kUnknownName,
                    fmt::format("`methods`: `{}` leads to {}, which is not in this file",
@@ -170,6 +172,16 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
               .Help(NearestFunction(*runtime, function));
           good = false;
         }
+    }
+    for (const MethodRule& rule : runtime->methods)
+      if (!rule.map.empty() && rule.map != "none" && runtime->Table(rule.map) == nullptr) {
+        out->Add(Code::kUnknownName,
+                 fmt::format("`methods`: `{}` adds {}, which is no table of this file", rule.method,
+                             Quoted(rule.map)),
+                 runtime->yaml.At(rule.place))
+            .Help("write it under `tables`");
+        good = false;
+      }
     for (const EngineModel& model : runtime->models)
       for (const auto& [key, name] :
            {std::pair{"draft", &model.draft}, std::pair{"becomes", &model.becomes}})

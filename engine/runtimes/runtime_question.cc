@@ -61,12 +61,16 @@ std::optional<RuntimeQuestion> ReadRuntimeQuestion(const JsonValue& row, const R
       AddAll(value, 0, &out.lists[key]);
     } else if (value.is_object()) {
       QuestionList& list = out.lists[key];
-      for (const JsonValue member : value)
+      for (const JsonValue member : value) {
         list.push_back({std::string(member.name()), member, list.size(), 0});
+        if (member.is_array() && member[0].is_string())
+          AddAll(member, 0, &out.lists[fmt::format("{}.{}", key, member.name())]);
+      }
     } else if (value.is_null()) {
       out.absent.insert(key);
-    } else if (value.AsBool().value_or(false)) {
-      out.flags.insert(key);
+    } else {
+      out.texts[key] = value.ToString();
+      if (value.AsBool().value_or(false)) out.flags.insert(key);
     }
   }
   return out;

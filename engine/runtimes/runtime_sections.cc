@@ -24,15 +24,26 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
   rule.place = node.place;
   bool good = true;
   if (node.is_map()) {
-    good = reader.KnownKeys(node, what, {"ask", "refuses", "list", "experts", "when"});
+    good =
+        reader.KnownKeys(node, what, {"ask", "refuses", "list", "check", "map", "experts", "when"});
     if (const YamlNode* refuses = node.Find("refuses")) {
       good = reader.AsText(*refuses, "`refuses`", &rule.refuses) && good;
     } else {
       const YamlNode* ask = reader.Require(node, what, "ask");
       good = ask != nullptr && reader.AsText(*ask, "`ask`", &rule.function) && good;
     }
-    if (const YamlNode* list = node.Find("list"))
-      good = reader.AsText(*list, "`list`", &rule.list_function) && good;
+    if (const YamlNode* list = node.Find("list"); list != nullptr && list->is_map()) {
+      for (const YamlEntry& entry : list->entries)
+        good = reader.AsText(entry.value, fmt::format("`{}`", entry.key),
+                             &rule.list_functions.emplace_back(entry.key, "").second) &&
+               good;
+    } else if (list != nullptr) {
+      good = reader.AsText(*list, "`list`", &rule.list_functions.emplace_back().second) && good;
+    }
+    if (const YamlNode* check = node.Find("check"))
+      good = reader.AsText(*check, "`check`", &rule.check) && good;
+    if (const YamlNode* map = node.Find("map"))
+      good = reader.AsText(*map, "`map`", &rule.map) && good;
     if (const YamlNode* experts = node.Find("experts")) {
       constexpr std::string_view kWords[] = {"by-first"};
       size_t at = 0;

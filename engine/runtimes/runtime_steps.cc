@@ -62,7 +62,7 @@ bool RuntimeNodeReader::ReadTest(const YamlNode& node, Test* out) const {
   if (!reader_.IsMap(node, "a test")) return false;
   const YamlEntry* verb = Verb(node, "a test",
                                {"listed", "name", "leaf", "layer", "text", "all", "any", "not",
-                                "says", "given", "each", "flag"});
+                                "says", "given", "present", "each", "flag"});
   if (verb == nullptr) return false;
   const std::string& key = verb->key;
   const YamlNode& value = verb->value;
@@ -101,8 +101,8 @@ bool RuntimeNodeReader::ReadTest(const YamlNode& node, Test* out) const {
     out->kind = Kind::kNot;
     return ReadTest(value, &out->tests.emplace_back());
   }
-  if (key == "given" || key == "flag") {
-    out->kind = key == "given" ? Kind::kGiven : Kind::kFlag;
+  if (key == "given" || key == "present" || key == "flag") {
+    out->kind = key == "given" ? Kind::kGiven : key == "flag" ? Kind::kFlag : Kind::kPresent;
     return reader_.AsText(value, fmt::format("`{}`", key), &out->name);
   }
   out->kind = key == "name" ? Kind::kName : key == "leaf" ? Kind::kLeaf : Kind::kLayer;
@@ -122,9 +122,9 @@ bool RuntimeNodeReader::ReadIf(const YamlNode& node, Step* out) const {
 bool RuntimeNodeReader::ReadParts(const YamlNode& node, const YamlNode& value, Step* out) const {
   out->kind = Step::Kind::kParts;
   bool good =
-      reader_.KnownKeys(node, "a step", {"parts", "disagree", "eager", "absent", "if-any"}) &&
+      reader_.KnownKeys(node, "a step", {"parts", "of", "disagree", "eager", "absent", "if-any"}) &&
       ReadSteps(value, &out->then) && Text(node, "disagree", &out->disagree) &&
-      Flag(node, "eager", &out->eager);
+      Text(node, "of", &out->of) && Flag(node, "eager", &out->eager);
   if (const YamlNode* absent = node.Find("absent")) {
     constexpr std::string_view kWords[] = {"ignored"};
     size_t at = 0;

@@ -117,3 +117,40 @@ TEST_CASE("versions: an exact name, a release that a file covers, and what nothi
   CHECK(book->Find("sglang@9", &out) == nullptr);
   CHECK(out.findings().size() == 1);
 }
+
+TEST_CASE("a word of a template is the entry's, the description's or its own") {
+  const auto runtime = Read(
+      "functions:\n  f:\n    steps:\n      - first: own\n        match: exact\n"
+      "        then: '{value.bits or input bits or 4} {value without bits} {value.parts.1} "
+      "{nothing}'\n");
+  const std::string row = R"({"prefix": "a", "own": {"a": )";
+  CHECK(Ask(*runtime, row + R"({"bits": 3}}, "bits": 8})").result == "3 {}  ");
+  CHECK(Ask(*runtime, row + R"({"parts": ["x", "y"]}}, "bits": 8})").result ==
+        R"(8 {"parts":["x","y"]} y )");
+  CHECK(Ask(*runtime, row + R"({"bits": null}}})").result == "4 {}  ");
+}
+
+TEST_CASE("the values of an object may be asked again below the name of an answer's field") {
+  const auto runtime = Read(
+      "functions:\n  f:\n    steps: {ask: g, then: '{config.weight.dtype} "
+      "{config.input.0.dtype}'}\n"
+      "helpers:\n  g:\n    steps:\n      - first: own\n        match: exact\n"
+      "        then: {result: found, fields: {config: '{value}'}}\n");
+  CHECK(
+      Ask(*runtime,
+          R"({"prefix": "a", "own": {"a": {"weight": {"dtype": "f"}, "input": [{"dtype": "g"}]}}})")
+          .result == "f g");
+}
+
+TEST_CASE("entries of a list are put together as parts are, and an empty list is no missing one") {
+  const auto runtime = Read(
+      "functions:\n  f:\n    steps:\n      - if: {not: {present: own}}\n"
+      "        then: {raise: 'KeyError: {input what}'}\n"
+      "      - parts: {first: own, match: exact, then: '{value}'}\n        of: in.names\n"
+      "        disagree: ValueError\n      - none\n");
+  const std::string row = R"({"prefix": "a", "what": "own", "in": {"names": ["x", "y"]})";
+  CHECK(Ask(*runtime, row + R"(, "own": {"x": "1", "y": "1", "z": "2"}})").result == "1");
+  CHECK(Ask(*runtime, row + R"(, "own": {"x": "1", "y": "2"}})").error == "ValueError");
+  CHECK(Ask(*runtime, row + R"(, "own": {}})").result == "none");
+  CHECK(Ask(*runtime, row + "}").error == "KeyError: own");
+}
