@@ -104,8 +104,16 @@ TEST_CASE("each method reaches the engine's own function") {
   const std::string bnb =
       R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "nf4", "llm_int8_skip_modules": ["lm_head", "o_proj"]})";
   const std::string quark =
-      R"({"quant_method": "quark", "exclude": ["lm_head", "re:.*down_proj"], "layer_quant_config": {}, "layer_type_quant_config": {},
-          "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}, "input_tensors": {"dtype": "fp4"}}})";
+      R"({"quant_method": "quark", "exclude": ["lm_head", "re:.*down_proj"], "layer_type_quant_config": {},
+          "export": {"kv_cache_group": ["*k_proj", "*v_proj"], "pack_method": "reorder"}, "layer_quant_config": {
+           "*k_proj": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false},
+                       "output_tensors": {"dtype": "fp8_e4m3"}},
+           "*v_proj": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false},
+                       "output_tensors": {"dtype": "fp8_e4m3"}}},
+          "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false},
+                                  "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false}, "output_tensors": null}})";
+  const std::string unexported =
+      R"({"quant_method": "quark", "exclude": [], "global_quant_config": {"weight": {"dtype": "int8"}}})";
   const std::string round =
       R"({"quant_method": "auto-round", "bits": 4, "group_size": 64, "data_type": "int", "sym": true, "packing_format": "auto_round:auto_gptq",
           "extra_config": {"model.layers.3.mlp.down_proj": {"bits": 16, "data_type": "float"}}})";
@@ -114,17 +122,34 @@ TEST_CASE("each method reaches the engine's own function") {
   const Answered rows[] = {
       {bnb.c_str(), "sglang@0.5.23", "model.layers.0.self_attn.o_proj", "skip"},
       {bnb.c_str(), "sglang@0.5.23", "model.layers.0.self_attn.qkv_proj", "quant"},
-      {bnb.c_str(), "vllm@0.32.0", "", "ValueError: Unknown quantization method: bitsandbytes."},
+      {bnb.c_str(), "vllm@0.32.0", "",
+       "ValidationError: 1 validation error for ModelConfig: Value error, Unknown quantization "
+       "method: bitsandbytes."},
       {quark.c_str(), "sglang@0.5.23", "model.layers.0.mlp.down_proj", "skip"},
       {quark.c_str(), "sglang@0.5.23", "lm_head", "none"},
+      // The KV cache's outputs do not make q, k and v differ.
+      {quark.c_str(), "sglang@0.5.23", "model.layers.0.self_attn.qkv_proj", "quant"},
+      {quark.c_str(), "vllm@0.32.0", "model.layers.0.self_attn.qkv_proj", "quant"},
+      {unexported.c_str(), "vllm@0.32.0", "",
+       "ValidationError: 1 validation error for VllmConfig: Value error, The export key should be "
+       "included in the configurations of Quark quantized "
+       "model"},
       {quark.c_str(), "vllm@0.32.0", "model.layers.0.mlp.gate_up_proj", "quant"},
       {quark.c_str(), "vllm@0.32.0", "model.layers.0.mlp.down_proj", "skip"},
       {round.c_str(), "sglang@0.5.23", "model.layers.3.mlp.down_proj", "skip"},
       {round.c_str(), "sglang@0.5.23", "model.layers.4.mlp.down_proj", "quant"},
       {round.c_str(), "vllm@0.32.0", "model.layers.3.mlp.down_proj", "skip"},
       {round.c_str(), "vllm@0.32.0", "model.layers.4.mlp.down_proj", "quant"},
-      {fbgemm.c_str(), "vllm@0.32.0", "model.layers.0.self_attn.o_proj", "skip"},
-      {fbgemm.c_str(), "vllm@0.32.0", "model.layers.1.self_attn.o_proj", "quant"},
+      {fbgemm.c_str(), "vllm@0.32.0", "",
+       "ValidationError: 1 validation error for ModelConfig: Value error, ('The quantization "
+       "method %s is deprecated and will be removed in future "
+       "versions of "
+       "vLLM. To bypass, set `--allow-deprecated-quantization`.', 'fbgemm_fp8')"},
+      {fbgemm.c_str(), "sglang@0.5.23", "", "ValueError: Unknown quantization method: fbgemm_fp8."},
+      {fbgemm.c_str(), "transformers@5.23.0", "model.layers.0.self_attn.o_proj", "skip"},
+      {fbgemm.c_str(), "transformers@5.23.0", "model.layers.1.self_attn.o_proj", "quant"},
+      {bnb.c_str(), "transformers@5.23.0", "lm_head", "skip"},
+      {bnb.c_str(), "transformers@5.23.0", "model.layers.1.self_attn.q_proj", "quant"},
   };
   Diagnostics out;
   const auto runtimes = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);

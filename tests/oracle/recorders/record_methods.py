@@ -27,10 +27,25 @@ FEW = {"sglang": {"fbgemm_fp8": 4}, "vllm": {"bitsandbytes": 8, "fbgemm_fp8": 8,
 QUESTIONS = 9
 
 
-def failed(error):
+class Checked(Exception):
+    """An error within a class of settings, which pydantic wraps: recorded as that class raises it."""
+
+    def __init__(self, settings, error):
+        word = {ValueError: "Value error", AssertionError: "Assertion failed"}.get(type(error))
+        self.text = f"ValidationError: 1 validation error for {settings}: {word}, {short(error)}" if word else None
+        super().__init__(error)
+        self.error = error
+
+
+def short(error):
     text = str(error).strip().split("\n")[0]
-    text = re.sub(r"(\.|,) +(Must be|currently only support|Available methods).*", "", text)   # lists of what is known
-    return f"{type(error).__name__}: {text[:200]}"
+    return re.sub(r"(\.|,) +(Must be|currently only support|Available methods).*", "", text)   # lists of what is known
+
+
+def failed(error):
+    if isinstance(error, Checked):
+        return error.text or failed(error.error)
+    return f"{type(error).__name__}: {short(error)[:200]}"
 
 
 def markers(package, keep=()):
@@ -207,8 +222,13 @@ class Vllm(Answers):
         for key, value in dict(hf_config=hf, model_arch_config=arch, quantization=None, quantization_config=None, model="made",
                                allow_deprecated_quantization=False, dtype=self.dtype, hf_overrides={}, revision=None).items():
             object.__setattr__(config, key, value)
-        config._verify_quantization()
-        built = self.config.VllmConfig._get_quantization_config(config, types.SimpleNamespace(download_dir=None))
+        stage = "ModelConfig"
+        try:
+            config._verify_quantization()
+            stage = "VllmConfig"
+            built = self.config.VllmConfig._get_quantization_config(config, types.SimpleNamespace(download_dir=None))
+        except Exception as error:
+            raise Checked(stage, error) from error
         if built is None:
             return None
         model = type("Made", (), {"packed_modules_mapping": {k: list(v) for k, v in fused.items()}})
