@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--sweep] [--no-check]
+// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--peers] [--sweep] [--no-check]
 //
 // With --svg FILE also a plot. A TSV line for each shape, number of tokens and way to run it; `#`
 // lines say where and when.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <ctime>
@@ -87,6 +88,8 @@ bool ParseShape(std::string_view text, BenchShape* shape) {
 struct Way {
   std::string name;
   GpuChoice choice;
+  BenchShape shape;  // none: the asked one
+  bool check = true;
 };
 
 int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
@@ -114,18 +117,38 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
             choice.large = {token_tile, row_tile, slices, share, resident};
             ways->push_back({fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
                                          share, resident),
-                             choice});
+                             choice,
+                             {}});
           }
 }
 
-// By rule; with --sweep also every way that could be better.
-std::vector<Way> WaysOf(int64_t tokens, int64_t rows, bool sweep) {
-  std::vector<Way> ways = {{"rule", {}}};
-  if (!sweep) return ways;
+// What others would run: cuBLASLt behind our quantizer, its products alone, and all in BF16.
+void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
+  GpuChoice choice;
+  choice.kernel = GpuKernel::kLt;
+  Way whole{"peer quantizer + cublaslt", choice, {}};
+  Way bf16{"peer cublaslt bf16", choice, shape, false};
+  for (BenchSegment& segment : bf16.shape.segments) segment.scheme = LinearScheme::kBf16;
+  const bool quantizes = std::any_of(shape.segments.begin(), shape.segments.end(),
+                                     [](const BenchSegment& s) { return !s.bf16(); });
+  if (quantizes) {
+    ways->push_back(whole);
+    choice.x_is_quantized = true;
+    ways->push_back({"peer cublaslt alone", choice, {}, false});
+  }
+  ways->push_back(bf16);
+}
+
+// By rule; with --peers also what others would run, with --sweep every way that could be better.
+std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
+                        const BenchOptions& options) {
+  std::vector<Way> ways = {{"rule", {}, {}}};
+  if (options.peers) AddPeers(shape, &ways);
+  if (!options.sweep) return ways;
   for (const auto& [name, kernel] : {std::pair{"lt", GpuKernel::kLt}, {"mma", GpuKernel::kMma}}) {
     GpuChoice choice;
     choice.kernel = kernel;
-    ways.push_back({name, choice});
+    ways.push_back({name, choice, {}});
   }
   if (tokens <= kSmallTokens)
     for (const int slices : {1, 2, 4, 8, 16})
@@ -142,7 +165,8 @@ std::vector<Way> WaysOf(int64_t tokens, int64_t rows, bool sweep) {
             const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
             ways.push_back({fmt::format("small s{} h{} {}{}", slices, halves, next,
                                         quantized == 1 ? " q" : ""),
-                            choice});
+                            choice,
+                            {}});
           }
   for (const int token_tile : {16, 32, 64, 128}) {
     if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
@@ -152,7 +176,7 @@ std::vector<Way> WaysOf(int64_t tokens, int64_t rows, bool sweep) {
         GpuChoice choice;
         choice.kernel = GpuKernel::kTile;
         choice.tile = {token_tile, 128, slices, 0, share};
-        ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice});
+        ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice, {}});
       }
   }
   if (tokens > kSmallTokens) AddLarge(tokens, rows, &ways);
@@ -208,20 +232,22 @@ int Bench(const Common& common, const BenchOptions& options) {
     int64_t rows = 0;
     for (const BenchSegment& segment : shape.segments) rows += segment.rows;
     for (const int64_t tokens : options.tokens)
-      for (const Way& way : WaysOf(tokens, rows, options.sweep)) {
-        const BenchResult r = bench->Run(shape, tokens, way.choice, options.check);
+      for (const Way& way : WaysOf(shape, tokens, rows, options)) {
+        const bool check = options.check && way.check;
+        const BenchResult r =
+            bench->Run(way.shape.segments.empty() ? shape : way.shape, tokens, way.choice, check);
         const std::string where =
             fmt::format("{}\t{}\t{}\t{}\t{}", shape.name, tokens, rows, shape.in, way.name);
         if (!r.failure.empty()) {
-          failed = failed || !options.sweep;
+          failed = failed || way.name == "rule";
           print(fmt::format("# {}: {}\n", where, r.failure));
           continue;
         }
         print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where, r.microseconds,
                           r.spread, r.floor_us, r.floor_us / r.microseconds,
-                          options.check ? fmt::format("{:.2e}", r.error) : "",
-                          options.check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
-        failed = failed || (options.check && !(r.error < 4e-4));
+                          check ? fmt::format("{:.2e}", r.error) : "",
+                          check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
+        failed = failed || (check && !(r.error < 4e-4));
       }
   }
   if (!options.sweep)

@@ -58,6 +58,7 @@ struct RunOptions {
 struct BenchOptions {
   std::vector<std::string> shapes;  // NAME=IN:ROWS[b],…; empty: linears of released models
   std::vector<int64_t> tokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+  bool peers = false;  // what others would run, too
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
   std::string commit;  // for the first line

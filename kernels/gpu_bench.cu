@@ -17,7 +17,7 @@ namespace ferrule {
 namespace {
 
 constexpr size_t kFp8Bytes = size_t{800} << 20;
-constexpr size_t kBf16Bytes = size_t{400} << 20;
+constexpr size_t kBf16Bytes = size_t{540} << 20;
 constexpr size_t kXBytes = size_t{160} << 20;
 constexpr size_t kYBytes = size_t{1300} << 20;
 constexpr size_t kScaleFloats = size_t{1} << 20;
@@ -254,6 +254,7 @@ BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoi
       static_cast<size_t>(tokens * rows) * 2 > kYBytes)
     return fail("too large for the benchmark's memory");
   result.copies = CopiesOf(shape);
+  if (result.copies == 0) return fail("too large for the benchmark's memory");
   Call asked;
   Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &asked);
   const LinearStatus prepared = PrepareGpu(asked.group, choice);
@@ -306,6 +307,12 @@ BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoi
     result.same_bits = sums[2] == 0;
   }
 
+  if (choice.x_is_quantized) {
+    GpuChoice whole = choice;
+    whole.x_is_quantized = false;
+    const LinearStatus status = RunGpu(asked.group, whole, m.workspace, m.workspace_size, m.stream);
+    if (!status) return fail(status.message);
+  }
   const int calls = std::max(16, result.copies);
   std::vector<Call> list(static_cast<size_t>(result.copies));
   for (int i = 0; i < result.copies; ++i)

@@ -44,6 +44,7 @@ class GpuBench {
   static std::unique_ptr<GpuBench> Create(std::string* failure);
   ~GpuBench();
   const Device& device() const { return device_; }
+  // `choice.x_is_quantized`: the products alone, which cannot be checked.
   BenchResult Run(const BenchShape& shape, int64_t tokens, const GpuChoice& choice, bool check);
   // Microseconds of host time that one call takes, launches included.
   double HostCost(const BenchShape& shape, int64_t tokens);

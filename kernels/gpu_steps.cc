@@ -58,6 +58,7 @@ class Walk {
   const LinearSegment& At(int32_t i) const { return group_.segments[i]; }
 
   bool Take(const GpuStep& step) {
+    if (step.kernel == GpuKernel::kQuantize && choice_.x_is_quantized) return true;
     status_ = take_(step, context_);
     return static_cast<bool>(status_);
   }

@@ -39,6 +39,7 @@ struct GpuChoice {
   SmallChoice small;
   TileChoice tile;
   LargeChoice large;
+  bool x_is_quantized = false;  // by the call before, with this workspace: no kQuantize
 };
 
 struct GpuStep {
