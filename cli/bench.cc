@@ -111,7 +111,11 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
             if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
               continue;
             if (share < 0 && tokens <= token_tile) continue;
-            if ((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) continue;
+            // Small tiles only where there are few of them.
+            const int64_t tiles = Ctas(tokens, token_tile) * Ctas(rows, row_tile);
+            if (((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) &&
+                tiles > 264)
+              continue;
             GpuChoice choice;
             choice.kernel = GpuKernel::kLarge;
             choice.large = {token_tile, row_tile, slices, share, resident};

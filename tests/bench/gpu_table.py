@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes kernels/gpu_table.inc from what `ferrule bench --sweep` printed.
 
-    ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,128,256,512,1024,4096 > sweep.tsv
+    ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,128,256,512,1024,2048,4096 > sweep.tsv
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
 Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number. With --keep a row of that table stays
@@ -10,7 +10,7 @@ where nothing was measured, and where nothing was faster than it: the way `rule`
 import sys
 
 CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 128: '128', 256: '256', 512: '512', 1024: '1024',
-           4096: 'kAny'}
+           2048: '2048', 4096: 'kAny'}
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 
 
