@@ -12,7 +12,7 @@ namespace {
 constexpr int kTileBytes = kSmallTile * kBoxBytes;
 std::atomic<int> clusters[17] = {};  // of so many CTAs, as devices said; 0: none was asked
 // Two CTAs of a multiprocessor, so that the next launch fills its ring while this one works.
-constexpr int64_t kHalfShared = 113 * 1024;
+constexpr int64_t kHalfShared = 112 * 1024;  // two, and a CTA of the quantizer
 constexpr int64_t kAllShared = 227 * 1024;
 constexpr int64_t kSmallShared = 200 * 1024;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024

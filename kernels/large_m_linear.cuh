@@ -21,13 +21,24 @@
 
 namespace ferrule::large_m {
 
+constexpr int kLoading = 40;  // registers of a loading thread
+
 template <int kTokens, int kRows, int kResident_>
 struct Shape {
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;              // of 64 tokens, a warpgroup
   static constexpr int kColumns = kTokens == 64 ? kRows / 2 : kRows;  // a warpgroup
   static constexpr int kResident = kResident_;                        // CTAs of a multiprocessor
-  // With one CTA a multiprocessor the loading warpgroup gives its registers away.
+  // With one CTA a multiprocessor the loading warpgroup gives its registers away; what a tile does
+  // not need is left for CTAs of the next launch's quantizer, 256 threads of 32 registers, which
+  // else begin when this CTA ends.
   static constexpr int kThreads = kResident == 1 ? 384 : 320;
+  static constexpr int kSize = kPieces == 1 ? kColumns : 256;
+  static constexpr int kAtEntry = kResident == 2 ? 96
+                                  : kSize <= 64  ? 112
+                                  : kSize <= 112 ? 144
+                                                 : 168;
+  static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 112 ? 192 : 232;
+  static_assert(kResident == 2 || 2 * kConsuming + kLoading <= 3 * kAtEntry);
   // Registers for two products of a warpgroup, one under way while the other is added up.
   static constexpr bool kAhead = kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 192 : 64);
   static constexpr bool kStraddles = kBlock % kColumns != 0;
@@ -205,11 +216,11 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   }
 }
 
-template <int kTokens, int kRows, int kResident>
-__global__ void __launch_bounds__(Shape<kTokens, kRows, kResident>::kThreads,
-                                  Shape<kTokens, kRows, kResident>::kResident)
-    LargeLinear(const __grid_constant__ LargeArguments a) {
-  using S = Shape<kTokens, kRows, kResident>;
+template <typename S>
+constexpr int kRegisters = S::kAtEntry;
+
+template <int kTokens, int kRows, int kResident, typename S = Shape<kTokens, kRows, kResident>>
+__global__ void __maxnreg__(kRegisters<S>) LargeLinear(const __grid_constant__ LargeArguments a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -228,7 +239,8 @@ __global__ void __launch_bounds__(Shape<kTokens, kRows, kResident>::kThreads,
     ClusterWait();
   }
   if (warp >= kConsumers / 32) {
-    if constexpr (S::kResident == 1) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if constexpr (S::kResident == 1)
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
     if (warp == kConsumers / 32) {
       if (ElectOne()) LoadW<kTokens, kRows>(a, w);
     } else if (warp == kConsumers / 32 + 1) {
@@ -242,7 +254,8 @@ __global__ void __launch_bounds__(Shape<kTokens, kRows, kResident>::kThreads,
       ClusterWait();
     }
   } else {
-    if constexpr (S::kResident == 1) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    if constexpr (S::kResident == 1)
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::kConsuming));
     Consume<kTokens, kRows, kResident>(a, w, warp >> 2);
   }
   if (share > 1) {  // nobody leaves while others may still release to it

@@ -224,8 +224,12 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int w
   }
 }
 
+// Two CTAs fit a multiprocessor, this launch's and the next one's; beside a quantizer's CTA, 256
+// threads of 32 registers, so that neither waits for the other's end.
+constexpr int RegistersOf(SmallX x) { return x == SmallX::kQuantized ? 72 : 80; }
+
 template <int n, int kSegments, SmallX kX, bool kPlain>
-__global__ void __launch_bounds__(kSmallThreads, 2)
+__global__ void __maxnreg__(RegistersOf(kX))
     SmallLinear(const __grid_constant__ SmallArgumentsOf<kSegments, kX> a) {
   extern __shared__ char raw[];
   const Share s = MakeShare(a, raw);

@@ -261,7 +261,7 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
         DeviceGroup::Layout layout;
         layout.y_type = type;
         DeviceGroup device(test.group(), layout);
-        for (const int slices : {1, 2, 4, 8})
+        for (const int slices : {1, 2, 4, 8, 16})
           for (const int halves : {1, 2})
             for (const int quantized : {0, 1}) {
               GpuChoice choice = Only(GpuKernel::kSmall);
@@ -360,6 +360,21 @@ TEST_CASE("a hundred runs give the same bits") {
         REQUIRE(device.Run(Only(kernel)) == "");
         REQUIRE(device.Raw(0) == first[0]);
         REQUIRE(device.Raw(1) == first[1]);
+      }
+    }
+  // Clusters of several CTAs.
+  for (const int slices : {2, 4, 8})
+    for (const int64_t tokens : {64, 128}) {
+      TestGroup test(7, tokens, 4096, {Fp8(1088)});
+      DeviceGroup device(test.group(), {});
+      GpuChoice choice = Only(GpuKernel::kLarge);
+      choice.large = {tokens == 64 ? 64 : 128, 64, slices, 1, 1};
+      REQUIRE(device.Run(choice) == "");
+      const std::vector<uint8_t> first = device.Raw(0);
+      for (int i = 0; i < 100; ++i) {
+        device.Poison();
+        REQUIRE(device.Run(choice) == "");
+        REQUIRE(device.Raw(0) == first);
       }
     }
   for (const int64_t tokens : {8, 16, 32}) {
