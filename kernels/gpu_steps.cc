@@ -15,7 +15,8 @@ constexpr int kHopper = 90;
 // 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
 constexpr int64_t kLtBf16Work = 1 << 18;  // tokens × rows, and more than 32 tokens
-// Block scales, of one segment alone: 1.01 to 1.2 times as fast as the best of our own tiles.
+// Block scales, of one segment alone, where the table has no row: about as fast as the best of our
+// own tiles, which is not known there.
 constexpr int64_t kLtTokens = 1024, kLtSomeTokens = 256;
 constexpr int64_t kLtLarge = int64_t{1} << 26;  // rows × columns
 constexpr int64_t kWorthALaunch = 1 << 22;      // tokens × rows; measured on H200 at 2048 columns
@@ -125,10 +126,8 @@ class Walk {
     } else if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1) {
       step->measured_up_to =
           LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
-      if (choice.kernel == GpuKernel::kLt) {  // which is not there, or does not take it
-        choice = choice_;
-        step->measured_up_to = 0;
-      }
+      // Which is not there, or does not take it: our own tiles that were measured beside it.
+      if (choice.kernel == GpuKernel::kLt) choice.kernel = GpuKernel::kLarge;
     }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
@@ -396,7 +395,8 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
       if (group.segment_count > 1 || sm != kHopper) return false;
       GpuChoice measured;
       const bool known = LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0;
-      return (known && measured.kernel == GpuKernel::kLt) || group.tokens >= kLtTokens ||
+      if (known) return measured.kernel == GpuKernel::kLt;
+      return group.tokens >= kLtTokens ||
              (group.tokens >= kLtSomeTokens && s.rows * group.in >= kLtLarge);
     }
     if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;

@@ -6,6 +6,7 @@
 
 Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number. With --keep a row of that table stays
 where nothing was measured, and where nothing was faster than it: the way `rule` of the sweep is what the table said then.
+A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there.
 """
 import sys
 
@@ -14,10 +15,10 @@ CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 128: '128', 256: '256',
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 
 
-def row_of(way):
+def row_of(way, own):
     words = way.split()
     if words[0] == 'lt':
-        return 'kLt, 0, 0, 0, 0, 0'
+        return row_of(own, own).replace('kLarge', 'kLt')
     if words[0] == 'small':
         return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, 0'
     if words[0] == 'large':
@@ -37,7 +38,7 @@ def main(arguments):
                 field = [text.strip() for text in line.strip('{},\n').split(',')]
                 tokens = next(tokens for tokens, name in CLASSES.items() if name == field[2])
                 kept[int(field[0]), int(field[1]), tokens] = ', '.join(field[3:])
-    best = {}
+    best, tiles = {}, {}
     for path in paths:
         for line in open(path, encoding='utf-8'):
             if line.startswith('# ferrule'):
@@ -49,7 +50,9 @@ def main(arguments):
             if field[4] != 'rule' or key in kept:
                 slowest = float(field[5]) * (1 + float(field[6]))  # some ways have two speeds, by chance
                 best[key] = min(best.get(key, (1e9, '')), (slowest, field[4]))
-    rows = kept | {key: row_of(way) for key, (_, way) in best.items() if way != 'rule'}
+                if field[4].startswith('large'):
+                    tiles[key] = min(tiles.get(key, (1e9, '')), (slowest, field[4]))
+    rows = kept | {key: row_of(way, tiles.get(key, ('', ''))[1]) for key, (_, way) in best.items() if way != 'rule'}
     print('// SPDX-License-Identifier: Apache-2.0')
     print('// Made by tests/bench/gpu_table.py; not to be edited.')
     for text in source:

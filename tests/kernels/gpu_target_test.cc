@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/gpu_steps.h"
+#include "kernels/gpu_table.h"
 #include "kernels/kernel_table.h"
 #include "tests/catch.h"
 #include "tests/kernels/asked_group.h"
@@ -102,6 +103,16 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(1024, {Of(kBlocks, 500), Of(kBlocks, 500)}).On(both) == "quantize large01");
   CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both, GpuKernel::kLt) == "quantize! lt0");
   CHECK(Asked(1024, {Of(kBlocks, 500)}).On(alone, GpuKernel::kLt) == "quantize tile0");
+  // Measured shapes go where they were the fastest, and else to the fastest of our own.
+  for (const int64_t rows : {1024, 9216, 12288})
+    for (const int64_t tokens : {256, 512, 1024, 4096}) {
+      GpuChoice measured;
+      REQUIRE(LookUpGpu(rows, 2048, tokens, &measured) > 0);
+      INFO(rows << " rows, " << tokens << " tokens");
+      CHECK(Asked(tokens, {Of(kBlocks, rows)}).On(both) ==
+            (measured.kernel == GpuKernel::kLt ? "quantize! lt0" : "quantize large0"));
+      CHECK(Asked(tokens, {Of(kBlocks, rows)}).On(alone) == "quantize large0");
+    }
   Asked invariant(1024, {Of(kChannel, 64), Of(kBf16, 16384)});
   invariant.group.batch_invariant = true;
   CHECK(invariant.On(both) == "tile1 quantize mma0");
