@@ -149,7 +149,7 @@ std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target
   for (int64_t tokens = 1; tokens <= most; ++tokens) {
     std::vector<KernelLine> next = lines_of(tokens + 1);
     if (ranges.empty() || lines != ranges.back().lines) {
-      const bool alone = tokens % 4 == 0 && !ranges.empty() && next == ranges.back().lines;
+      const bool alone = tokens % 4 == 0 && !ranges.empty() && next != lines;
       if (!alone) {
         ranges.push_back({tokens, tokens, 1, lines});
       } else if (fours.empty() || fours.back().last != tokens - 4 || fours.back().lines != lines) {

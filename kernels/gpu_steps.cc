@@ -314,6 +314,9 @@ class Walk {
     if (UsesLt(i, &step.lt)) {
       step.kernel = GpuKernel::kLt;
       step.tight = Tight(i);
+      GpuChoice measured;
+      if (step.tight && choice_.kernel == GpuKernel::kAny)
+        step.measured_up_to = LookUpGpu(At(i).rows, group_.in, group_.tokens, &measured);
       step.why = step.recipe.kind == XKind::kPlain ? "BF16: much work"
                  : step.tight                      ? "blocks: many tokens"
                                                    : "scales of rows and tokens: many tokens";
