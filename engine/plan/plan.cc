@@ -236,7 +236,11 @@ std::optional<Plan> MakePlan(const Book& book, std::shared_ptr<const Checkpoint>
   const JsonValue type = checkpoint->config.Find("model_type");
   if (!type.is_string()) {
     out->Add(Code::kNoRules, "config.json names no model_type", checkpoint->config.location())
-        .Help("its model_type says which rule file describes the checkpoint; it is never guessed");
+        .Fact("effect", "it is never guessed; transformers refuses such a file too")
+        .Help(
+            "take the config.json of the release in Hugging Face format; a file without model_type "
+            "is "
+            "read by the model's own code alone");
     return std::nullopt;
   }
   const auto rules = book.by_model_type.find(type.Text());

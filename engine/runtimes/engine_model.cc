@@ -30,11 +30,13 @@ class EntryReader {
 
   bool Read(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, what_)) return false;
-    bool good = reader_.KnownKeys(
-        node, what_,
-        {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain", "weights", "adds",
-         "draft", "refuses", "lists", "unchecked", "renames", "becomes", "hands-map"});
+    bool good = reader_.KnownKeys(node, what_,
+                                  {"map", "fuses", "splits", "apart", "names", "paths", "omits",
+                                   "plain", "weights", "adds", "draft", "refuses", "lists",
+                                   "unchecked", "renames", "becomes", "hands-map", "first-expert"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
+    if (const YamlNode* expert = node.Find("first-expert"))
+      good = reader_.AsText(*expert, Of("first-expert"), &out->first_expert) && good;
     if (const YamlNode* hands = node.Find("hands-map"))
       good = reader_.AsBool(*hands, Of("hands-map"), &out->hands_map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))

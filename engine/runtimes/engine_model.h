@@ -66,10 +66,11 @@ struct EngineModel {
   std::vector<std::pair<std::string, LayerKind>> weights;  // last segments of `weight:`
   std::vector<AddRule> adds;                               // built though nothing of it is stored
   EngineRefusal refuses;
-  std::string becomes;                 // the class that is built instead …
-  std::optional<Dim> becomes_when;     // … where this holds
-  std::string draft;                   // the class of its draft layers …
-  std::optional<Dim> draft_when;       // … where this holds; else that class is not described
+  std::string becomes;              // the class that is built instead …
+  std::optional<Dim> becomes_when;  // … where this holds
+  std::string draft;                // the class of its draft layers …
+  std::optional<Dim> draft_when;    // … where this holds; else that class is not described
+  std::string first_expert;  // what a method that asks by the first expert asks; else as stored
   std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
   // Rename tables that the class hands to the functions: prefix, substr, suffix.

@@ -122,7 +122,8 @@ class Comparison {
         AsModule module = Describe(built, i);
         module.draft = draft;
         module.result = module.word = "none";
-        if (asks && !built.plain) Answer(NameAsked(built, module), built.layer, &question, &module);
+        if (asks && !built.plain)
+          Answer(NameAsked(model, built, module), built.layer, &question, &module);
         if (module.result == "quant")
           module.refusal = BlockRefusal(plan_, runtime_, model, built, module.name);
         Judge(built, &module);
@@ -164,10 +165,13 @@ class Comparison {
     return out;
   }
 
-  std::string NameAsked(const EngineModule& built, const AsModule& module) const {
+  std::string NameAsked(const EngineModel& model, const EngineModule& built,
+                        const AsModule& module) const {
     if (!method_->first_expert || built.layer != LayerKind::kExperts) return module.name;
     const Unit& first = d_.units.units[static_cast<size_t>(built.units[0])];
-    return fmt::format("{}.0.{}", module.name, LastSegment(first.path));
+    return fmt::format("{}.0.{}", module.name,
+                       model.first_expert.empty() ? LastSegment(first.path)
+                                                  : std::string_view(model.first_expert));
   }
 
   void Answer(const std::string& name, LayerKind layer, RuntimeQuestion* question, AsModule* out) {
