@@ -85,11 +85,12 @@ struct MethodRule {
   std::string function;  // empty: the engine loads such a checkpoint as if it were BF16
   // List → what renames its entries, where the class renames; a lone function is for all lists.
   std::vector<std::pair<std::string, std::string>> list_functions;
-  std::string refuses;        // instead of `function`: the engine's message
-  std::string check;          // asked once, without a name: its error refuses the whole
-  std::string map;            // a table that the engine adds to the class's fused map
-  bool first_expert = false;  // experts are asked by the name of the first one's first linear
-  std::optional<Dim> when;    // over the description and the file that it stands in
+  std::string refuses;          // instead of `function`: the engine's message
+  std::string check;            // asked once, without a name: its error refuses the whole
+  std::string map;              // a table that the engine adds to the class's fused map
+  bool first_expert = false;    // experts are asked by the name of the first one's first linear
+  bool widens_experts = false;  // what is stored of them is dequantized when it is loaded
+  std::optional<Dim> when;      // over the description and the file that it stands in
   YamlPlace place;
 };
 

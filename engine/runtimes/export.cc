@@ -10,6 +10,7 @@
 
 #include "engine/lists/name_match.h"
 #include "engine/runtimes/patch.h"
+#include "engine/runtimes/plan_question.h"
 
 namespace ferrule {
 namespace {
@@ -59,11 +60,24 @@ class Exporter {
       return std::nullopt;
     }
     as_ = std::move(*as);
+    if (Refused()) return std::nullopt;
     if (!FindDescriptions()) return std::nullopt;
     return options_.mapping ? Mapping() : List();
   }
 
  private:
+  // The engine stops before it builds a module, whatever a list says.
+  bool Refused() {
+    if (as_.refusal.empty()) return false;
+    out_->Add(Code::kCannotExport,
+              fmt::format("{} refuses the checkpoint, and no list helps", name_),
+              DescriptionOf(plan_).value.location())
+        .Fact("engine", as_.refusal)
+        .Fact("effect", "it stops before it asks for a list: nothing is written")
+        .Help("take another version of the engine: see `ferrule matrix DIR`");
+    return true;
+  }
+
   bool FindDescriptions() {
     const JsonValue section = plan_.decisions.rules->config_section.empty()
                                   ? JsonValue()
@@ -266,7 +280,7 @@ class Exporter {
       ++trial.asked;
       if (module.result == "error" || module.result == "unsupported") {
         trial.wrong.push_back({module.name, fmt::format("stops with {}", module.error)});
-      } else if ((module.result == "quant") == bf16) {
+      } else if ((module.result == "quant") == bf16 && !module.widened) {
         if (!bf16 && trial.idle++ == 0) trial.idle_one = module.name;
         trial.wrong.push_back({module.name, bf16 ? "runs quantized and is stored in BF16"
                                                  : "runs in BF16 and is stored quantized"});
@@ -341,9 +355,8 @@ class Exporter {
                       found.first == 1 ? "" : fmt::format(" and {} more", found.first - 1), why));
     if (unlisted_)
       finding.Fact("cause", fmt::format("without any entry {} modules stay in BF16 all the same, "
-                                        "e.g. {}: {} has no code that quantizes them here, and a "
-                                        "list only takes modules out",
-                                        unlisted_->idle, unlisted_->idle_one, name_));
+                                        "e.g. {}: a list only takes modules out",
+                                        unlisted_->idle, unlisted_->idle_one));
     finding.Help(options_.mapping ? "export the list instead"
                                   : "take another version of the engine: see `ferrule matrix DIR`");
     out_->Add(std::move(finding));

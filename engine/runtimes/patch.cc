@@ -53,7 +53,7 @@ std::string PatchedDescription(const JsonValue& description, const ListPatch& pa
       add(name, member.ToString());
     }
   }
-  if (!written) add(patch.key, list);
+  if (!written && !patch.entries.empty()) add(patch.key, list);
   return out + (wide ? "\n}" : "}");
 }
 

@@ -212,7 +212,9 @@ class Comparison {
     }
     if (!known) return;
     const bool quantized = module->result == "quant";
-    if (quantized == (ours != "bf16")) {
+    module->widened = !quantized && ours != "bf16" && method_ != nullptr &&
+                      method_->widens_experts && built.layer == LayerKind::kExperts;
+    if (quantized == (ours != "bf16") || module->widened) {
       module->verdict = AsVerdict::kAlike;
       ++as_.alike;
       return;

@@ -44,6 +44,7 @@ struct AsModule {
   std::string word;              // the function's own: quant:override, target:Linear …
   std::string error;             // class of an error; of `unsupported` the construct
   std::string refusal;           // of the block check: the engine's message
+  bool widened = false;          // stored quantized, dequantized by the loader: `skip` is right
   int8_t stored = kNoScheme;     // the scheme of all of `modules`; kNoScheme when they differ
   AsVerdict verdict = AsVerdict::kUnknown;
 };

@@ -46,6 +46,7 @@ void WriteOne(const Plan& plan, const AsModule& module, const AsGroup* group, Js
   out->Key("error").TextOrNull(module.error);
   out->Key("refusal").TextOrNull(module.refusal);
   out->Key("stored").TextOrNull(module.stored >= 0 ? plan.SchemeName(module.stored) : "");
+  out->Key("widened").Bool(module.widened);
   out->Key("verdict").Text(AsVerdictName(module.verdict));
   out->Key("modules").BeginArray();
   for (const int32_t id : module.modules)

@@ -45,10 +45,11 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
     if (const YamlNode* map = node.Find("map"))
       good = reader.AsText(*map, "`map`", &rule.map) && good;
     if (const YamlNode* experts = node.Find("experts")) {
-      constexpr std::string_view kWords[] = {"by-first"};
+      constexpr std::string_view kWords[] = {"by-first", "widened"};
       size_t at = 0;
       good = reader.AsWord(*experts, "`experts`", kWords, &at) && good;
-      rule.first_expert = true;
+      rule.first_expert = at == 0;
+      rule.widens_experts = at == 1;
     }
     if (const YamlNode* when = node.Find("when"))
       good = ParseDim(reader, *when, "`when`", &rule.when.emplace()) && good;

@@ -24,9 +24,13 @@ from pathlib import Path
 import no_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
-# The versions that the runtime files describe.
-ENGINES = {'sglang': 'sglang@0.5.23', 'vllm': 'vllm@0.32.0'}
-FORMS = ('config', 'args', 'mapping')
+# The package that is installed, and the runtime files that describe what it does.
+ENGINES = {'sglang': ['sglang@0.5.23'], 'vllm': ['vllm@0.32.0'],
+           'transformers': ['transformers@5.23.0', 'compressed-tensors@0.20.0']}
+FORMS = {'sglang': ['config', 'args', 'mapping'], 'vllm': ['config', 'args', 'mapping'], 'transformers': ['config']}
+# What releases of a class have in config.json, and fixtures that transformers wrote anew leave out.
+LEFT_OUT = {'Qwen3NextForCausalLM': {'full_attention_interval': 4}}
+NEWER_GPU = 'Blackwell'  # what engines say of 4-bit kernels that the GPU is too old for
 
 
 class Engine:
@@ -88,11 +92,13 @@ def copy(directory, to):
             (to / path.name).symlink_to(path.resolve())
         elif path.name != 'quantization_config.json':
             shutil.copy(path, to / path.name)
+    config = json.loads((to / 'config.json').read_text(encoding='utf-8'))
+    for key, value in LEFT_OUT.get(config.get('architectures', [''])[0], {}).items():
+        config.setdefault(key, value)
     apart = Path(directory) / 'quantization_config.json'
     if apart.exists():
-        config = json.loads((to / 'config.json').read_text(encoding='utf-8'))
         config['quantization_config'] = json.loads(apart.read_text(encoding='utf-8'))
-        (to / 'config.json').write_text(json.dumps(config, indent=2), encoding='utf-8')
+    (to / 'config.json').write_text(json.dumps(config, indent=2), encoding='utf-8')
     return str(to)
 
 
@@ -157,36 +163,40 @@ def directories(given):
 class Run:
     def __init__(self, options):
         self.ferrule, self.options = Ferrule(options.ferrule), options
-        self.counts, self.whys = Counter(), Counter()
+        self.counts, self.whys, self.engines = Counter(), Counter(), {}
 
     def engine(self, name, to):
-        engines = {}
         for directory in directories(self.options.directories):
             with tempfile.TemporaryDirectory() as folder:
                 original = copy(directory, Path(folder) / 'original')
-                stored = self.ferrule.modules(original, to)
-                for form in self.options.forms.split(','):
+                stored = None
+                for form in [form for form in FORMS[name] if form in self.options.forms.split(',')]:
                     found, why = self.ferrule.export(original, to, form)
                     if found is None:
                         self.counts[f'{to} {form}: no export'] += 1
                         self.whys[f'{to} {form}: no export: {why}'] += 1
                         continue
-                    capability = '10.0' if 'mxfp8' in found['text'].lower() else '9.0'
-                    if capability not in engines:
-                        engines[capability] = Engine(name, getattr(self.options, name), capability)
-                        print(f'{name} {engines[capability].version}, as on a GPU of {capability}', flush=True)
-                    engine = engines[capability]
-                    if engine.version is None:
-                        print(f'{name}: {getattr(self.options, name)} cannot import it', flush=True)
-                        self.counts['failed'] += 1
-                        return
+                    stored = stored or self.ferrule.modules(original, to)
                     place = copy(original, Path(folder) / form)
                     what = f'{to} {form} {os.path.relpath(directory, ROOT)}'
-                    self.one(engine, to, form, found, stored, place, what)
-        for engine in engines.values():
-            engine.close()
+                    self.one(name, to, form, found, stored, place, what)
 
-    def one(self, engine, to, form, found, stored, place, what):
+    def ask(self, name, place, words, mapping):
+        """Of an engine that sees a Hopper GPU; where that one is too old for a layer, of one that sees the next."""
+        answer = {}
+        for capability in ('9.0', '10.0'):
+            key = (name, capability)
+            if key not in self.engines:
+                self.engines[key] = Engine(name, getattr(self.options, name), capability)
+                print(f'{name} {self.engines[key].version}, as on a GPU of {capability}', flush=True)
+            if self.engines[key].version is None:
+                return {'refused': f'{getattr(self.options, name)} cannot import it'}
+            answer = self.engines[key].ask(place, words, mapping)
+            if NEWER_GPU not in json.dumps(answer):
+                break
+        return answer
+
+    def one(self, name, to, form, found, stored, place, what):
         start = time.monotonic()
         words, mapping = [], None
         if form == 'config':
@@ -196,7 +206,7 @@ class Run:
         else:
             mapping = json.loads(found['text'].split('=', 1)[1].replace(',\n}', '\n}'))
         planned = self.ferrule.modules(place, to) if form == 'config' else stored
-        answer = engine.ask(place, words, mapping)
+        answer = self.ask(name, place, words, mapping)
         if 'refused' in answer:
             self.counts[f'{to} {form}: not built'] += 1
             print(f'{what}: not built: {answer["refused"]}', flush=True)
@@ -219,18 +229,21 @@ def main():
     parser.add_argument('ferrule')
     for name in ENGINES:
         parser.add_argument(f'--{name}', default=os.environ.get(f'FERRULE_{name.upper()}', ''))
-    parser.add_argument('--forms', default=','.join(FORMS))
+    parser.add_argument('--forms', default='config,args,mapping')
     parser.add_argument('directories', nargs='*')
     options = parser.parse_intermixed_args()
     run = Run(options)
     given = [name for name in ENGINES if getattr(options, name)]
     for name in ENGINES:
         if name in given:
-            run.engine(name, ENGINES[name])
+            for to in ENGINES[name]:
+                run.engine(name, to)
         else:
             print(f'{name}: skipped, --{name} PYTHON or FERRULE_{name.upper()} names an interpreter that has it')
     if not given:
         return 77
+    for engine in run.engines.values():
+        engine.close()
     for what in sorted(set(run.counts) - {'passed', 'failed'}):
         print(f'{run.counts[what]:>8} {what}')
     for why in sorted(run.whys):

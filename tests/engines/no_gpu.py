@@ -178,30 +178,42 @@ def known_type(directory, known):
         json.dump(config, file)
 
 
+def below(owner):
+    for child in owner.__subclasses__():
+        yield child
+        yield from below(child)
+
+
 class Log:
     """Which method the quantization config gave each layer; the first question of nested ones counts."""
 
     def __init__(self):
         self.given, self.kept, self.depth = {}, [], 0
 
-    def watch(self, owner, instead):
-        ask = owner.get_quant_method
+    def watch(self, base, instead):
+        """Every quantization config there is: a model may ask another one than it was given."""
+        for owner in {base, *below(base)}:
+            if 'get_quant_method' in vars(owner):
+                owner.get_quant_method = self.watched(owner.get_quant_method, instead)
 
-        def watched(config, layer, prefix=''):
+    def watched(self, ask, instead):
+        def asked(config, layer, prefix='', *more, **words):
             self.depth += 1
             try:
-                method = ask(config, layer, prefix)
+                method = ask(config, layer, prefix, *more, **words)
                 word = type(method).__name__ if method is not None else None
             except Exception as error:  # the engine's own answer too
-                method, word = None, f'error {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+                text = str(error).splitlines()
+                method, word = None, f'error {type(error).__name__}: {text[0] if text else ""}'
             finally:
                 self.depth -= 1
-            if self.depth == 0:
-                self.given[id(layer)] = (prefix, word)
-                self.kept.append(layer)
+            if self.depth > 0:
+                return method
+            self.given[id(layer)] = (prefix, word)
+            self.kept.append(layer)
             return instead(layer, method, word)
 
-        owner.get_quant_method = watched
+        return asked
 
     def answer(self, layer, path, own=None):
         """[name, result, method] of a layer: under the name that was asked, else its path."""

@@ -18,6 +18,7 @@ def load(capability):
     import sglang.srt.models.registry
     import sglang.srt.server_args
     import sglang
+    without_files()
     try:
         import deep_gemm
         deep_gemm.get_num_sms = lambda: no_gpu.MULTIPROCESSORS
@@ -28,6 +29,17 @@ def load(capability):
 
 def arguments(directory, words):
     return ['--model-path', directory, '--skip-tokenizer-init', '--load-format', 'dummy', *words]
+
+
+def without_files():
+    """What MiMo reads beside the weights, and rope tables: neither asks how a layer is quantized."""
+    import torch
+    import sglang.srt.models.mimo_audio as audio
+    import sglang.srt.models.mimo_v2 as mimo
+    for owner in vars(audio).values():
+        if isinstance(owner, type) and '_load_mimo_audio_tokenizer' in vars(owner):
+            owner._load_mimo_audio_tokenizer = lambda *_, **__: torch.nn.Module()
+    mimo.get_rope = lambda *_, **__: torch.nn.Module()
 
 
 def without_shape_checks():
@@ -74,6 +86,7 @@ def build(directory, words, mapping):
     from sglang.srt.configs.load_config import LoadConfig
     from sglang.srt.configs.model_config import ModelConfig
     from sglang.srt.layers.linear import LinearBase
+    from sglang.srt.layers.quantization.base_config import QuantizationConfig
     from sglang.srt.layers.quantization.unquant import UnquantizedLinearMethod
     from sglang.srt.layers.moe.fused_moe_triton.layer import FusedMoE
     from sglang.srt.layers.vocab_parallel_embedding import VocabParallelEmbedding
@@ -99,8 +112,7 @@ def build(directory, words, mapping):
         failed = word is not None and word.startswith('error') and isinstance(layer, LinearBase)
         return UnquantizedLinearMethod() if failed else method
 
-    if config is not None:
-        log.watch(type(config), instead)
+    log.watch(QuantizationConfig, instead)
     without_shape_checks()
     torch.set_default_dtype(torch.bfloat16)
     with torch.device('meta'):

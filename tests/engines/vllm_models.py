@@ -73,6 +73,7 @@ def build(directory, words, mapping):
     from vllm.engine.arg_utils import EngineArgs
     from vllm.model_executor.layers.fused_moe.routed_experts import RoutedExperts
     from vllm.model_executor.layers.linear import LinearBase
+    from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
     from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
     from vllm.model_executor.model_loader.utils import get_model_architecture, initialize_model
     from vllm.transformers_utils.config import _CONFIG_REGISTRY
@@ -86,8 +87,7 @@ def build(directory, words, mapping):
         groups()
         if mapping is not None:
             get_model_architecture(config.model_config)[0].packed_modules_mapping = mapping
-        if config.quant_config is not None:
-            log.watch(type(config.quant_config), lambda layer, method, word: plain_method(layer))
+        log.watch(QuantizationConfig, lambda layer, method, word: plain_method(layer))
         torch.set_default_dtype(torch.bfloat16)
         with torch.device('meta'):
             model = initialize_model(vllm_config=config)
