@@ -11,8 +11,9 @@ NAME = 'vllm'
 def load(capability):
     os.environ['VLLM_LOGGING_LEVEL'] = 'ERROR'
     no_gpu.pretend(capability)
-    for kernels in ('flashinfer', 'cutlass', 'deep_gemm'):  # they look for a GPU when they are imported
+    for kernels in ('flashinfer', 'deep_gemm'):  # they look for a GPU when they are imported
         sys.modules[kernels] = None
+    sys.meta_path.insert(0, no_gpu.Nothing('cutlass'))
     import vllm.platforms
     from vllm.platforms.cuda import NonNvmlCudaPlatform
     from vllm.platforms.interface import DeviceCapability
