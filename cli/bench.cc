@@ -232,10 +232,11 @@ int Bench(const Common& common, const BenchOptions& options) {
                     device.name, device.driver, device.bandwidth * 1e-12));
   print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
   bool failed = false;
-  for (const BenchShape& shape : shapes) {
-    int64_t rows = 0;
-    for (const BenchSegment& segment : shape.segments) rows += segment.rows;
-    for (const int64_t tokens : options.tokens)
+  // By tokens: cells of much work lower the clocks of what comes after them.
+  for (const int64_t tokens : options.tokens)
+    for (const BenchShape& shape : shapes) {
+      int64_t rows = 0;
+      for (const BenchSegment& segment : shape.segments) rows += segment.rows;
       for (const Way& way : WaysOf(shape, tokens, rows, options)) {
         const bool check = options.check && way.check;
         const BenchResult r =
@@ -253,7 +254,7 @@ int Bench(const Common& common, const BenchOptions& options) {
                           check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
         failed = failed || (check && !(r.error < 4e-4));
       }
-  }
+    }
   if (!options.sweep)
     Print(fmt::format("# host time of a call: {:.2f} us\n", bench->HostCost(shapes[0], 1)));
   if (!options.svg.empty() && !WritePlot(table, "the table", options.svg, &findings))
