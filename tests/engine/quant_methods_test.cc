@@ -224,6 +224,31 @@ TEST_CASE("quark: exclude, then layers by glob in order, then classes, then the 
   CHECK(by_class.Scheme("lm_head") == "bf16");  // a class does not name a head
 }
 
+TEST_CASE("quark: the quantizers of weights and activations make a scheme") {
+  struct Row {
+    const char *quantizers, *scheme;
+  };
+  const Row rows[] = {
+      {R"("weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": true})",
+       "fp8_tensor"},
+      {R"("weight": {"dtype": "fp8_e4m3", "qscheme": "per_channel"}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_channel", "is_dynamic": true})",
+       "fp8_channel"},
+      {R"("weight": {"dtype": "fp8_e4m3", "qscheme": "per_block", "block_size": [128, 128]}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_group", "group_size": 128, "is_dynamic": true})",
+       "fp8_block"},
+      {R"("weight": [{"dtype": "fp4", "qscheme": "per_group", "group_size": 16}, {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}], "input_tensors": [{"dtype": "fp4", "qscheme": "per_group", "group_size": 16, "is_dynamic": true}, {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}])",
+       "nvfp4"},
+  };
+  for (const Row& row : rows) {
+    INFO(row.quantizers);
+    const Planned p = Claimed(fmt::format(
+        R"({{"quant_method": "quark", "exclude": ["lm_head"], "layer_quant_config": {{}},
+            "layer_type_quant_config": {{}}, "global_quant_config": {{{}}}}})",
+        row.quantizers));
+    CHECK(p.Codes().empty());
+    CHECK(p.Scheme("model.layers.6.mlp.down_proj") == row.scheme);
+  }
+}
+
 TEST_CASE("bitsandbytes and fbgemm_fp8: whole segments") {
   const Planned bnb = Claimed(
       R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false, "bnb_4bit_quant_type": "nf4", "llm_int8_skip_modules": ["lm_head", "visual", "o_proj"]})");
