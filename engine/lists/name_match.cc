@@ -139,6 +139,29 @@ PythonRegex::PythonRegex(std::string_view pattern, PythonModule module) {
   regex_ = std::move(regex);
   ascii_only_ = read.ascii_only;
   one_line_ = read.one_line;
+  if (pattern.size() > 4 && StartsWith(pattern, "(?:") && pattern.back() == ')')
+    pattern = pattern.substr(3, pattern.size() - 4);  // as runtime files put it around entries
+  const bool plain = std::all_of(pattern.begin(), pattern.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  });
+  if (plain && !ascii_only_ && !one_line_) plain_ = pattern;
+}
+
+PythonRegex::Verdict PythonRegex::PlainAt(std::string_view name, size_t at) const {
+  if (name.size() - at < plain_.size()) {
+    // Fewer bytes than characters are wanted: no way to match.
+    return Verdict::kNo;
+  }
+  for (size_t i = 0; i < plain_.size(); ++i) {
+    const char c = name[at + i];
+    if (plain_[i] == '.') {  // one character, which may be more than a byte, but no new line
+      if (c == '\n' || static_cast<unsigned char>(c) >= 0x80) return Verdict::kUnsupported;
+    } else if (plain_[i] != c) {
+      return Verdict::kNo;
+    }
+  }
+  return Verdict::kYes;
 }
 
 // Whether RE2 reads the pattern as Python does for this name.
@@ -150,6 +173,12 @@ bool PythonRegex::Knows(std::string_view name) const {
 
 PythonRegex::Verdict PythonRegex::Match(std::string_view name, Anchor anchor) const {
   if (!regex_) return without_;
+  if (!plain_.empty() && anchor != Anchor::kSearch) {
+    const Verdict verdict = PlainAt(name, 0);
+    if (verdict == Verdict::kNo) return verdict;
+    if (verdict == Verdict::kYes)
+      return anchor == Anchor::kMatch || name.size() == plain_.size() ? verdict : Verdict::kNo;
+  }
   if (!Knows(name)) return Verdict::kUnsupported;
   const RE2::Anchor how = anchor == Anchor::kMatch    ? RE2::ANCHOR_START
                           : anchor == Anchor::kSearch ? RE2::UNANCHORED
@@ -160,21 +189,30 @@ PythonRegex::Verdict PythonRegex::Match(std::string_view name, Anchor anchor) co
 
 PythonRegex::Verdict PythonRegex::MatchToBoundary(std::string_view name) const {
   if (!regex_) return without_;
+  const auto is_boundary = [name](size_t end) {
+    return end == name.size() || name[end] == '.' || (end > 0 && name[end - 1] == '.');
+  };
+  if (!plain_.empty()) {
+    const Verdict verdict = PlainAt(name, 0);
+    if (verdict == Verdict::kNo) return verdict;
+    if (verdict == Verdict::kYes) return is_boundary(plain_.size()) ? verdict : Verdict::kNo;
+  }
   if (!Knows(name)) return Verdict::kUnsupported;
   const re2::StringPiece text(name.data(), name.size());
   for (size_t end = 0; end <= name.size(); ++end) {
-    const bool boundary =
-        end == name.size() || name[end] == '.' || (end > 0 && name[end - 1] == '.');
     // RE2 sees the whole name, so that `$` within the pattern still means its end.
-    if (boundary && regex_->Match(text, 0, end, RE2::ANCHOR_BOTH, nullptr, 0)) return Verdict::kYes;
+    if (is_boundary(end) && regex_->Match(text, 0, end, RE2::ANCHOR_BOTH, nullptr, 0))
+      return Verdict::kYes;
   }
   return Verdict::kNo;
 }
 
 const PythonRegex& PythonRegexes::Get(std::string_view pattern, PythonModule module) {
-  auto& slot = known_[module == PythonModule::kRe ? 0 : 1][std::string(pattern)];
-  if (!slot) slot = std::make_unique<PythonRegex>(pattern, module);
-  return *slot;
+  Known& known = known_[module == PythonModule::kRe ? 0 : 1];
+  const auto found = known.find(pattern);
+  if (found != known.end()) return *found->second;
+  return *known.emplace(std::string(pattern), std::make_unique<PythonRegex>(pattern, module))
+              .first->second;
 }
 
 }  // namespace ferrule

@@ -12,6 +12,7 @@
 
 #include <re2/re2.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -78,8 +79,12 @@ class PythonRegex {
 
  private:
   bool Knows(std::string_view name) const;
+  // Whether `plain_` is what stands at `at`; kUnsupported: RE2 must be asked.
+  Verdict PlainAt(std::string_view name, size_t at) const;
 
   std::unique_ptr<RE2> regex_;
+  std::string plain_;  // the pattern where it is letters, digits, `_`, `-` and dots alone, as most
+                       // entries are; else empty
   Verdict without_ = Verdict::kUnsupported;  // when there is no regex_
   bool ascii_only_ = false, one_line_ = false, overflows_ = false;
   std::string why_;
@@ -91,7 +96,13 @@ class PythonRegexes {
   const PythonRegex& Get(std::string_view pattern, PythonModule module);
 
  private:
-  std::unordered_map<std::string, std::unique_ptr<PythonRegex>> known_[2];
+  struct Hash {
+    using is_transparent = void;  // looked up without making a string
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  using Known =
+      std::unordered_map<std::string, std::unique_ptr<PythonRegex>, Hash, std::equal_to<>>;
+  Known known_[2];
 };
 
 }  // namespace ferrule

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <random>
 
+#include "engine/lists/name_match.h"
 #include "engine/lists/skip_list.h"
 #include "engine/text/json.h"
 #include "tests/catch.h"
@@ -270,4 +271,34 @@ TEST_CASE("what is taken means what Python's re.match means") {
   CHECK(differ.substr(0, 2000) == "");
   CHECK(taken > 2000);
   CHECK(matched > 5000);
+}
+
+TEST_CASE("plain patterns match as RE2 says, whatever the name holds") {
+  std::mt19937 random(20);
+  const auto text = [&random](const std::vector<std::string>& parts, size_t most) {
+    std::string out;
+    for (size_t left = random() % (most + 1); left > 0; --left)
+      out += parts[random() % parts.size()];
+    return out;
+  };
+  const std::vector<std::string> of_pattern = {"a", "b", ".", "_", "-", "0", "a.b"};
+  const std::vector<std::string> of_name = {"a", "b",   ".",  "_",      "-",
+                                            "0", "a.b", "\n", "\u00e9", "\xff"};
+  size_t yes = 0, cases = 0;
+  for (int i = 0; i < 60000; ++i) {
+    const std::string pattern = text(of_pattern, 5);
+    // Half of the names begin as the pattern does.
+    const std::string name = (i % 2 == 0 ? pattern : "") + text(of_name, 4);
+    const PythonRegex plain(i % 3 == 0 ? "(?:" + pattern + ")" : pattern, PythonModule::kRe);
+    const PythonRegex other("(?:" + pattern + "){1}", PythonModule::kRe);  // which RE2 reads
+    INFO("`" << pattern << "` on `" << name << "`");
+    for (const Anchor anchor : {Anchor::kMatch, Anchor::kSearch, Anchor::kFull}) {
+      REQUIRE(plain.Match(name, anchor) == other.Match(name, anchor));
+      yes += plain.Match(name, anchor) == PythonRegex::Verdict::kYes;
+      ++cases;
+    }
+    REQUIRE(plain.MatchToBoundary(name) == other.MatchToBoundary(name));
+  }
+  CHECK(yes > cases / 4);
+  CHECK(yes < cases * 3 / 4);
 }
