@@ -4,8 +4,10 @@
 
     PYTHON tests/oracle/recorders/record_methods.py sglang|vllm|transformers [VERSION …] > tests/oracle/ENGINE-methods.jsonl
 
-PYTHON is an interpreter for which the engine is installed; VERSION another one that was recorded apart and answers alike. Of SGLang and vLLM the whole way from config.json to a
-layer is asked: the check of the method's name, the loader's function that builds the quantization config, the
+PYTHON is an interpreter for which the engine is installed; VERSION another one that was recorded apart and answers
+alike. Without a GPU SGLang and vLLM want a libcuda to load (LD_LIBRARY_PATH: `driver_folder` of
+tests/engines/no_gpu.py makes one that finds no device) and SGLang a device to believe in (`pretend` there).
+Of both the whole way from config.json to a layer is asked: the check of the method's name, the loader's function that builds the quantization config, the
 renames of a model class, get_quant_method of real layer classes without weights. transformers' quantizers are asked
 to convert a tree of nn.Linear. Only classes of kernels are replaced, by their names, and answers about the device.
 """
