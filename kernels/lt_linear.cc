@@ -3,15 +3,14 @@
 
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>
-#include <dlfcn.h>
 
 #include <map>
-#include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
 
 #include "kernels/cuda_error.h"
+#include "kernels/shared_library.h"
 
 namespace ferrule {
 namespace {
@@ -29,33 +28,24 @@ struct Library {
   decltype(&cublasLtMatmulPreferenceSetAttribute) set_preference;
 };
 
-template <typename Function>
-bool Find(void* library, const char* name, Function* function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  return *function != nullptr;
-}
-
 // Null where there is none. Stays loaded.
 const Library* TheLibrary() {
-  static const std::unique_ptr<const Library> library = []() -> std::unique_ptr<const Library> {
-    void* handle = nullptr;
-    // The version that this was compiled with: what is opaque is laid out as it says.
-    if (CUBLAS_VER_MAJOR == 13) handle = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
-    if (CUBLAS_VER_MAJOR == 12) handle = dlopen("libcublasLt.so.12", RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) return nullptr;
-    auto found = std::make_unique<Library>();
-    const bool all =
-        Find(handle, "cublasLtCreate", &found->create) &&
-        Find(handle, "cublasLtMatmul", &found->matmul) &&
-        Find(handle, "cublasLtMatmulAlgoGetHeuristic", &found->heuristic) &&
-        Find(handle, "cublasLtMatmulDescInit_internal", &found->init_product) &&
-        Find(handle, "cublasLtMatmulDescSetAttribute", &found->set_product) &&
-        Find(handle, "cublasLtMatrixLayoutInit_internal", &found->init_layout) &&
-        Find(handle, "cublasLtMatmulPreferenceInit_internal", &found->init_preference) &&
-        Find(handle, "cublasLtMatmulPreferenceSetAttribute", &found->set_preference);
-    return all ? std::move(found) : nullptr;
-  }();
-  return library.get();
+  // The version that this was compiled with: what is opaque is laid out as it says.
+  constexpr const char* kName = CUBLAS_VER_MAJOR == 13   ? "libcublasLt.so.13"
+                                : CUBLAS_VER_MAJOR == 12 ? "libcublasLt.so.12"
+                                                         : nullptr;
+  static Library library;
+  static const bool found =
+      kName != nullptr &&
+      FindFunctions(kName, {{"cublasLtCreate", &library.create},
+                            {"cublasLtMatmul", &library.matmul},
+                            {"cublasLtMatmulAlgoGetHeuristic", &library.heuristic},
+                            {"cublasLtMatmulDescInit_internal", &library.init_product},
+                            {"cublasLtMatmulDescSetAttribute", &library.set_product},
+                            {"cublasLtMatrixLayoutInit_internal", &library.init_layout},
+                            {"cublasLtMatmulPreferenceInit_internal", &library.init_preference},
+                            {"cublasLtMatmulPreferenceSetAttribute", &library.set_preference}});
+  return found ? &library : nullptr;
 }
 
 // cuBLASLt stores columns: W is its A, [in, rows] turned, x its B, [in, tokens], y [rows, tokens].

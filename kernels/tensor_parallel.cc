@@ -2,7 +2,6 @@
 #include "kernels/tensor_parallel.h"
 
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 #include <nccl.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "kernels/cuda_error.h"
 #include "kernels/linear_gpu.h"
 #include "kernels/plan_agreement.h"
+#include "kernels/shared_library.h"
 
 namespace ferrule {
 namespace {
@@ -30,27 +30,17 @@ struct Library {
   decltype(&ncclGetErrorString) error_string;
 };
 
-template <typename Function>
-bool Find(void* library, const char* name, Function* function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  return *function != nullptr;
-}
-
 // Null where there is none. Stays loaded.
 const Library* TheLibrary() {
-  static const std::unique_ptr<const Library> library = []() -> std::unique_ptr<const Library> {
-    void* handle = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) return nullptr;
-    auto found = std::make_unique<Library>();
-    const bool all = Find(handle, "ncclGetUniqueId", &found->get_id) &&
-                     Find(handle, "ncclCommInitRank", &found->init) &&
-                     Find(handle, "ncclCommDestroy", &found->destroy) &&
-                     Find(handle, "ncclAllReduce", &found->all_reduce) &&
-                     Find(handle, "ncclAllGather", &found->all_gather) &&
-                     Find(handle, "ncclGetErrorString", &found->error_string);
-    return all ? std::move(found) : nullptr;
-  }();
-  return library.get();
+  static Library library;
+  static const bool found =
+      FindFunctions("libnccl.so.2", {{"ncclGetUniqueId", &library.get_id},
+                                     {"ncclCommInitRank", &library.init},
+                                     {"ncclCommDestroy", &library.destroy},
+                                     {"ncclAllReduce", &library.all_reduce},
+                                     {"ncclAllGather", &library.all_gather},
+                                     {"ncclGetErrorString", &library.error_string}});
+  return found ? &library : nullptr;
 }
 
 // Empty, or what went wrong. Every rank's hash to every rank.
