@@ -24,7 +24,9 @@ class DeviceGroup {
   DeviceGroup& operator=(const DeviceGroup&) = delete;
 
   LinearGroup& group() { return group_; }
+  size_t size() const { return segments_.size(); }
   LinearSegment& segment(size_t i) { return segments_[i]; }
+  const LinearSegment& segment(size_t i) const { return segments_[i]; }
   void* workspace() { return workspace_; }
   size_t workspace_size() const { return workspace_size_; }
   void SetX(const LinearGroup& host);  // new values of the same sizes

@@ -8,6 +8,7 @@
 
 #include "kernels/fp8.h"
 #include "tests/catch.h"
+#include "tests/gpu/agreement.h"
 #include "tests/gpu/device_group.h"
 #include "tests/kernels/group.h"
 
@@ -17,23 +18,6 @@ using namespace ferrule::test;
 namespace {
 
 [[maybe_unused]] const bool kSet = (skip_all = GpuRefuses, true);
-
-constexpr LinearScheme kBlock = LinearScheme::kFp8Block;
-constexpr LinearScheme kBf16 = LinearScheme::kBf16;
-
-LinearPool* Pool() {
-  static const std::unique_ptr<LinearPool> pool = LinearPool::Create(16);
-  return pool.get();
-}
-
-// The CPU's answer, which tests/kernels holds to 1e-5 of the reference.
-void Exact(TestGroup* test) {
-  test->Poison();
-  std::vector<uint8_t> raw(WorkspaceSize(test->group()) + kWorkspaceAlignment);
-  const size_t over = reinterpret_cast<uintptr_t>(raw.data()) % kWorkspaceAlignment;
-  uint8_t* workspace = raw.data() + (over == 0 ? 0 : kWorkspaceAlignment - over);
-  REQUIRE(LinearCpu(test->group(), workspace, raw.size() - kWorkspaceAlignment, Pool()));
-}
 
 GpuChoice Only(GpuKernel kernel) {
   GpuChoice choice;
@@ -56,20 +40,6 @@ struct Case {
   std::vector<Shape> shapes;
 };
 
-Shape Fp8(int64_t rows, int32_t n_phase = 0, int32_t k_phase = 0) {
-  Shape s;
-  s.scheme = kBlock;
-  s.rows = rows;
-  s.n_phase = n_phase;
-  s.k_phase = k_phase;
-  return s;
-}
-Shape Bf16(int64_t rows) {
-  Shape s;
-  s.scheme = kBf16;
-  s.rows = rows;
-  return s;
-}
 Shape With(Shape s, bool bias, bool extreme = false, bool ue8m0 = false) {
   s.bias = bias;
   s.extreme = extreme;
@@ -131,46 +101,18 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-// Σ_b |sx·sw| Σ_k |xq·wq|: what rounding inside a block can be a part of.
-std::vector<std::vector<float>> Magnitudes(uint32_t seed, const Case& c) {
-  TestGroup test(seed, c.tokens, c.in, c.shapes);
-  for (int64_t m = 0; m < c.tokens; ++m)
-    for (int64_t k = 0; k < c.in; ++k) test.x(m)[k] &= 0x7FFF;
-  for (size_t i = 0; i < c.shapes.size(); ++i) {
-    const LinearSegment& s = test.segment(i);
-    for (int64_t n = 0; n < s.rows; ++n)
-      for (int64_t k = 0; k < c.in; ++k) {
-        const int64_t at = n * s.weight_stride + k;
-        if (s.scheme == kBf16)
-          static_cast<uint16_t*>(const_cast<void*>(s.weight))[at] &= 0x7FFF;
-        else
-          static_cast<uint8_t*>(const_cast<void*>(s.weight))[at] &= 0x7F;
-      }
-    if (s.bias != nullptr)
-      for (int64_t n = 0; n < s.rows; ++n) const_cast<float*>(s.bias)[n] = std::fabs(s.bias[n]);
-  }
-  Exact(&test);
-  std::vector<std::vector<float>> sums;
-  for (size_t i = 0; i < c.shapes.size(); ++i) sums.push_back(test.Y(i));
-  return sums;
+Outputs Magnitudes(uint32_t seed, const Case& c) {
+  return ferrule::test::Magnitudes(seed, c.tokens, c.in, c.shapes);
 }
 
-// Relative error of float32 outputs. Hopper's tensor cores cut the products of 32 columns to 13
-// bits below the largest; 3.0e-4 was measured on codes drawn uniformly, the worst that there is.
-constexpr double kF32Bound = 4e-4;
-constexpr double kBf16Bound = 2.2e-3;
-
-// How many outputs are further off than |y|·2^-8 (BF16) or nothing (float32) + 8·2^-13·magnitude.
-// (The worst that the tensor cores can do is 33: every product cut, all the same way.)
-int64_t OutOfBounds(const std::vector<float>& y, const std::vector<float>& exact,
-                    const std::vector<float>& magnitude, LinearOutput type) {
-  int64_t count = 0;
-  for (size_t i = 0; i < y.size(); ++i) {
-    const double rounding = type == LinearOutput::kBf16 ? std::fabs(exact[i]) / 256.0 : 0;
-    const double bound = rounding + 8.0 / 8192 * magnitude[i];
-    if (!(std::fabs(static_cast<double>(y[i]) - exact[i]) <= bound)) ++count;
+// A hundred runs more leave these bytes: outputs, gaps and guards of each segment.
+void RunsAlike(DeviceGroup* device, const GpuChoice& choice,
+               const std::vector<std::vector<uint8_t>>& bytes) {
+  for (int i = 0; i < 100; ++i) {
+    device->Poison();
+    REQUIRE(device->Run(choice) == "");
+    for (size_t n = 0; n < bytes.size(); ++n) REQUIRE(device->Raw(n) == bytes[n]);
   }
-  return count;
 }
 
 }  // namespace
@@ -180,7 +122,7 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
   for (const Case& c : Cases()) {
     ++seed;
     TestGroup test(seed, c.tokens, c.in, c.shapes);
-    Exact(&test);
+    RunOnCpu(&test);
     const auto magnitudes = Magnitudes(seed, c);
     for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
       for (const bool aligned : {true, false}) {
@@ -200,12 +142,7 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
           REQUIRE(device.Run(Only(kernel)) == "");
           CHECK(device.Damage() == "");
           CHECK(device.Nonfinite() == 0);
-          for (size_t i = 0; i < c.shapes.size(); ++i) {
-            const std::vector<float> y = device.Y(i), exact = test.Y(i);
-            INFO("segment " << i);
-            CHECK(RelativeError(y, exact) < (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
-            CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
-          }
+          CHECK(Disagreement(device, test, magnitudes) == "");
         }
       }
     }
@@ -218,7 +155,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
                         {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}};
   for (const Case& c : cases) {
     TestGroup test(77, c.tokens, c.in, c.shapes);
-    Exact(&test);
+    RunOnCpu(&test);
     const auto magnitudes = Magnitudes(77, c);
     for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
       DeviceGroup::Layout layout;
@@ -236,12 +173,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
                             << ExplainGpu(device.group(), choice));
             REQUIRE(device.Run(choice) == "");
             CHECK(device.Damage() == "");
-            for (size_t i = 0; i < c.shapes.size(); ++i) {
-              const std::vector<float> y = device.Y(i), exact = test.Y(i);
-              CHECK(RelativeError(y, exact) <
-                    (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
-              CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
-            }
+            CHECK(Disagreement(device, test, magnitudes) == "");
           }
     }
   }
@@ -255,7 +187,7 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
     for (const std::vector<Shape>& shapes : groups) {
       const Case c = {"few tokens", tokens, shapes[0].k_phase > 0 ? 1104 : 1152, shapes};
       TestGroup test(78, c.tokens, c.in, c.shapes);
-      Exact(&test);
+      RunOnCpu(&test);
       const auto magnitudes = Magnitudes(78, c);
       for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
         DeviceGroup::Layout layout;
@@ -274,12 +206,7 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
                           << ExplainGpu(device.group(), choice));
               REQUIRE(device.Run(choice) == "");
               CHECK(device.Damage() == "");
-              for (size_t i = 0; i < c.shapes.size(); ++i) {
-                const std::vector<float> y = device.Y(i), exact = test.Y(i);
-                CHECK(RelativeError(y, exact) <
-                      (type == LinearOutput::kF32 ? kF32Bound : kBf16Bound));
-                CHECK(OutOfBounds(y, exact, magnitudes[i], type) == 0);
-              }
+              CHECK(Disagreement(device, test, magnitudes) == "");
             }
       }
     }
@@ -293,7 +220,7 @@ TEST_CASE("schemes and types without a fast kernel run") {
         s.scheme = scheme;
         s.fixed = fixed;
         TestGroup test(static_cast<uint32_t>(tokens), tokens, 333, {s});
-        Exact(&test);
+        RunOnCpu(&test);
         DeviceGroup device(test.group(), {});
         for (const GpuKernel kernel : {GpuKernel::kPlain, GpuKernel::kAny, GpuKernel::kMma}) {
           device.Poison();
@@ -307,7 +234,7 @@ TEST_CASE("schemes and types without a fast kernel run") {
     Shape s = Bf16(33);
     s.weight_type = type;
     TestGroup test(1, 6, 500, {s, Fp8(64)});
-    Exact(&test);
+    RunOnCpu(&test);
     DeviceGroup device(test.group(), {});
     REQUIRE(device.Run() == "");
     CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
@@ -317,7 +244,7 @@ TEST_CASE("schemes and types without a fast kernel run") {
   test.segment(0).block_n = 64;  // reads the scales of 128 x 128 as some others: the same on both
   test.segment(0).block_k = 200;
   test.segment(0).rows = 64;
-  Exact(&test);
+  RunOnCpu(&test);
   DeviceGroup device(test.group(), {});
   REQUIRE(device.Run() == "");
   CHECK(RelativeError(device.Y(0), test.Y(0)) < 1e-5);
@@ -332,7 +259,7 @@ TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
       test.x(3)[5] = 0xFF80;  // -Inf
       static_cast<uint8_t*>(
           const_cast<void*>(test.segment(0).weight))[7 * test.segment(0).weight_stride] = 0xFF;
-      Exact(&test);
+      RunOnCpu(&test);
       DeviceGroup device(test.group(), {});
       INFO(tokens << " tokens, " << NameOf(kernel));
       REQUIRE(device.Run(Only(kernel)) == "");
@@ -354,13 +281,7 @@ TEST_CASE("a hundred runs give the same bits") {
       TestGroup test(5, tokens, 2048, {Fp8(1100), Bf16(64)});
       DeviceGroup device(test.group(), {});
       REQUIRE(device.Run(Only(kernel)) == "");
-      const std::vector<uint8_t> first[] = {device.Raw(0), device.Raw(1)};
-      for (int i = 0; i < 100; ++i) {
-        device.Poison();
-        REQUIRE(device.Run(Only(kernel)) == "");
-        REQUIRE(device.Raw(0) == first[0]);
-        REQUIRE(device.Raw(1) == first[1]);
-      }
+      RunsAlike(&device, Only(kernel), {device.Raw(0), device.Raw(1)});
     }
   // Clusters of several CTAs.
   for (const int slices : {2, 4, 8})
@@ -370,12 +291,7 @@ TEST_CASE("a hundred runs give the same bits") {
       GpuChoice choice = Only(GpuKernel::kLarge);
       choice.large = {tokens == 64 ? 64 : 128, 64, slices, 1, 1};
       REQUIRE(device.Run(choice) == "");
-      const std::vector<uint8_t> first = device.Raw(0);
-      for (int i = 0; i < 100; ++i) {
-        device.Poison();
-        REQUIRE(device.Run(choice) == "");
-        REQUIRE(device.Raw(0) == first);
-      }
+      RunsAlike(&device, choice, {device.Raw(0)});
     }
   for (const int64_t tokens : {8, 16, 32}) {
     TestGroup test(6, tokens, 2048, {Fp8(1088)});
@@ -385,11 +301,7 @@ TEST_CASE("a hundred runs give the same bits") {
     REQUIRE(device.Run(choice) == "");
     const std::vector<uint8_t> first = device.Raw(0);
     choice.small.quantized = 1;  // the same codes, the same order
-    for (int i = 0; i < 100; ++i) {
-      device.Poison();
-      REQUIRE(device.Run(choice) == "");
-      REQUIRE(device.Raw(0) == first);
-    }
+    RunsAlike(&device, choice, {first});
   }
 }
 
@@ -410,7 +322,7 @@ TEST_CASE("a captured graph follows new values of x") {
       TestGroup other(seed, tokens, 1024, {});
       for (int64_t m = 0; m < tokens; ++m)
         for (int64_t k = 0; k < 1024; ++k) test.x(m)[k] = other.x(m)[k];
-      Exact(&test);
+      RunOnCpu(&test);
       device.SetX(test.group());
       device.Poison();
       REQUIRE(cudaGraphLaunch(exec, stream) == cudaSuccess);

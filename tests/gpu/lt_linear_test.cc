@@ -5,6 +5,7 @@
 
 #include "kernels/linear_gpu.h"
 #include "tests/catch.h"
+#include "tests/gpu/agreement.h"
 #include "tests/gpu/device_group.h"
 #include "tests/kernels/group.h"
 
@@ -20,15 +21,6 @@ struct Workspace {
   Workspace& operator=(const Workspace&) = delete;
   void* memory = nullptr;
 };
-
-std::vector<float> OnCpu(TestGroup* test, size_t segment) {
-  test->Poison();
-  std::vector<uint8_t> raw(WorkspaceSize(test->group()) + kWorkspaceAlignment);
-  const size_t over = reinterpret_cast<uintptr_t>(raw.data()) % kWorkspaceAlignment;
-  REQUIRE(LinearCpu(test->group(), raw.data() + (over == 0 ? 0 : kWorkspaceAlignment - over),
-                    raw.size() - kWorkspaceAlignment));
-  return test->Y(segment);
-}
 
 int LtSteps(const LinearGroup& group, const GpuChoice& choice) {
   int count = 0;
@@ -78,7 +70,8 @@ TEST_CASE("cuBLASLt's products agree with the CPU, once prepared") {
           s.scale = scales.data();
           s.scale_stride = 8;
         }
-        const std::vector<float> exact = OnCpu(&test, 0);
+        RunOnCpu(&test);
+        const std::vector<float> exact = test.Y(0);
         DeviceGroup::Layout layout;
         layout.y_type = type;
         DeviceGroup device(test.group(), layout);
@@ -95,10 +88,9 @@ TEST_CASE("cuBLASLt's products agree with the CPU, once prepared") {
         const Workspace workspace(size);
         cudaStream_t stream = nullptr;
         REQUIRE(cudaStreamCreate(&stream) == cudaSuccess);
-        const double bound = type == LinearOutput::kF32 ? 4e-4 : 2.2e-3;
         const auto check = [&] {
           REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
-          CHECK(RelativeError(device.Y(0), exact) < bound);
+          CHECK(RelativeError(device.Y(0), exact) < BoundOf(type));
           CHECK(device.Damage() == "");
         };
         device.Poison();
