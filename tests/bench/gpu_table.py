@@ -6,19 +6,20 @@
 
 Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number. With --keep a row of that table stays
 where nothing was measured, and where nothing was faster than it: the way `rule` of the sweep is what the table said then.
-A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there.
+A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there: those of the sweep, else those
+of the row that was kept. Where neither has any, the row says the fastest of our own ways, or there is none; stderr names it.
 """
 import sys
 
 CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 128: '128', 256: '256', 512: '512', 1024: '1024',
            2048: '2048', 4096: 'kAny'}
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
+KEPT = 'rule'  # the way that stands for the row that was kept
+WAYS = {KEPT, 'lt', 'small', 'tile', 'large'}  # first words of those that a row can say
 
 
-def row_of(way, own):
+def row_of(way):
     words = way.split()
-    if words[0] == 'lt':
-        return row_of(own, own).replace('kLarge', 'kLt')
     if words[0] == 'small':
         return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, 0'
     if words[0] == 'large':
@@ -27,35 +28,63 @@ def row_of(way, own):
     return f'kTile, {words[1][1:]}, {256 if wide else 128}, {1 if wide else words[2][1:]}, {words[3][1:]}, 0'
 
 
-def main(arguments):
-    kept, source, paths = {}, [], arguments
-    if arguments and arguments[0] == '--keep':
-        paths = arguments[2:]
-        for line in open(arguments[1], encoding='utf-8'):
-            if line.startswith('// ferrule'):
-                source.append(line[3:].strip())
-            if line.startswith('{'):
-                field = [text.strip() for text in line.strip('{},\n').split(',')]
-                tokens = next(tokens for tokens, name in CLASSES.items() if name == field[2])
-                kept[int(field[0]), int(field[1]), tokens] = ', '.join(field[3:])
-    best, tiles = {}, {}
+def read_table(path):
+    """({(rows, columns, tokens): the rest of its row}, what it was made from)"""
+    kept, source = {}, []
+    for line in open(path, encoding='utf-8'):
+        if line.startswith('// ferrule'):
+            source.append(line[3:].strip())
+        if line.startswith('{'):
+            field = [text.strip() for text in line.strip('{},\n').split(',')]
+            tokens = next(tokens for tokens, name in CLASSES.items() if name == field[2])
+            kept[int(field[0]), int(field[1]), tokens] = ', '.join(field[3:])
+    return kept, source
+
+
+def read_sweeps(paths, kept):
+    """({(rows, columns, tokens): [(time of the slowest replays, way), …]}, what was measured)"""
+    measured, source = {}, []
     for path in paths:
         for line in open(path, encoding='utf-8'):
             if line.startswith('# ferrule'):
                 source.append(line[2:].strip())
             field = line.rstrip('\n').split('\t')
-            if line.startswith(('#', 'shape\t')) or field[4] == 'mma' or int(field[1]) not in CLASSES:
+            if line.startswith(('#', 'shape\t')) or int(field[1]) not in CLASSES:
+                continue
+            if field[4].split()[0] not in WAYS:
                 continue
             key = int(field[2]), int(field[3]), int(field[1])
-            if field[4] != 'rule' or key in kept:
+            if field[4] != KEPT or key in kept:
                 slowest = float(field[5]) * (1 + float(field[6]))  # some ways have two speeds, by chance
-                best[key] = min(best.get(key, (1e9, '')), (slowest, field[4]))
-                if field[4].startswith('large'):
-                    tiles[key] = min(tiles.get(key, (1e9, '')), (slowest, field[4]))
-    rows = kept | {key: row_of(way, tiles.get(key, ('', ''))[1]) for key, (_, way) in best.items() if way != 'rule'}
+                measured.setdefault(key, []).append((slowest, field[4]))
+    return measured, source
+
+
+def beside_lt(key, ways, kept):
+    """The row of a shape for which cuBLASLt was the fastest; None: as it was."""
+    tiles = [entry for entry in ways if entry[1].startswith('large')]
+    row = row_of(min(tiles)[1]) if tiles else kept.get(key, '')
+    if row.startswith(('kLarge,', 'kLt,')):
+        return 'kLt' + row[row.index(','):]
+    own = min((entry for entry in ways if entry[1] != 'lt'), default=(0, KEPT))[1]
+    instead = f'the row says `{own}`' if own != KEPT else 'its row stays' if key in kept else 'it gets no row'
+    print(f'note: {key[0]} rows, {key[1]} columns, {key[2]} tokens: cuBLASLt was the fastest, and no large tile was measured beside '
+          f'it, which a row of cuBLASLt needs: {instead}. Remedy: sweep this shape with all ways', file=sys.stderr)
+    return None if own == KEPT else row_of(own)
+
+
+def main(arguments):
+    keep = arguments[:1] == ['--keep']
+    rows, source = read_table(arguments[1]) if keep else ({}, [])
+    measured, newer = read_sweeps(arguments[2:] if keep else arguments, rows)
+    for key, ways in measured.items():
+        best = min(ways)[1]
+        row = beside_lt(key, ways, rows) if best == 'lt' else None if best == KEPT else row_of(best)
+        if row is not None:
+            rows[key] = row
     print('// SPDX-License-Identifier: Apache-2.0')
     print('// Made by tests/bench/gpu_table.py; not to be edited.')
-    for text in source:
+    for text in source + newer:
         print('// ' + text)
     for (rows_of_w, width, tokens), row in sorted(rows.items()):
         print(f'{{{rows_of_w}, {width}, {CLASSES[tokens]}, {row}}},')

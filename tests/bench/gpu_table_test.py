@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of tests/bench/gpu_table.py: a wrong row would make a linear slow and nothing would say so."""
+import contextlib
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import gpu_table
+
+TABLE = Path(__file__).parents[2] / 'kernels' / 'gpu_table.inc'
+HEAD = 'shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n'
+KEPT_LARGE, KEPT_LT, KEPT_TILE = ('{2048, 4096, 1024, kLarge, 64, 256, 1, -2, 1},', '{2048, 4096, 1024, kLt, 64, 256, 1, -2, 1},',
+                                  '{2048, 4096, 1024, kTile, 128, 128, 1, 2, 0},')
+
+# What was kept; (tokens, way, µs, spread) of a sweep of 2048 × 4096 → rows; what stderr says
+CASES = [
+    ('the fastest way gets the row', [], [(8, 'small s8 h1 late', 4.0, 0), (8, 'small s16 h2 x q', 3.9, 0), (8, 'tile n16 s8 x1', 5, 0)],
+     ['{2048, 4096, 8, kSmall, 16, 2, kAfterX, 1, 0},'], ''),
+    ('what is slow at times is not the fastest', [], [(64, 'tile n32 s4 x2', 5, 0.5), (64, 'tile n16 wide x1', 6, 0.01)],
+     ['{2048, 4096, 64, kTile, 16, 256, 1, 1, 0},'], ''),
+    ('4096 tokens stand for more', [], [(4096, 'large t256 r128 s1 x2 c1', 90, 0)],
+     ['{2048, 4096, kAny, kLarge, 256, 128, 1, 2, 1},'], ''),
+    ('a kept row stays where nothing was faster', [KEPT_LARGE], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)],
+     [KEPT_LARGE], ''),
+    ('a kept row gives way to what is faster', [KEPT_LARGE], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 29, 0)],
+     ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},'], ''),
+    ('a rule that no row said is no way', [], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)],
+     ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},'], ''),
+    ('what others run, other numbers of tokens and what did not fit are no ways', [KEPT_TILE],
+     [(1024, 'peer quantizer + cublaslt', 1, 0), (1024, 'mma', 1, 0), (1025, 'tile n16 s1 x1', 1, 0), ('# 1024', 'lt', 1, 0)],
+     [KEPT_TILE], ''),
+    ('cuBLASLt beside the fastest of our tiles', [KEPT_LARGE],
+     [(1024, 'lt', 20, 0), (1024, 'large t64 r64 s1 x1 c1', 31, 0), (1024, 'large t128 r64 s1 x1 c1', 30, 0), (1024, 'tile n128 s1 x1', 29, 0)],
+     ['{2048, 4096, 1024, kLt, 128, 64, 1, 1, 1},'], ''),
+    ('cuBLASLt beside the tile of the kept row', [KEPT_LARGE], [(1024, 'lt', 20, 0), (1024, 'rule', 30, 0)], [KEPT_LT], ''),
+    ('cuBLASLt beside the tile of its own kept row', [KEPT_LT], [(1024, 'lt', 20, 0), (1024, 'rule', 21, 0)], [KEPT_LT], ''),
+    ('cuBLASLt without any large tile: our own fastest way, and a note', [],
+     [(64, 'lt', 20, 0), (64, 'tile n64 s2 x1', 30, 0), (64, 'tile n32 s2 x1', 25, 0)],
+     ['{2048, 4096, 64, kTile, 32, 128, 2, 1, 0},'], 'the row says `tile n32 s2 x1`'),
+    ('the kept row, a small tile, was our own fastest way', [KEPT_TILE],
+     [(1024, 'lt', 20, 0), (1024, 'rule', 24, 0), (1024, 'tile n64 s2 x1', 30, 0)], [KEPT_TILE], 'its row stays'),
+    ('cuBLASLt alone beside a small tile that was kept', [KEPT_TILE], [(1024, 'lt', 20, 0)], [KEPT_TILE], 'its row stays'),
+    ('cuBLASLt alone: no row', [], [(1024, 'lt', 20, 0)], [], '2048 rows, 4096 columns, 1024 tokens'),
+]
+
+
+def table_of(kept, sweep):
+    """(rows, stderr) for a table of these rows and a sweep."""
+    with tempfile.TemporaryDirectory() as folder:
+        old, new = Path(folder) / 'old.inc', Path(folder) / 'sweep.tsv'
+        old.write_text(''.join(row + '\n' for row in kept), encoding='utf-8')
+        new.write_text(HEAD + ''.join(f'q\t{tokens}\t2048\t4096\t{way}\t{us}\t{spread}\t1\t0.5\t\t\t5\n' if isinstance(tokens, int) else
+                                      f'{tokens}\t2048\t4096\t{way}: does not fit\n' for tokens, way, us, spread in sweep), encoding='utf-8')
+        printed, said = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+            gpu_table.main((['--keep', str(old)] if kept else []) + [str(new)])
+    return [line for line in printed.getvalue().splitlines() if line.startswith('{')], said.getvalue()
+
+
+def main():
+    failures = 0
+    for sentence, kept, sweep, expected, note in CASES:
+        rows, said = table_of(kept, sweep)
+        if rows != expected or (note not in said if note else said):
+            failures += 1
+            print(f'failed: {sentence}\n  got {rows}, wanted {expected}\n  stderr `{said}`, wanted `{note}`')
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        gpu_table.main(['--keep', str(TABLE)])
+    if printed.getvalue() != TABLE.read_text(encoding='utf-8'):
+        failures += 1
+        print('failed: without a sweep the table stays as it is')
+    print(f'{len(CASES) + 1 - failures} passed, {failures} failed')
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
