@@ -10,8 +10,7 @@ replaced by empty stand-ins, which the function does not use. Asked are the name
 server builds for Qwen3-Next-80B-A3B-Instruct-FP8, against that checkpoint's list; processor time.
 """
 import argparse
-import importlib.abc
-import importlib.machinery
+import importlib
 import importlib.util
 import json
 import statistics
@@ -19,7 +18,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
+
+sys.path.append(str(Path(__file__).parents[1] / 'engines'))
+from stand_ins import StandIns  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / 'examples' / 'qwen3_next_fp8' / 'config.json'
 FILES = {'sglang': 'sglang/srt/layers/quantization/utils.py',
@@ -27,21 +28,6 @@ FILES = {'sglang': 'sglang/srt/layers/quantization/utils.py',
 GOALS = {'sglang': 1000, 'vllm': 100}
 # What both engines register for this model.
 FUSED = {'qkv_proj': ['q_proj', 'k_proj', 'v_proj'], 'gate_up_proj': ['gate_proj', 'up_proj']}
-
-
-class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Empty modules for everything that is not there."""
-
-    def find_spec(self, name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec):
-        module = mock.MagicMock(name=spec.name)
-        module.__path__, module.__spec__ = [], spec
-        return module
-
-    def exec_module(self, module):
-        pass
 
 
 def load(engine):

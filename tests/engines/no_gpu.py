@@ -2,15 +2,12 @@
 """Serving engines build their models for a GPU. Here none is needed: torch answers as if it saw one,
 tensors for it go to the meta device, and process groups are torch's `fake` ones. What an engine
 decides about a layer is not touched."""
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 MEMORY, MULTIPROCESSORS = 141 << 30, 132
 # Functions of the driver (`cu…`) that the engines' kernels are linked to.
@@ -130,25 +127,6 @@ def without_compiler(capability):
             return torch.device('cuda', 0)
 
     driver.set_active(Driver())
-
-
-class Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Empty modules in place of a package of kernels, whose names are looked up when a model is imported."""
-
-    def __init__(self, package):
-        self.package = package
-
-    def find_spec(self, name, path=None, target=None):
-        ours = name.split('.')[0] == self.package
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if ours else None
-
-    def create_module(self, spec):
-        module = mock.MagicMock(name=spec.name)
-        module.__path__, module.__spec__ = [], spec
-        return module
-
-    def exec_module(self, module):
-        pass
 
 
 class Keys(dict):

@@ -4,6 +4,7 @@ import os
 import sys
 
 import no_gpu
+from stand_ins import StandIns
 
 NAME = 'vllm'
 
@@ -13,7 +14,7 @@ def load(capability):
     no_gpu.pretend(capability)
     for kernels in ('flashinfer', 'deep_gemm'):  # they look for a GPU when they are imported
         sys.modules[kernels] = None
-    sys.meta_path.insert(0, no_gpu.Nothing('cutlass'))
+    sys.meta_path.insert(0, StandIns('cutlass'))
     import vllm.platforms
     from vllm.platforms.cuda import NonNvmlCudaPlatform
     from vllm.platforms.interface import DeviceCapability
