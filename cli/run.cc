@@ -54,6 +54,7 @@ class Runner {
                        tally.worst, tally.where, bound_))
               .Fact("effect", "outputs of this build on this machine are not what the plan says")
               .Help("please report it with the processor; do not serve with this build");
+    SayUnprepared();
     Report();
     return findings_.ExitCode();
   }
@@ -205,8 +206,11 @@ class Runner {
       if (on_gpu == nullptr) return false;
       y->assign(static_cast<size_t>(x.tokens * on_gpu->rows), 0.0f);
       const uint16_t* from = x.values.data() + on_gpu->first_column;
-      const LinearStatus status = RunFromHost(on_gpu->segments, on_gpu->rows, on_gpu->in, from,
-                                              x.tokens, x.columns, y->data(), on_gpu->rows);
+      LinearStatus prepared;
+      const LinearStatus status =
+          RunFromHost(on_gpu->segments, on_gpu->rows, on_gpu->in, from, x.tokens, x.columns,
+                      y->data(), on_gpu->rows, &prepared);
+      if (!prepared) unprepared_.emplace_back(on_gpu->name, prepared.message);
       if (!Count(module, on_gpu->name, on_gpu->bytes, status)) return false;
       if (!options_.check) return true;
       const auto linear = LoadModule(*plan_, module, rank, &findings_);
@@ -271,6 +275,19 @@ class Runner {
     return true;
   }
 
+  void SayUnprepared() {
+    if (unprepared_.empty()) return;
+    const auto& [name, why] = unprepared_.front();
+    findings_
+        .Add(Code::kUnprepared,
+             fmt::format("cuBLASLt was not made ready for {} linears, e.g. `{}`: {}",
+                         unprepared_.size(), name, why))
+        .Fact("effect", "they ran by ferrule's own kernels: as right, and slower with many tokens")
+        .Help(
+            "see that the GPU has memory left and that its driver is one for the CUDA of "
+            "libcublasLt");
+  }
+
   void Progress(size_t done, size_t all) const {
     if (isatty(STDERR_FILENO) == 0 || common_.format != Format::kHuman) return;
     fmt::print(stderr, "\rran {} of {} modules{}", done, all, done == all ? "\n" : "");
@@ -331,6 +348,7 @@ class Runner {
   std::vector<std::pair<std::string, Tally>> tallies_;
   int64_t skipped_ = 0;
   std::string expected_;
+  std::vector<std::pair<std::string, const char*>> unprepared_;  // modules on the GPU, and why
 #ifdef FERRULE_CUDA
   std::unique_ptr<DeviceRunner> device_;
 #endif

@@ -105,7 +105,8 @@ DeviceLinear::~DeviceLinear() {
 
 LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t rows, int64_t in,
                          const void* x, int64_t tokens, int64_t x_stride, float* y,
-                         int64_t y_stride) {
+                         int64_t y_stride, LinearStatus* prepared) {
+  if (prepared != nullptr) *prepared = {};
   if (tokens <= 0) return {};
   Buffer device_x, device_y, workspace;
   LinearGroup group;
@@ -130,6 +131,8 @@ LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t row
     segment.y_type = LinearOutput::kF32;
     row += segment.rows;
   }
+  const LinearStatus ready = PrepareGpu(group);  // chooses once for each shape
+  if (prepared != nullptr) *prepared = ready;
   const size_t size = WorkspaceSizeGpu(group);
   error = workspace.Take(static_cast<int64_t>(size));
   if (error != cudaSuccess) return CudaStatus(error);

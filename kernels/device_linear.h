@@ -11,11 +11,12 @@
 namespace ferrule {
 
 // y = x · Wᵀ with x [tokens, in] BF16 and y [tokens, rows] float32 in host memory, segments
-// (without y, in the order of the output) in the device's. Allocates and waits; a server that minds
-// calls LinearGpu itself.
+// (without y, in the order of the output) in the device's. Calls PrepareGpu, allocates and waits; a
+// server that minds calls LinearGpu itself. `prepared`: what PrepareGpu answered; where it failed,
+// y is that of slower kernels.
 LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t rows, int64_t in,
                          const void* x, int64_t tokens, int64_t x_stride, float* y,
-                         int64_t y_stride);
+                         int64_t y_stride, LinearStatus* prepared = nullptr);
 
 class DeviceLinear {
  public:

@@ -3,9 +3,7 @@
 // kernels are Hopper's: H100, H200). The same descriptors with every data pointer (x, weights,
 // scales, biases, y, nonfinite_tokens) in device memory; the descriptors themselves in the host's.
 //
-//   PrepareGpu(group);                                // once for each number of tokens; may be
-//   left
-//                                                     // out
+//   PrepareGpu(group);                                // once for each number of tokens; faster
 //   size_t bytes = WorkspaceSizeGpu(group);           // once, for the largest tokens
 //   void* workspace = …;                              // cudaMalloc(bytes), one for each stream
 //   LinearStatus status = LinearGpu(group, workspace, bytes, stream);   // each step
@@ -34,11 +32,11 @@
 
 namespace ferrule {
 
-// Lets cuBLASLt, where it is installed, choose how it would run what it does faster: BF16 alone and
-// per-tensor and per-channel FP8, both with many tokens. For this very group on the current device:
-// sizes, strides and alignments, not addresses. Allocates, and may take milliseconds; LinearGpu
-// then does not. Without it LinearGpu uses its own kernels. kOk also where nothing is to be
-// prepared.
+// Lets cuBLASLt, where it is installed, choose how it would run what it does faster with many
+// tokens: BF16 alone, per-tensor and per-channel FP8, one segment of FP8 blocks on Hopper. For this
+// very group on the current device: sizes, strides and alignments, not addresses. Allocates, and
+// may take milliseconds; LinearGpu then does not. Without it, or where it failed, LinearGpu uses
+// its own kernels. kOk also where nothing is to be prepared.
 LinearStatus PrepareGpu(const LinearGroup& group);
 
 // Bytes LinearGpu needs for this group; grows with tokens, and with what PrepareGpu has prepared. 0

@@ -2,6 +2,7 @@
 // A module in host memory, copied to the GPU and run there.
 #include "kernels/device_linear.h"
 
+#include "kernels/lt_linear.h"
 #include "tests/catch.h"
 #include "tests/kernels/group.h"
 
@@ -49,4 +50,36 @@ TEST_CASE("a module on the GPU gives what it gives on the CPU") {
         for (int64_t n = linear.rows; n < stride; ++n)
           REQUIRE(gpu[static_cast<size_t>(m * stride + n)] == -7.0f);
     }
+}
+
+TEST_CASE("what cuBLASLt does faster is made ready by the first call") {
+  if (LtAbsent() != nullptr) {
+    WARN(LtAbsent());
+    return;
+  }
+  Shape channel;
+  channel.scheme = LinearScheme::kFp8Channel;
+  channel.rows = 208;  // a product that no other test has
+  TestGroup test(8, 100, 512, {channel});
+  LoadedLinear linear;
+  linear.in = 512;
+  linear.segments.push_back(test.segment(0));
+  linear.rows = channel.rows;
+  std::unique_ptr<DeviceLinear> device;
+  REQUIRE(DeviceLinear::Create(linear, &device));
+  LinearSegment segment = device->segments()[0];
+  segment.y_stride = channel.rows;
+  segment.y_type = LinearOutput::kF32;
+  LtShape shape;
+  REQUIRE(LtRefuses(test.group(), segment, &shape) == nullptr);
+  size_t bytes = 0;
+  CHECK_FALSE(LtReady(shape, &bytes));
+  std::vector<float> cpu(static_cast<size_t>(100 * channel.rows)), gpu = cpu;
+  REQUIRE(linear.Run(test.group().x, 100, test.group().x_stride, cpu.data(), channel.rows));
+  LinearStatus prepared;
+  REQUIRE(RunFromHost(device->segments(), channel.rows, 512, test.group().x, 100,
+                      test.group().x_stride, gpu.data(), channel.rows, &prepared));
+  CHECK(prepared);
+  CHECK(LtReady(shape, &bytes));
+  CHECK(RelativeError(gpu, cpu) < 4e-4);
 }
