@@ -85,7 +85,8 @@ void Made::AddLinear(const std::string& name, int64_t rows, int64_t in) {
     linear.scales.push_back(
         std::ldexp(storage_.scale == DType::kF8E8M0 ? 1.0f : mantissa, exponent));
   }
-  if (storage_.scheme == "fp8_static") linear.input_scale = 0.0078125f * (1 + random_() % 3);
+  if (storage_.scheme == "fp8_static")
+    linear.input_scale = 0.0078125f * static_cast<float>(1 + random_() % 3);
   AddScales(name);
 }
 
