@@ -46,9 +46,8 @@ __device__ __forceinline__ uint32_t Encode(uint32_t low, uint32_t high, float sc
   const uint32_t upper = __nv_cvt_float2_to_fp8x2(make_float2(c, d), __NV_SATFINITE, __NV_E4M3);
   return lower | upper << 16;
 }
-__device__ __forceinline__ uint4 Encode(uint4 a, uint4 b, float scale, float inverse) {
-  return make_uint4(Encode(a.x, a.y, scale, inverse), Encode(a.z, a.w, scale, inverse),
-                    Encode(b.x, b.y, scale, inverse), Encode(b.z, b.w, scale, inverse));
+__device__ __forceinline__ uint2 Encode(uint4 a, float scale, float inverse) {
+  return make_uint2(Encode(a.x, a.y, scale, inverse), Encode(a.z, a.w, scale, inverse));
 }
 
 }  // namespace ferrule::sm90

@@ -200,8 +200,8 @@ __device__ __forceinline__ void LoadX(const auto& a, const Share& s) {
   }
 }
 
-// x of this slice into shared memory: 8 lanes a (token, block), 16 columns each, several groups of
-// a warp in flight.
+// x of this slice into shared memory: 8 lanes a (token, block), 8 columns of each half of one, so
+// that neighbours read whole sectors; several groups of a warp in flight.
 template <int n>
 __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp, int lane) {
   constexpr int kAtOnce = n == 8 ? 2 : 4;
@@ -213,7 +213,7 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
   float* scales = reinterpret_cast<float*>(s.memory + a.plan.x_scales);
   const int part = lane & 7, groups = a.tokens * s.blocks;
   const uint32_t magic = 0xFFFFFFFFu / s.blocks + 1;  // g / blocks without a division
-  const int first = s.first_block * kBlock - a.k_phase + part * 16;
+  const int first = s.first_block * kBlock - a.k_phase + part * 8;
 #pragma unroll 1
   for (int g0 = warp * 4; g0 < groups; g0 += 4 * kQuantizers * kAtOnce) {
     uint4 v[kAtOnce], w[kAtOnce];
@@ -227,7 +227,7 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
       const uint4* from =
           reinterpret_cast<const uint4*>(a.x + static_cast<int64_t>(m) * a.x_stride + column);
       if (g < groups && column >= 0 && column < a.columns) v[u] = __ldcg(from);
-      if (g < groups && column >= -8 && column + 8 < a.columns) w[u] = __ldcg(from + 1);
+      if (g < groups && column >= -64 && column + 64 < a.columns) w[u] = __ldcg(from + 8);
     }
 #pragma unroll
     for (int u = 0; u < kAtOnce; ++u) {
@@ -239,15 +239,18 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
       for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
       const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.ue8m0 != 0);
       if (g < groups && fp8) {
-        *reinterpret_cast<uint4*>(codes + (k * n + m) * kBoxBytes + ((part ^ (m & 7)) << 4)) =
-            Encode(v[u], w[u], scale, __frcp_rn(scale));
+        const float inverse = __frcp_rn(scale);
+        char* row = codes + (k * n + m) * kBoxBytes + (part & 1) * 8;
+        const int chunk = part >> 1;
+        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(v[u], scale, inverse);
+        *reinterpret_cast<uint2*>(row + (((chunk + 4) ^ (m & 7)) << 4)) =
+            Encode(w[u], scale, inverse);
         if (part == 0) scales[k * n + m] = scale;
       }
       if (g < groups && bf16) {
-        char* box = plain + ((2 * k + (part >> 2)) * n + m) * kBoxBytes;
-        const int chunk = (part & 3) * 2;
-        *reinterpret_cast<uint4*>(box + ((chunk ^ (m & 7)) << 4)) = v[u];
-        *reinterpret_cast<uint4*>(box + (((chunk + 1) ^ (m & 7)) << 4)) = w[u];
+        char* box = plain + (2 * k * n + m) * kBoxBytes + ((part ^ (m & 7)) << 4);
+        *reinterpret_cast<uint4*>(box) = v[u];
+        *reinterpret_cast<uint4*>(box + n * kBoxBytes) = w[u];
       }
     }
   }
