@@ -30,6 +30,7 @@ struct BenchResult {
   double error = 0;         // relative, float32 outputs against the plain kernel's
   bool same_bits = false;   // of two runs
   int copies = 0;           // of the weights
+  bool gave_up = false;     // `microseconds` is that of one replay
   double floor_us = 0;      // bytes / `bandwidth` or flops / `rate`, whichever is more
 };
 
@@ -44,8 +45,10 @@ class GpuBench {
   static std::unique_ptr<GpuBench> Create(std::string* failure);
   ~GpuBench();
   const Device& device() const { return device_; }
-  // `choice.x_is_quantized`: the products alone, which cannot be checked.
-  BenchResult Run(const BenchShape& shape, int64_t tokens, const GpuChoice& choice, bool check);
+  // `choice.x_is_quantized`: the products alone, which cannot be checked. With `enough` > 0 a call
+  // whose second replay takes longer than so many microseconds is not measured further: `gave_up`.
+  BenchResult Run(const BenchShape& shape, int64_t tokens, const GpuChoice& choice, bool check,
+                  double enough = 0);
   // Microseconds of host time that one call takes, launches included.
   double HostCost(const BenchShape& shape, int64_t tokens);
 
