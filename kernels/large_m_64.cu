@@ -6,23 +6,20 @@ namespace ferrule {
 
 cudaError_t LaunchLarge64(const LargeArguments& a, cudaStream_t stream) {
   switch (a.plan.row_tile) {
+    case 32:
+      return a.plan.resident == 2 ? large_m::LaunchTile<64, 32, 2>(a, stream)
+                                  : large_m::LaunchTile<64, 32, 1>(a, stream);
     case 64:
       return a.plan.resident == 2 ? large_m::LaunchTile<64, 64, 2>(a, stream)
                                   : large_m::LaunchTile<64, 64, 1>(a, stream);
     case 96:
-      return a.plan.resident == 2 ? large_m::LaunchTile<64, 96, 2>(a, stream)
-                                  : large_m::LaunchTile<64, 96, 1>(a, stream);
+      return large_m::LaunchTile<64, 96, 1>(a, stream);
     case 128:
-      return a.plan.resident == 2 ? large_m::LaunchTile<64, 128, 2>(a, stream)
-                                  : large_m::LaunchTile<64, 128, 1>(a, stream);
+      return large_m::LaunchTile<64, 128, 1>(a, stream);
     case 160:
       return large_m::LaunchTile<64, 160, 1>(a, stream);
     case 192:
       return large_m::LaunchTile<64, 192, 1>(a, stream);
-    case 224:
-      return large_m::LaunchTile<64, 224, 1>(a, stream);
-    case 256:
-      return large_m::LaunchTile<64, 256, 1>(a, stream);
     default:
       return cudaErrorInvalidValue;
   }

@@ -3,10 +3,10 @@
 //
 // Shapes.  A tile is 64, 128 or 256 tokens × R rows of W. Tokens are the m operand of wgmma: a
 //   thread then holds two tokens, so that scales cost two products a block, and y leaves in rows.
-//   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x, [tokens] scales of x), by TMA
-//   work     two warpgroups. 64 tokens: half of the rows each; 128: 64 tokens each; 256: twice 64
-//            tokens each. The sum of 128 columns goes into float32 registers times sx·sw: tensor
-//            cores add with few bits
+//   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x) by TMA, [tokens] scales of x
+//   work     two warpgroups. 64 tokens: they take blocks of K in turns, and add up at the end; 128:
+//            64 tokens each; 256: twice 64 tokens each. The sum of 128 columns goes into float32
+//            registers times sx·sw: tensor cores add with few bits
 //   share    two CTAs of a cluster, neighbours in rows (tokens), each bring half of x (W) for both:
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
@@ -14,6 +14,8 @@
 // A tile may straddle two rows of scales of W: columns up to the border take the first, the others
 // the second.
 #pragma once
+
+#include <numeric>
 
 #include "kernels/large_m_store.cuh"
 #include "kernels/launch.cuh"
@@ -25,194 +27,233 @@ constexpr int kLoading = 40;  // registers of a loading thread
 
 template <int kTokens, int kRows, int kResident_>
 struct Shape {
-  static constexpr int kPieces = kTokens == 256 ? 2 : 1;              // of 64 tokens, a warpgroup
-  static constexpr int kColumns = kTokens == 64 ? kRows / 2 : kRows;  // a warpgroup
-  static constexpr int kResident = kResident_;                        // CTAs of a multiprocessor
+  static constexpr bool kTurns = kTokens == 64;           // warpgroups take blocks of K in turns
+  static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
+  static constexpr int kColumns = kRows;                  // a warpgroup
+  static constexpr int kResident = kResident_;            // CTAs of a multiprocessor
   // With one CTA a multiprocessor the loading warpgroup gives its registers away; what a tile does
   // not need is left for CTAs of the next launch's quantizer, 256 threads of 32 registers, which
   // else begin when this CTA ends.
   static constexpr int kThreads = kResident == 1 ? 384 : 320;
   static constexpr int kSize = kPieces == 1 ? kColumns : 256;
-  static constexpr int kAtEntry = kResident == 2 ? 96
-                                  : kSize <= 64  ? 112
-                                  : kSize <= 112 ? 144
-                                                 : 168;
-  static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 112 ? 192 : 232;
+  static constexpr int kAtEntry = kResident == 2 ? 96 : kSize <= 64 ? 112 : kSize <= 96 ? 144 : 168;
+  static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 96 ? 192 : 232;
   static_assert(kResident == 2 || 2 * kConsuming + kLoading <= 3 * kAtEntry);
   // Registers for two products of a warpgroup, one under way while the other is added up.
-  static constexpr bool kAhead = kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 192 : 64);
+  static constexpr bool kAhead =
+      !kTurns && kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 192 : 64);
+  // Rows of W that have one scale whatever the tile; more than one row of scales in a tile.
+  static constexpr int kUnit = std::gcd(kColumns, kBlock);
   static constexpr bool kStraddles = kBlock % kColumns != 0;
+  static_assert(kColumns % 32 == 0 || !kTurns);
   static_assert(kColumns % 16 == 0 && kColumns <= 192 && kPieces * kColumns <= 256);
 };
 
+// sx·sw of a thread's two tokens, by the first scale of W of a tile and by the second.
+struct Factors {
+  float a0, b0, a1, b1;
+};
+
 // sum += d · sx · sw; columns from `border` on by the second scale of W.
-template <bool kStraddles, int n>
-__device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n / 2], float2 sx,
-                                        float2 sw, int border) {
-  const float a0 = sx.x * sw.x, b0 = sx.y * sw.x, a1 = sx.x * sw.y, b1 = sx.y * sw.y;
+template <typename S, int n = S::kColumns>
+__device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n / 2],
+                                        const Factors& f, int border) {
+  float a[n / S::kUnit], b[n / S::kUnit];
+#pragma unroll
+  for (int u = 0; u < n / S::kUnit; ++u) {
+    const bool second = S::kStraddles && u * S::kUnit >= border;
+    a[u] = second ? f.a1 : f.a0;
+    b[u] = second ? f.b1 : f.b0;
+  }
 #pragma unroll
   for (int h = 0; h < n / 8; ++h) {
-    const bool second = kStraddles && h * 8 >= border;
-    const float a = second ? a1 : a0, b = second ? b1 : b0;
-    sum[4 * h] += a * d[4 * h];
-    sum[4 * h + 1] += a * d[4 * h + 1];
-    sum[4 * h + 2] += b * d[4 * h + 2];
-    sum[4 * h + 3] += b * d[4 * h + 3];
+    const int u = h * 8 / S::kUnit;
+    sum[4 * h] += a[u] * d[4 * h];
+    sum[4 * h + 1] += a[u] * d[4 * h + 1];
+    sum[4 * h + 2] += b[u] * d[4 * h + 2];
+    sum[4 * h + 3] += b[u] * d[4 * h + 3];
   }
 }
 
-// Where the scales of W for a warpgroup's columns lie.
-struct Scales {
-  const float *first, *second;
-  int border;  // columns that take the first
-};
-template <int kTokens, int kRows, int kResident>
-__device__ __forceinline__ Scales ScalesOf(const LargeArguments& a, const Place& p, int wg) {
-  using S = Shape<kTokens, kRows, kResident>;
-  const GpuSegment& g = a.segments[p.segment];
-  const int at = p.scale_at + (kTokens == 64 ? wg * S::kColumns : 0);
-  const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
-  const int row = p.scale_row + at / kBlock;
-  Scales s;
-  s.first = g.scale + static_cast<int64_t>(min(row, last)) * g.scale_stride;
-  s.second = g.scale + static_cast<int64_t>(min(row + 1, last)) * g.scale_stride;
-  s.border = kBlock - at % kBlock;
-  return s;
-}
-
+// The scales of W of a tile, 32 blocks of K at a time, one a lane: those in use, and the next ones
+// on their way.
 template <bool kStraddles>
-__device__ __forceinline__ float2 LoadScales(const Scales& s, int block) {
-  return make_float2(__ldg(s.first + block), kStraddles ? __ldg(s.second + block) : 0.0f);
-}
+class TileScales {
+ public:
+  __device__ __forceinline__ void Start(const LargeArguments& a, const Place& p, int begin) {
+    const GpuSegment& g = a.segments[p.segment];
+    const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
+    first_ = g.scale + static_cast<int64_t>(min(p.scale_row, last)) * g.scale_stride;
+    second_ = g.scale + static_cast<int64_t>(min(p.scale_row + 1, last)) * g.scale_stride;
+    last_block_ = a.blocks - 1;
+    from_ = begin;
+    held_ = Load(begin);
+    coming_ = Load(begin + 32);
+  }
+  // Of block `k`, which never falls and rises by less than 32.
+  __device__ __forceinline__ float2 At(int k) {
+    if (k >= from_ + 32) {
+      from_ += 32;
+      held_ = coming_;
+      coming_ = Load(from_ + 32);
+    }
+    const float x = __shfl_sync(~0u, held_.x, k - from_);
+    return make_float2(x, kStraddles ? __shfl_sync(~0u, held_.y, k - from_) : 0.0f);
+  }
+
+ private:
+  __device__ __forceinline__ float2 Load(int from) const {
+    const int k = min(from + static_cast<int>(threadIdx.x & 31), last_block_);
+    return make_float2(__ldg(first_ + k), kStraddles ? __ldg(second_ + k) : 0.0f);
+  }
+  const float *first_, *second_;
+  int last_block_, from_;
+  float2 held_, coming_;
+};
 
 template <int kTokens, int kRows, int kResident>
 __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, int wg) {
   using S = Shape<kTokens, kRows, kResident>;
-  constexpr int n = S::kColumns, kPieces = S::kPieces;
+  constexpr int n = S::kColumns, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
   const LargePlan& plan = a.plan;
   const int depth = plan.stages;
-  const uint32_t full = w.base + plan.barriers, empty = full + 8 * depth;
-  const int token_of_wg = kTokens == 64 ? 0 : wg * 64 * kPieces;
-  const int column_of_wg = kTokens == 64 ? wg * n : 0;
-  // Descriptors: 16 bytes are 1.
-  const uint64_t first_w = Descriptor(w.base + column_of_wg * kBoxBytes);
-  const uint64_t first_x = Descriptor(w.base + plan.x_box + token_of_wg * kBoxBytes);
-  const float* sx = reinterpret_cast<const float*>(w.memory + plan.x_scales) + token_of_wg +
-                    (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
-  Stage stage;
+  const uint32_t full = w.base + plan.barriers;
+  const Releaser release(a, w);
+  const int token_of_wg = S::kTurns ? 0 : wg * 64 * kPieces;
+  const uint32_t first_w = DescriptorLow(w.base);
+  const uint32_t first_x = DescriptorLow(w.base + plan.x_box + token_of_wg * kBoxBytes);
+  uint32_t sx = w.base + plan.x_scales +
+                (token_of_wg + (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2)) * 4;
+  asm volatile("" : "+r"(sx));  // or it would be worked out again for every block
+  // In turns: stages of even numbers are the first warpgroup's, of odd ones the second's, so that
+  // both never wait at one barrier, where a parity would not tell a phase from the one before last.
+  Stage stage{S::kTurns ? wg : 0, 0};
+  int turn = S::kTurns ? wg : 0;  // blocks of the tile before the first that this warpgroup takes
   bool first = true;
   Place p;
-  Scales scales;
-  float2 next;
-  const auto look_ahead = [&](int64_t tile) {  // what a tile needs first is on its way
+  TileScales<S::kStraddles> scales;
+  const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
     if (tile >= w.tiles) return;
     p = PlaceOf<kTokens, kRows>(a, w, tile);
-    scales = ScalesOf<kTokens, kRows, kResident>(a, p, wg);
-    next = LoadScales<S::kStraddles>(scales, w.begin);
+    scales.Start(a, p, w.begin);
+  };
+  const auto next = [&](Stage* at) {
+    at->index += kStep;
+    if (at->index >= depth) {
+      at->index -= depth;
+      at->phase ^= 1;
+    }
   };
   look_ahead(w.cluster);
 #pragma unroll 1
-  for (int64_t tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
+  for (int tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
+    int k = w.begin + turn;
+    if (S::kTurns) turn ^= (w.end - w.begin) & 1;
     if (p.beyond) {  // nothing to do but to release what the other CTA reads too
 #pragma unroll 1
-      for (int k = w.begin; k < w.end; ++k) {
+      for (; k < w.end; k += kStep) {
         BarrierWait(full + 8 * stage.index, stage.phase);
-        Release(a, w, empty + 8 * stage.index);
-        stage.Next(depth);
+        release(stage.index);
+        next(&stage);
       }
       look_ahead(tile + plan.clusters);
       continue;
     }
     float sum[kPieces][n / 2] = {};
     float d[2][n / 2];
+    const int border = kBlock - p.scale_at;
     Stage ahead = stage;  // of products that are asked for; `stage`: of those that are added up
-    int k = w.begin;
-    const auto await = [&] { BarrierWait(full + 8 * ahead.index, ahead.phase); };
+    const auto factors = [&](Factors(&f)[kPieces]) {
+      const float2 sw = scales.At(k);
+      const uint32_t s = sx + ahead.index * (kTokens * 4);
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) {
+        const float one = LoadSharedFloat(s + 256 * i), two = LoadSharedFloat(s + 256 * i + 32);
+        f[i] = {one * sw.x, two * sw.x, one * sw.y, two * sw.y};
+      }
+    };
     const auto multiply = [&](float(&to)[n / 2], int piece) {
-      const uint64_t w_at = first_w + ahead.index * (kRows * kBoxBytes / 16);
-      const uint64_t x_at = first_x + ahead.index * (kTokens * kBoxBytes / 16) + piece * 512;
+      const uint32_t w_at = first_w + ahead.index * (kRows * kBoxBytes / 16);
+      const uint32_t x_at = first_x + ahead.index * (kTokens * kBoxBytes / 16) + piece * 512;
       WgmmaFence();
 #pragma unroll
-      for (int q = 0; q < 4; ++q) WgmmaE4m3<n>(to, x_at + 2 * q, w_at + 2 * q, q);
+      for (int q = 0; q < 4; ++q)
+        WgmmaE4m3<n>(to, DescriptorOf(x_at + 2 * q), DescriptorOf(w_at + 2 * q), q);
       WgmmaCommit();
     };
-    const auto scales_of_x = [&](int piece) {
-      const float* s = sx + stage.index * kTokens + piece * 64;
-      return make_float2(s[0], s[8]);
-    };
-    const auto add = [&](const float(&from)[n / 2], int piece, float2 scale, float2 sw) {
-      if (piece == kPieces - 1) Release(a, w, empty + 8 * stage.index);
-      Promote<S::kStraddles, n>(sum[piece], from, scale, sw, scales.border);
-      if (piece == kPieces - 1) stage.Next(depth);
-    };
-    const auto step = [&] {  // the scales of W of this block, and those of the next one asked for
-      const float2 sw = next;
-      if (++k < w.end) next = LoadScales<S::kStraddles>(scales, k);
-      return sw;
-    };
     if constexpr (!S::kAhead) {
+      bool ready = false;  // asked early: the answer takes its time
 #pragma unroll 1
-      while (k < w.end) {
-        const float2 sw = step();
-        await();
+      for (; k < w.end; k += kStep) {
+        if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
+        Factors f[kPieces];
+        factors(f);
 #pragma unroll
         for (int i = 0; i < kPieces; ++i) {
-          const float2 scale = scales_of_x(i);
           multiply(d[0], i);
           WgmmaWait<0>();
-          add(d[0], i, scale, sw);
+          if (i == kPieces - 1) {
+            release(ahead.index);
+            next(&ahead);
+            ready = BarrierReady(full + 8 * ahead.index, ahead.phase);
+          }
+          Promote<S>(sum[i], d[0], f[i], border);
         }
-        ahead.Next(depth);
       }
+      stage = ahead;
     } else {  // the next block is multiplied while one is added up
-      const auto multiply_next = [&](float(&to)[n / 2]) {
-        await();
-        multiply(to, 0);
-        ahead.Next(depth);
+      Factors f[2][1];
+      const auto multiply_next = [&](int to) {
+        BarrierWait(full + 8 * ahead.index, ahead.phase);
+        factors(f[to]);
+        multiply(d[to], 0);
+        next(&ahead);
+        k += kStep;
       };
-      multiply_next(d[0]);
+      const auto add = [&](int from) {
+        release(stage.index);
+        Promote<S>(sum[0], d[from], f[from][0], border);
+        next(&stage);
+      };
+      if (k < w.end) {
+        multiply_next(0);
 #pragma unroll 1
-      while (k + 2 < w.end) {
-        multiply_next(d[1]);
-        WgmmaWait<1>();
-        add(d[0], 0, scales_of_x(0), step());
-        multiply_next(d[0]);
-        WgmmaWait<1>();
-        add(d[1], 0, scales_of_x(0), step());
-      }
-      if (k + 1 < w.end) {
-        multiply_next(d[1]);
-        WgmmaWait<1>();
-        add(d[0], 0, scales_of_x(0), step());
-        WgmmaWait<0>();
-        add(d[1], 0, scales_of_x(0), step());
-      } else {
-        WgmmaWait<0>();
-        add(d[0], 0, scales_of_x(0), step());
+        while (k + kStep < w.end) {
+          multiply_next(1);
+          WgmmaWait<1>();
+          add(0);
+          multiply_next(0);
+          WgmmaWait<1>();
+          add(1);
+        }
+        if (k < w.end) {
+          multiply_next(1);
+          WgmmaWait<1>();
+          add(0);
+          WgmmaWait<0>();
+          add(1);
+        } else {
+          WgmmaWait<0>();
+          add(0);
+        }
       }
     }
     if (first) WaitForEarlier();  // y may be what an earlier kernel still reads
     first = false;
-    if (plan.slices == 1) {
-      const Place done = p;
-      look_ahead(tile + plan.clusters);
+    const Place done = p;
+    if (plan.slices == 1) look_ahead(tile + plan.clusters);
+    if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
+      float half[n / 4];
+      Combine<n>(w.memory + plan.exchange, wg, sum[0], half);
+      Finish<kTokens, kRows, n / 2>(a, w, done, 0, wg * n / 2, half);
+    } else {
+      // The ring is read to its end by both, where sums or y go there.
+      if (plan.slices > 1 || plan.staging == 0) NamedBarrier<kConsumers>(1);
 #pragma unroll
       for (int i = 0; i < kPieces; ++i)
-        StorePiece<n>(a.segments[done.segment], a.tokens, done.token + token_of_wg + 64 * i,
-                      done.row + column_of_wg, sum[i]);
-      continue;
+        Finish<kTokens, kRows, n>(a, w, done, token_of_wg + 64 * i, 0, sum[i]);
     }
-    NamedBarrier<kConsumers>(1);  // the ring is read to its end by both
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i)
-      StageSums<kRows, n>(w, token_of_wg + 64 * i, column_of_wg, sum[i]);
-    __syncwarp();
-    ClusterArrive();
-    ClusterWait();
-    SumAndStore<kTokens, kRows>(a, w, p);
-    __syncwarp();
-    ClusterArriveRelaxed();  // nobody's memory goes before it was read
-    ClusterWait();
+    if (plan.slices > 1) AddSlices<kTokens, kRows>(a, w, done);
   }
 }
 
@@ -228,8 +269,10 @@ __global__ void __maxnreg__(kRegisters<S>) LargeLinear(const __grid_constant__ L
   if (threadIdx.x == kConsumers) {
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
-      BarrierInit(full + 8 * i, 2);  // who loads W, who loads x
-      BarrierInit(full + 8 * (a.plan.stages + i), kConsumers / 32 * Fillers(a.plan));
+      BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
+      BarrierInit(full + 8 * (a.plan.stages + i),
+                  kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan));
+      BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
     BarrierInitFence();
   }
@@ -242,9 +285,9 @@ __global__ void __maxnreg__(kRegisters<S>) LargeLinear(const __grid_constant__ L
     if constexpr (S::kResident == 1)
       asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
     if (warp == kConsumers / 32) {
-      if (ElectOne()) LoadW<kTokens, kRows>(a, w);
+      LoadW<kTokens, kRows>(a, w);
     } else if (warp == kConsumers / 32 + 1) {
-      if (ElectOne()) LoadX<kTokens, kRows>(a, w);
+      LoadX<kTokens, kRows>(a, w);
     }
     __syncwarp();
     if (a.plan.slices > 1) {

@@ -29,7 +29,7 @@ struct Work {
   int cluster;
   int row_groups, token_groups;
   int begin, end;  // blocks of K
-  int64_t tiles;   // of all clusters
+  int tiles;       // of all clusters
 };
 
 __device__ __forceinline__ Work MakeWork(const LargeArguments& a, char* raw) {
@@ -48,16 +48,15 @@ __device__ __forceinline__ Work MakeWork(const LargeArguments& a, char* raw) {
   const int slice = p.slices > 1 ? w.rank : 0;
   w.begin = a.blocks * slice / p.slices;
   w.end = a.blocks * (slice + 1) / p.slices;
-  w.tiles = int64_t{w.token_groups} * w.row_groups;
+  w.tiles = w.token_groups * w.row_groups;
   return w;
 }
 
 template <int kTokens, int kRows>
-__device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w, int64_t tile) {
+__device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w, int tile) {
   const LargePlan& plan = a.plan;
-  const int64_t of_chunk = int64_t{plan.token_group} * w.row_groups;
-  const int chunk = static_cast<int>(tile / of_chunk);
-  const int rest = static_cast<int>(tile - chunk * of_chunk);
+  const int of_chunk = plan.token_group * w.row_groups, chunk = tile / of_chunk;
+  const int rest = tile - chunk * of_chunk;
   const int width = min(plan.token_group, w.token_groups - chunk * plan.token_group);
   int row_tile = rest / width, token_tile = chunk * plan.token_group + rest % width;
   row_tile = row_tile * plan.share_x + w.row_member;
@@ -76,27 +75,32 @@ __device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w,
   return p;
 }
 
-// Calls `copy(place, block, stage, barrier)` for all blocks of all tiles, when their stage is free.
-// One thread, which the compiler must know to be one (ElectOne): addresses then stay in uniform
-// registers; else each copy costs a hundred instructions.
+// Calls `copy(place, block, stage, barrier, leader)` for all blocks of all tiles, when their stage
+// is free; `leader` in one lane. A whole warp goes through the loop: what it counts then lives in
+// uniform registers, where copies want it.
 template <int kTokens, int kRows>
 __device__ __forceinline__ void FillRing(const LargeArguments& a, const Work& w, const auto& copy) {
   const int depth = a.plan.stages, step = a.plan.clusters;
   const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * depth;
+  const bool leader = ElectOne();
   Stage stage{0, 1};  // an empty ring: the phase before the first is over
 #pragma unroll 1
-  for (int64_t tile = w.cluster; tile < w.tiles; tile += step) {
+  for (int tile = w.cluster; tile < w.tiles; tile += step) {
     const Place p = PlaceOf<kTokens, kRows>(a, w, tile);
 #pragma unroll 1
     for (int k = w.begin; k < w.end; ++k) {
       BarrierWait(empty + 8 * stage.index, stage.phase);
-      copy(p, k, stage.index, full + 8 * stage.index);
+      copy(p, k, stage.index, full + 8 * stage.index, leader);
+      __syncwarp();
       stage.Next(depth);
     }
   }
 }
 
-// Does not wait for the kernels before: W is constant.
+// Does not wait for the kernels before: W is constant. While x is not there the whole ring could be
+// asked for, but then x and what the quantizer reads would queue behind it: of the first round only
+// `in_flight` stages are under way at a time. Their W arrives at barriers of its own, and the one
+// lane passes it on.
 template <int kTokens, int kRows>
 __device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
   const bool shared = a.plan.share_w == 2;
@@ -104,17 +108,34 @@ __device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
   const int part = shared ? kRows / 2 * w.token_member : 0, k_phase = a.k_phase;
   const uint32_t to = w.base + part * kBoxBytes;
   const auto mask = static_cast<uint16_t>((1 | 1 << a.plan.share_x) << w.row_member);
-  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full) {
+  const int depth = a.plan.stages, in_flight = a.plan.in_flight;
+  const uint32_t first_full = w.base + a.plan.barriers, came = 16 * depth;  // from a full barrier
+  int asked = 0, passed = 0;                                                // of the first round
+  const auto pass_on = [&] {
+    BarrierWait(first_full + came + 8 * passed, 0);
+    BarrierArrive(first_full + 8 * passed);
+    ++passed;
+  };
+  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
+    if (!leader) return;
     const uint32_t at = to + stage * (kRows * kBoxBytes);
-    BarrierExpect(full, kRows * kBoxBytes);
+    uint32_t barrier = full;
+    if (passed < depth) {
+      if (asked - passed >= in_flight) pass_on();
+      if (asked < depth) barrier += came;
+      ++asked;
+    }
+    BarrierExpect(barrier, kRows * kBoxBytes);
     if (shared) {
-      CopyBoxToMany(at, &a.weights[p.segment], k * kBlock - k_phase, p.row + part, full, mask,
+      CopyBoxToMany(at, &a.weights[p.segment], k * kBlock - k_phase, p.row + part, barrier, mask,
                     policy);
     } else {
-      CopyBox(at, &a.weights[p.segment], k * kBlock - k_phase, p.row, full, policy);
+      CopyBox(at, &a.weights[p.segment], k * kBlock - k_phase, p.row, barrier, policy);
     }
   });
   LaunchDependents();
+#pragma unroll 1
+  while (passed < min(asked, depth)) pass_on();  // asked 0 in all lanes but the one
 }
 
 template <int kTokens, int kRows>
@@ -123,23 +144,32 @@ __device__ __forceinline__ void LoadX(const LargeArguments& a, const Work& w) {
   const uint64_t policy = EvictLast();  // read again by every tile of rows
   const int part = shared ? kTokens / 2 * w.row_member : 0;
   const uint32_t to = w.base + a.plan.x_box + part * kBoxBytes;
-  const uint32_t scales_to = w.base + a.plan.x_scales;
   const auto mask = static_cast<uint16_t>(3 << 2 * w.token_member);
-  const int written = (a.tokens + 3) & ~3;  // by the quantizer: copies want 16 bytes
   PrefetchMap(&a.x);
   WaitForEarlier();
-  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full) {
-    const int scales = max(0, min(kTokens, written - p.token)) * 4;
+  // Scales: 16 bytes a lane, the quickest for the warp that asks. Those after the last token that
+  // the quantizer wrote are zeros.
+  const int lane = threadIdx.x & 31, written = (a.tokens + 3) & ~3;
+  const uint32_t scales_to = w.base + a.plan.x_scales + lane * 16;
+  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
     const uint32_t at = to + stage * (kTokens * kBoxBytes);
-    BarrierExpect(full, kTokens * kBoxBytes + scales);
-    if (shared) {
-      CopyBoxToMany(at, &a.x, k * kBlock, p.token + part, full, mask, policy);
-    } else {
-      CopyBox(at, &a.x, k * kBlock, p.token, full, policy);
+    if (leader) {
+      BarrierExpect(full, kTokens * kBoxBytes);
+      if (shared) {
+        CopyBoxToMany(at, &a.x, k * kBlock, p.token + part, full, mask, policy);
+      } else {
+        CopyBox(at, &a.x, k * kBlock, p.token, full, policy);
+      }
     }
-    if (scales > 0)
-      CopyBytes(scales_to + stage * kTokens * 4,
-                a.x_scales + static_cast<int64_t>(k) * a.x_scale_stride + p.token, scales, full);
+    const float* from = a.x_scales + static_cast<int64_t>(k) * a.x_scale_stride;
+#pragma unroll
+    for (int i = 0; i < (kTokens + 127) / 128; ++i) {
+      const int token = p.token + i * 128 + lane * 4;
+      if (i * 128 + lane * 4 < kTokens)
+        CopyAsync16(scales_to + (stage * kTokens + i * 128) * 4,
+                    from + (token < written ? token : 0), token < written);
+    }
+    BarrierArriveAfterCopies(full);
   });
 }
 
@@ -148,20 +178,29 @@ __device__ __forceinline__ void LoadX(const LargeArguments& a, const Work& w) {
 __device__ __forceinline__ int Fillers(const LargePlan& plan) {
   return plan.share_x + plan.share_w - 1;
 }
-// One warp: a stage may be filled again, by all who fill it.
-__device__ __forceinline__ void Release(const LargeArguments& a, const Work& w, uint32_t empty) {
-  const int lane = threadIdx.x & 31, fillers = Fillers(a.plan);
-  __syncwarp();
-  if (fillers == 1) {
-    if (lane == 0) BarrierArrive(empty);
-  } else if (lane < fillers) {
-    int rank = w.rank;  // lane 0: itself
-    if (lane == 1 && a.plan.share_x == 2)
-      rank ^= 1;
-    else if (lane > 0)
-      rank ^= a.plan.share_x;
-    BarrierArriveRemote(MapShared(empty, rank));
+// Tells all who fill a stage that it may be filled again; called by each warp that read it. Made
+// once, so that a call is two instructions.
+class Releaser {
+ public:
+  __device__ __forceinline__ Releaser(const LargeArguments& a, const Work& w) {
+    const int lane = threadIdx.x & 31;
+    own_ = w.base + a.plan.barriers + 8 * a.plan.stages;
+    first_ = lane == 0;
+    others_ = lane > 0 && lane < Fillers(a.plan);
+    other_ = own_;
+    if (others_)
+      other_ =
+          MapShared(own_, lane == 1 && a.plan.share_x == 2 ? w.rank ^ 1 : w.rank ^ a.plan.share_x);
   }
-}
+  __device__ __forceinline__ void operator()(int stage) const {
+    __syncwarp();
+    BarrierArriveIf(own_ + 8 * stage, first_);
+    BarrierArriveRemoteIf(other_ + 8 * stage, others_);
+  }
+
+ private:
+  uint32_t own_, other_;
+  bool first_, others_;
+};
 
 }  // namespace ferrule::large_m

@@ -11,21 +11,6 @@ __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// Four lanes of a quad hold columns (8h + 2·lane, + 1) of groups h = 0 … 3; afterwards lane h holds
-// all eight columns of group h.
-__device__ __forceinline__ uint4 Turn(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  const int lane = threadIdx.x & 3;
-  const bool odd = lane & 1, high = lane & 2;
-  const uint32_t ab = __shfl_xor_sync(~0u, odd ? a : b, 1);
-  const uint32_t cd = __shfl_xor_sync(~0u, odd ? c : d, 1);
-  // Lanes (0,1) of group 0 or 1, lanes (0,1) of group 2 or 3; then for the lanes (2,3).
-  const uint32_t p0 = odd ? ab : a, p1 = odd ? b : ab;
-  const uint32_t q0 = odd ? cd : c, q1 = odd ? d : cd;
-  const uint32_t r0 = __shfl_xor_sync(~0u, high ? p0 : q0, 2);
-  const uint32_t r1 = __shfl_xor_sync(~0u, high ? p1 : q1, 2);
-  return high ? make_uint4(r0, r1, q0, q1) : make_uint4(p0, p1, r0, r1);
-}
-
 // Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
 __device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
   return g.y_f32 == 0 && g.bias == nullptr && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
@@ -36,13 +21,40 @@ __device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, i
     *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) = v;
 }
 
-// 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh. A quad turns its columns, so
-// that each lane stores 16 bytes.
+// 16 tokens × c columns of a warp, in the layout of wgmma.cuh, by way of `rows`, 2048 bytes of
+// shared memory: so that lanes store whole rows. Chunks of 16 bytes are swizzled against bank
+// conflicts.
+template <int c>
+__device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int token0, int row0,
+                                          uint32_t rows, const float* sum) {
+  const int lane = threadIdx.x & 31;
+  const int mine = lane & 15;  // the row whose chunks this lane gives the addresses of
+  __syncwarp();                // what was there is read
+#pragma unroll
+  for (int q = 0; q < c / 16; ++q) {
+    const float* v = sum + 8 * q;
+    StoreMatrices(rows + mine * 128 + (((2 * q + (lane >> 4)) ^ (mine & 7)) << 4),
+                  PackBf16(v[0], v[1]), PackBf16(v[2], v[3]), PackBf16(v[4], v[5]),
+                  PackBf16(v[6], v[7]));
+  }
+  __syncwarp();
+  constexpr int kChunks = c / 8;  // of a row
+#pragma unroll
+  for (int i = 0; i < kChunks / 2; ++i) {
+    const int at = i * 32 + lane, m = at / kChunks, chunk = at % kChunks;
+    const uint4 v = LoadShared(rows + m * 128 + ((chunk ^ (m & 7)) << 4));
+    if (token0 + m < tokens) StoreEight(g, token0 + m, row0 + 8 * chunk, v);
+  }
+}
+
+// 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh; `staging`: kLargeStaging bytes
+// of each warp.
 template <int n>
 __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int token0, int row0,
-                                           const float (&sum)[n / 2]) {
+                                           uint32_t staging, const float (&sum)[n / 2]) {
   const int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
-  const int c = (lane & 3) * 2, token_of_lane = token0 + warp * 16 + (lane >> 2);
+  const int c = (lane & 3) * 2, token_of_warp = token0 + warp * 16;
+  const int token_of_lane = token_of_warp + (lane >> 2);
   if (!ByEights(g, row0)) {
 #pragma unroll
     for (int i = 0; i < n / 2; ++i) {
@@ -51,28 +63,12 @@ __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int 
     }
     return;
   }
+  const uint32_t rows = staging + (threadIdx.x >> 5) * kLargeStaging;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int token = token_of_lane + 8 * half;
-    uint32_t words[n / 8];
-#pragma unroll
-    for (int h = 0; h < n / 8; ++h)
-      words[h] = PackBf16(sum[4 * h + 2 * half], sum[4 * h + 2 * half + 1]);
-#pragma unroll
-    for (int q = 0; q < n / 32; ++q) {
-      const uint4 v = Turn(words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3]);
-      if (token < tokens) StoreEight(g, token, row0 + 32 * q + 8 * (lane & 3), v);
-    }
-    if constexpr (n % 32 == 16) {  // two groups are left: four bytes a lane
-#pragma unroll
-      for (int h = n / 8 - 2; h < n / 8; ++h) {
-        const int row = row0 + 8 * h;
-        if (token < tokens && row >= 0 && row < g.rows)
-          *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row +
-                                       c) = words[h];
-      }
-    }
-  }
+  for (int h = 0; h < n / 64; ++h)
+    StoreRows<64>(g, tokens, token_of_warp, row0 + 64 * h, rows, sum + 32 * h);
+  if constexpr (n % 64 != 0)
+    StoreRows<n % 64>(g, tokens, token_of_warp, row0 + n / 64 * 64, rows, sum + n / 64 * 32);
 }
 
 // K shared out over a cluster: partial sums of a warpgroup into the CTA's own shared memory, where
@@ -91,39 +87,107 @@ __device__ __forceinline__ void StageSums(const Work& w, int token0, int column0
   }
 }
 
-// Adds this CTA's tokens of all CTAs of the cluster, in their order, and stores y, eight columns a
-// thread.
-template <int kTokens, int kRows>
+// Adds this CTA's tokens of all CTAs of the cluster, in their order, and stores y, four columns a
+// thread. `kSlices` 0: as many as the plan says.
+template <int kTokens, int kRows, int kSlices>
 __device__ __forceinline__ void SumAndStore(const LargeArguments& a, const Work& w,
                                             const Place& p) {
   const GpuSegment& g = a.segments[p.segment];
-  const int slices = a.plan.slices, first = kTokens * w.rank / slices;
+  const int slices = kSlices > 0 ? kSlices : a.plan.slices, first = kTokens * w.rank / slices;
   const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
-  const int count = end - first;
+  const int count = (end - first) * (kRows / 4);
   const bool eights = ByEights(g, p.row);
 #pragma unroll 1
-  for (int i = threadIdx.x; i < count * (kRows / 8); i += kConsumers) {
-    const int m = first + i / (kRows / 8), c = i % (kRows / 8) * 8;
+  for (int i = threadIdx.x; i < count; i += kConsumers) {
+    const int m = first + i / (kRows / 4), c = i % (kRows / 4) * 4;
     const uint32_t from = w.base + (m * kLargePitch<kRows> + c) * 4;
-    float v[8] = {};
-#pragma unroll 4
-    for (int q = 0; q < slices; ++q) {
-      const uint32_t at = MapShared(from, q);
-      const float4 s = LoadCluster(at), t = LoadCluster(at + 16);
-      v[0] += s.x, v[1] += s.y, v[2] += s.z, v[3] += s.w;
-      v[4] += t.x, v[5] += t.y, v[6] += t.z, v[7] += t.w;
+    float4 v = make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int q = 0; q < (kSlices > 0 ? kSlices : 8); ++q) {
+      if (q >= slices) break;
+      const float4 s = LoadCluster(MapShared(from, q));
+      v.x += s.x, v.y += s.y, v.z += s.z, v.w += s.w;
     }
     const int row = p.row + c;
     const int64_t token = p.token + m;
     if (!eights) {
+      const float one[] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-      for (int j = 0; j < 8; ++j)
-        if (row + j >= 0 && row + j < g.rows) StoreOne(g, token, row + j, v[j]);
-    } else {
-      StoreEight(g, token, row,
-                 make_uint4(PackBf16(v[0], v[1]), PackBf16(v[2], v[3]), PackBf16(v[4], v[5]),
-                            PackBf16(v[6], v[7])));
+      for (int j = 0; j < 4; ++j)
+        if (row + j >= 0 && row + j < g.rows) StoreOne(g, token, row + j, one[j]);
+    } else if (row >= 0 && row < g.rows) {
+      *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) =
+          make_uint2(PackBf16(v.x, v.y), PackBf16(v.z, v.w));
     }
+  }
+}
+
+// One piece of a warpgroup's sums: to y, or to shared memory for the cluster.
+template <int kTokens, int kRows, int n>
+__device__ __forceinline__ void Finish(const LargeArguments& a, const Work& w, const Place& p,
+                                       int token0, int column0, const float (&sum)[n / 2]) {
+  if (a.plan.slices == 1) {
+    StorePiece<n>(a.segments[p.segment], a.tokens, p.token + token0, p.row + column0,
+                  w.base + a.plan.staging, sum);
+  } else {
+    StageSums<kRows, n>(w, token0, column0, sum);
+  }
+}
+
+// K shared out over a cluster: what all its CTAs left in shared memory → y.
+template <int kTokens, int kRows>
+__device__ __forceinline__ void AddSlices(const LargeArguments& a, const Work& w, const Place& p) {
+  __syncwarp();
+  ClusterArrive();
+  ClusterWait();
+  switch (a.plan.slices) {
+    case 2:
+      SumAndStore<kTokens, kRows, 2>(a, w, p);
+      break;
+    case 3:
+      SumAndStore<kTokens, kRows, 3>(a, w, p);
+      break;
+    case 4:
+      SumAndStore<kTokens, kRows, 4>(a, w, p);
+      break;
+    default:
+      SumAndStore<kTokens, kRows, 0>(a, w, p);
+  }
+  __syncwarp();
+  ClusterArriveRelaxed();  // nobody's memory goes before it was read
+  ClusterWait();
+}
+
+// Blocks of K in turns: both warpgroups hold sums of all n columns, in the same places. This one,
+// the first (second), ends with the first (second) half of the columns of both; 256·n bytes of
+// `exchange`.
+template <int kOwn, int n>
+__device__ __forceinline__ void CombineAs(char* exchange, const float (&sum)[n / 2],
+                                          float (&half)[n / 4]) {
+  constexpr int kEach = n / 16, kOther = 1 - kOwn;  // groups of eight columns
+  float4* at = reinterpret_cast<float4*>(exchange) + (threadIdx.x & 127);
+  NamedBarrier<kConsumers>(1);  // the ring is read to its end, and the exchange before this one
+#pragma unroll
+  for (int h = 0; h < kEach; ++h) {
+    const int i = 4 * (h + kEach * kOther);
+    at[(kOther * kEach + h) * 128] = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
+  }
+  NamedBarrier<kConsumers>(1);
+#pragma unroll
+  for (int h = 0; h < kEach; ++h) {
+    const int i = 4 * (h + kEach * kOwn);
+    const float4 v = at[(kOwn * kEach + h) * 128];
+    half[4 * h] = sum[i] + v.x, half[4 * h + 1] = sum[i + 1] + v.y;
+    half[4 * h + 2] = sum[i + 2] + v.z, half[4 * h + 3] = sum[i + 3] + v.w;
+  }
+}
+template <int n>
+__device__ __forceinline__ void Combine(char* exchange, int wg, const float (&sum)[n / 2],
+                                        float (&half)[n / 4]) {
+  if (wg == 0) {
+    CombineAs<0, n>(exchange, sum, half);
+  } else {
+    CombineAs<1, n>(exchange, sum, half);
   }
 }
 

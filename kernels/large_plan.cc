@@ -9,7 +9,9 @@ namespace {
 
 constexpr int64_t kHalfShared = 113 * 1024;
 constexpr int64_t kAllShared = 225 * 1024;  // two CTAs of the quantizer have room beside
-constexpr int64_t kAlign = 1024;            // shared memory begins anywhere; boxes need 1024
+// Of W while x is awaited: enough that DRAM does not idle (measured, H200: 24 to 96 KB).
+constexpr int64_t kInFlight = 48 * 1024;
+constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -17,9 +19,9 @@ struct Tile {
   int tokens, rows;
 };
 // In the order of preference where they cost the same.
-constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 128}, {128, 112},
-                           {128, 96},  {128, 80}, {128, 64},  {64, 256},  {64, 224},  {64, 192},
-                           {64, 160},  {64, 128}, {64, 96},   {64, 64}};
+constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 128},
+                           {128, 112}, {128, 96}, {128, 80},  {128, 64},  {64, 192},
+                           {64, 160},  {64, 128}, {64, 96},   {64, 64},   {64, 32}};
 
 int64_t RowTiles(const LargeShape& shape, int row_tile) {
   int64_t tiles = 0;
@@ -58,7 +60,9 @@ bool LargeTileExists(int token_tile, int row_tile) {
                      [=](const Tile& t) { return t.tokens == token_tile && t.rows == row_tile; });
 }
 
-int LargeResident(int token_tile, int row_tile) { return token_tile * row_tile <= 8192 ? 2 : 1; }
+int LargeResident(int token_tile, int row_tile) {
+  return row_tile <= 64 && token_tile <= 128 ? 2 : 1;
+}
 
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   LargePlan plan;
@@ -98,14 +102,29 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
                                                        : 16) /
                                      plan.share_w);
 
-  const int64_t limit = plan.resident == 2 ? kHalfShared : kAllShared;
-  const int64_t each = (plan.token_tile + plan.row_tile) * kBoxBytes + plan.token_tile * 4 + 16;
-  plan.stages = static_cast<int>(std::min<int64_t>((limit - kAlign) / each, 12));
+  int64_t limit = plan.resident == 2 ? kHalfShared : kAllShared;
+  // The sums of 64 tokens that warpgroups give one another.
+  const int64_t exchange = plan.token_tile == 64 ? int64_t{256} * plan.row_tile : 0;
+  constexpr int64_t kStaging = 8 * kLargeStaging;
+  const bool again = groups > plan.clusters;
+  if (again) limit -= exchange + kStaging;
+  const int64_t each = (plan.token_tile + plan.row_tile) * kBoxBytes + plan.token_tile * 4 + 24;
+  plan.stages = static_cast<int>(std::min<int64_t>((limit - kAlign) / each, 16));
+  if (plan.token_tile == 64) plan.stages &= ~1;  // half of them are each warpgroup's
   const int64_t stages = plan.stages;
+  plan.in_flight =
+      static_cast<int>(std::clamp<int64_t>(kInFlight / (plan.row_tile * kBoxBytes), 2, stages - 1));
   plan.x_box = static_cast<int>(stages * plan.row_tile * kBoxBytes);
   plan.x_scales = static_cast<int>(plan.x_box + stages * plan.token_tile * kBoxBytes);
   plan.barriers = static_cast<int>(plan.x_scales + stages * plan.token_tile * 4);
-  plan.shared = static_cast<size_t>(plan.barriers + stages * 16 + kAlign);
+  int64_t end = plan.barriers + stages * 24;
+  if (again) end = (end + 127) / 128 * 128;
+  // A CTA that takes one tile puts both where its ring was, after the sums of a cluster.
+  plan.exchange = static_cast<int>(again             ? end
+                                   : plan.slices > 1 ? int64_t{64} * (plan.row_tile + 8) * 4
+                                                     : 0);
+  plan.staging = static_cast<int>(plan.exchange + exchange);
+  plan.shared = static_cast<size_t>((again ? plan.staging + kStaging : end) + kAlign);
   return plan;
 }
 

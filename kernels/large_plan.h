@@ -35,15 +35,20 @@ struct LargePlan {
   int row_tiles = 1;  // of all segments
   int64_t token_tiles = 1;
   int token_group = 8;  // token tiles that are walked before the next row tile
+  int in_flight = 2;    // stages of W that are under way at once in the first round
   int stages = 2;
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
+  int staging = 0;   // y of a warp on its way out; where `exchange` may be, too
+  int exchange = 0;  // of the two warpgroups of 64 tokens; in the ring where it is not needed again
   size_t shared = 0;
 };
 
 bool LargeTileExists(int token_tile, int row_tile);
 int LargeResident(int token_tile, int row_tile);  // at most so many
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice = {});
+
+constexpr int kLargeStaging = 2048;  // bytes a warp, of eight
 
 // Floats between tokens where the CTAs of a cluster leave their partial sums.
 template <int row_tile>

@@ -44,6 +44,20 @@ __device__ __forceinline__ void BarrierArrive(uint32_t barrier) {
 __device__ __forceinline__ void BarrierArriveRemote(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
 }
+// The same two where `condition` holds, without a branch.
+__device__ __forceinline__ void BarrierArriveIf(uint32_t barrier, bool condition) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.u32 p,%1,0; @p mbarrier.arrive.shared.b64 _,[%0];}" ::"r"(barrier),
+      "r"(static_cast<uint32_t>(condition))
+      : "memory");
+}
+__device__ __forceinline__ void BarrierArriveRemoteIf(uint32_t barrier, bool condition) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.u32 p,%1,0; @p mbarrier.arrive.shared::cluster.b64 _,[%0];}" ::"r"(
+          barrier),
+      "r"(static_cast<uint32_t>(condition))
+      : "memory");
+}
 // Until the phase of this parity is over. Not bounded: the kernel before may run for long. The loop
 // must not be unrolled: the code would outgrow the instruction cache.
 __device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
@@ -59,6 +73,17 @@ __device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
     if (tries > FERRULE_WAIT_LIMIT) __trap();
 #endif
   }
+}
+
+// Whether it is over now.
+__device__ __forceinline__ bool BarrierReady(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{.reg .pred q; mbarrier.test_wait.parity.shared::cta.b64 q,[%1],%2; selp.u32 %0,1,0,q;}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
 }
 
 // ---- clusters ----
@@ -153,11 +178,51 @@ __device__ __forceinline__ void CopyBytes(uint32_t to, const void* from, uint32_
       : "memory");
 }
 
+__device__ __forceinline__ float LoadSharedFloat(uint32_t address) {
+  float v;
+  asm volatile("ld.shared.f32 %0,[%1];" : "=f"(v) : "r"(address) : "memory");
+  return v;
+}
+__device__ __forceinline__ uint4 LoadShared(uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+// Four 8×8 matrices of BF16 that a warp holds as products do, lane l rows l/4 and columns 2·(l%4);
+// lanes 8i … 8i + 7 give the addresses of the rows of matrix i, 16 bytes each.
+__device__ __forceinline__ void StoreMatrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c,
+                                              uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(address),
+               "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+// 16 bytes for this thread, zeros where `any` is false; and one arrival when all copies that it
+// asked for before have come.
+__device__ __forceinline__ void CopyAsync16(uint32_t to, const void* from, bool any) {
+  asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(any ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void BarrierArriveAfterCopies(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
 // ---- wgmma (the products themselves: wgmma.cuh) ----
 // K-major operand in shared memory, rows of 128 bytes, 128-byte swizzle: 8-row groups lie 1024
 // bytes apart. `address` is a multiple of 1024, plus 32 for each step of K inside the row.
 __device__ __forceinline__ uint64_t Descriptor(uint32_t address) {
   return static_cast<uint64_t>((address & 0x3FFFF) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+// The same in two steps: addresses only change the lower half.
+__device__ __forceinline__ uint32_t DescriptorLow(uint32_t address) {
+  return (address & 0x3FFFF) >> 4 | 1u << 16;
+}
+__device__ __forceinline__ uint64_t DescriptorOf(uint32_t low) {
+  uint64_t descriptor;
+  asm("mov.b64 %0,{%1,%2};" : "=l"(descriptor) : "r"(low), "n"(64 | 1 << 30));
+  return descriptor;
 }
 __device__ __forceinline__ void WgmmaFence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

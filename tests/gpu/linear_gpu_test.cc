@@ -150,8 +150,11 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
 }
 
 TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CPU") {
-  // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block.
+  // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block. K
+  // goes several times round every ring; there are more tiles than CTAs.
   const Case cases[] = {{"even", 300, 1152, {Fp8(1000)}},
+                        {"long", 70, 4224, {Fp8(200)}},
+                        {"many", 600, 384, {Fp8(1500)}},
                         {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}};
   for (const Case& c : cases) {
     TestGroup test(77, c.tokens, c.in, c.shapes);
@@ -162,7 +165,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
       layout.y_type = type;
       DeviceGroup device(test.group(), layout);
       for (const int tokens : {64, 128, 256})
-        for (const int rows : {64, 80, 96, 112, 128, 160, 192, 224, 256})
+        for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
           for (const int way : {1, -1, 2, -2, 4, 12, 13, 14, 16, 18}) {  // above 10: slices of K
             if (!LargeTileExists(tokens, rows)) continue;
             GpuChoice choice = Only(GpuKernel::kLarge);

@@ -23,7 +23,7 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
   for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
     for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
       for (const int blocks : {1, 4, 16, 56, 144})
-        for (const int tile : {0, 64, 80, 112, 128, 160, 224, 256})
+        for (const int tile : {0, 32, 64, 80, 112, 128, 160, 192})
           for (const int slices : {0, 1, 2, 3, 8})
             for (const int share : {0, 1, 2, -2, 4}) {
               const LargeShape shape = ShapeOf(tokens, rows, blocks);
@@ -36,7 +36,28 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
               REQUIRE(int64_t{p.row_tiles} * p.row_tile >= rows);
               REQUIRE(p.stages >= 3);
               REQUIRE(p.shared <= static_cast<size_t>(p.resident == 2 ? 113 : 227) * 1024);
-              REQUIRE(p.barriers + 16 * p.stages + 1023 <= static_cast<int>(p.shared));
+              const int ring_end = p.barriers + 24 * p.stages;
+              const int shared = static_cast<int>(p.shared) - 1023;
+              REQUIRE(ring_end <= shared);
+              REQUIRE(p.in_flight >= 2);
+              REQUIRE(p.in_flight <
+                      p.stages);  // else who fills waits for who reads, and he for him
+              // Sums that warpgroups exchange, and y on its way out, where no ring is or was.
+              const bool turns = p.token_tile == 64;
+              REQUIRE((!turns || p.stages % 2 == 0));
+              const int end = p.staging + 8 * kLargeStaging;
+              REQUIRE(p.staging >= p.exchange + (turns ? 256 * p.row_tile : 0));
+              REQUIRE(p.staging % 16 == 0);
+              REQUIRE(p.exchange % 16 == 0);
+              const int64_t groups = (p.token_tiles + p.share_w - 1) / p.share_w *
+                                     ((p.row_tiles + p.share_x - 1) / p.share_x);
+              if (groups > p.clusters) {
+                REQUIRE(p.exchange >= ring_end);
+                REQUIRE(end <= shared);
+              } else {
+                REQUIRE(end <= p.barriers);
+                if (p.slices > 1 && turns) REQUIRE(p.exchange >= 4 * 64 * (p.row_tile + 8));
+              }
               REQUIRE(p.slices <= blocks);
               REQUIRE(p.slices * p.share_x * p.share_w <= 8);
               // A cluster that shares out K takes one tile, and has room for its sums.
