@@ -112,8 +112,10 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.stages = static_cast<int>(std::min<int64_t>((limit - kAlign) / each, 16));
   if (plan.token_tile == 64) plan.stages &= ~1;  // half of them are each warpgroup's
   const int64_t stages = plan.stages;
+  // A warpgroup may wait for two stages before it gives one back, and whoever fills waits for that
+  // before it passes on what came: those two must have been passed on by then.
   plan.in_flight =
-      static_cast<int>(std::clamp<int64_t>(kInFlight / (plan.row_tile * kBoxBytes), 2, stages - 1));
+      static_cast<int>(std::clamp<int64_t>(kInFlight / (plan.row_tile * kBoxBytes), 1, stages - 2));
   plan.x_box = static_cast<int>(stages * plan.row_tile * kBoxBytes);
   plan.x_scales = static_cast<int>(plan.x_box + stages * plan.token_tile * kBoxBytes);
   plan.barriers = static_cast<int>(plan.x_scales + stages * plan.token_tile * 4);

@@ -39,9 +39,9 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
               const int ring_end = p.barriers + 24 * p.stages;
               const int shared = static_cast<int>(p.shared) - 1023;
               REQUIRE(ring_end <= shared);
-              REQUIRE(p.in_flight >= 2);
-              REQUIRE(p.in_flight <
-                      p.stages);  // else who fills waits for who reads, and he for him
+              REQUIRE(p.in_flight >= 1);
+              // Else those who read and who fills wait for one another.
+              REQUIRE(p.in_flight <= p.stages - 2);
               // Sums that warpgroups exchange, and y on its way out, where no ring is or was.
               const bool turns = p.token_tile == 64;
               REQUIRE((!turns || p.stages % 2 == 0));
