@@ -14,12 +14,8 @@ constexpr int kHopper = 90;
 // From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
 // 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
-constexpr int64_t kLtBf16Work = 1 << 18;  // tokens × rows, and more than 32 tokens
-// Block scales, of one segment alone, where the table has no row: about as fast as the best of our
-// own tiles, which is not known there.
-constexpr int64_t kLtTokens = 1024, kLtSomeTokens = 256;
-constexpr int64_t kLtLarge = int64_t{1} << 26;  // rows × columns
-constexpr int64_t kWorthALaunch = 1 << 22;      // tokens × rows; measured on H200 at 2048 columns
+constexpr int64_t kLtBf16Work = 1 << 18;    // tokens × rows, and more than 32 tokens
+constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows; measured on H200 at 2048 columns
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -167,7 +163,7 @@ class Walk {
     if (choice_.kernel != GpuKernel::kAny) return "asked for";
     if (group_.tokens > kSmallTokens)
       return step.recipe.kind == XKind::kPlain ? "BF16: sums stay in the tensor cores"
-             : group_.tokens <= kBlock         ? "up to 128 tokens"
+             : group_.tokens <= kBlock         ? "up to 128 tokens BF16 shares a launch with FP8"
                                                : "FP8 is too little work for a launch without BF16";
     if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
     if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
@@ -224,7 +220,7 @@ class Walk {
 
   // BF16 segments then need a launch of their own, which only much work in FP8 makes good.
   bool UseLarge(const GpuStep& step, const GpuChoice& choice) const {
-    if (choice.kernel != GpuKernel::kAny || group_.tokens <= kBlock)
+    if (choice.kernel != GpuKernel::kAny || group_.tokens <= kSmallTokens)
       return choice.kernel == GpuKernel::kLarge;
     int64_t fp8_rows = 0;
     bool mixed = false;
@@ -233,14 +229,14 @@ class Walk {
       mixed = mixed || IsBf16(s);
       if (!IsBf16(s)) fp8_rows += s.rows;
     }
-    return !mixed || group_.tokens * fp8_rows >= kWorthALaunch;
+    return !mixed || (group_.tokens > kBlock && group_.tokens * fp8_rows >= kWorthALaunch);
   }
 
   // The FP8 segments of a step.
   bool Large(const GpuStep& all, const LargeChoice& choice) {
     GpuStep step = all;
     step.kernel = GpuKernel::kLarge;
-    step.why = "more than 128 tokens";
+    step.why = "more than 32 tokens";
     step.count = 0;
     LargeShape shape;
     shape.tokens = group_.tokens;
@@ -396,11 +392,10 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
     if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLt;
     if (s.scheme == LinearScheme::kFp8Block) {
       if (group.segment_count > 1 || sm != kHopper) return false;
+      // Of shapes that were not measured as many would be slower there as faster.
       GpuChoice measured;
-      const bool known = LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0;
-      if (known) return measured.kernel == GpuKernel::kLt;
-      return group.tokens >= kLtTokens ||
-             (group.tokens >= kLtSomeTokens && s.rows * group.in >= kLtLarge);
+      return LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
+             measured.kernel == GpuKernel::kLt;
     }
     if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
     if (sm != kHopper) return group.tokens > kSmallTokens;
