@@ -10,10 +10,10 @@
 #include <chrono>
 #include <ctime>
 
+#include "cli/bench_ways.h"
 #include "cli/command.h"
 #include "engine/text/version.h"
 #include "kernels/gpu_bench.h"
-#include "kernels/gpu_linear.h"
 
 namespace ferrule::cli {
 namespace {
@@ -87,106 +87,76 @@ bool ParseShape(std::string_view text, BenchShape* shape) {
 
 constexpr double kMuchLonger = 1.25;
 
-struct Way {
-  std::string name;
-  GpuChoice choice;
-  BenchShape shape;  // none: the asked one
-  bool check = true;
+// A shape and a number of tokens.
+struct Cell {
+  const BenchShape* shape;
+  int64_t tokens, rows;
+  std::vector<Way> ways;
+  std::vector<BenchCheck> checks;  // of each way
+
+  BenchWay At(size_t i) const {
+    return {ways[i].shape.segments.empty() ? *shape : ways[i].shape, ways[i].choice};
+  }
 };
 
-int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
-
-// kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
-void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
-  for (const int token_tile : {64, 128, 256})
-    for (const int row_tile : {32, 64, 80, 96, 112, 128, 160, 192})
-      for (const int slices : {1, 2, 3, 4, 6, 8})
-        for (const int share : {1, 2, -2})
-          for (const int resident : {1, 2}) {
-            // Those that cannot be better are left out: a sweep is long enough.
-            const int size = token_tile * row_tile;
-            if (!LargeTileExists(token_tile, row_tile) || token_tile >= 2 * tokens) continue;
-            if (resident > LargeResident(token_tile, row_tile)) continue;
-            if (resident > 1 && (share != 1 || slices > 1 || tokens > 128)) continue;
-            if (slices > 1 && (share != 1 || row_tile > 128)) continue;
-            if (slices > 1 && tokens > (slices > 3 ? 256 : 1024)) continue;
-            if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
-              continue;
-            if (share < 0 && tokens <= token_tile) continue;
-            // Small tiles only where there are few of them.
-            const int64_t tiles = Ctas(tokens, token_tile) * Ctas(rows, row_tile);
-            if (((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) &&
-                tiles > 264)
-              continue;
-            GpuChoice choice;
-            choice.kernel = GpuKernel::kLarge;
-            choice.large = {token_tile, row_tile, slices, share, resident};
-            ways->push_back({fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
-                                         share, resident),
-                             choice,
-                             {}});
-          }
+// By tokens: cells of much work lower the clocks of what comes after them.
+std::vector<Cell> Cells(const std::vector<BenchShape>& shapes, const BenchOptions& options) {
+  std::vector<Cell> cells;
+  for (const int64_t tokens : options.tokens)
+    for (const BenchShape& shape : shapes) {
+      int64_t rows = 0;
+      for (const BenchSegment& segment : shape.segments) rows += segment.rows;
+      std::vector<Way> ways = WaysOf(shape, tokens, rows, options);
+      std::vector<BenchCheck> checks(ways.size());
+      cells.push_back({&shape, tokens, rows, std::move(ways), std::move(checks)});
+    }
+  return cells;
 }
 
-// What others would run: cuBLASLt behind our quantizer, its products alone, and all in BF16.
-void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
-  GpuChoice choice;
-  choice.kernel = GpuKernel::kLt;
-  Way whole{"peer quantizer + cublaslt", choice, {}};
-  Way bf16{"peer cublaslt bf16", choice, shape, false};
-  for (BenchSegment& segment : bf16.shape.segments) segment.scheme = LinearScheme::kBf16;
-  const bool quantizes = std::any_of(shape.segments.begin(), shape.segments.end(),
-                                     [](const BenchSegment& s) { return !s.bf16(); });
-  if (quantizes) {
-    ways->push_back(whole);
-    choice.x_is_quantized = true;
-    ways->push_back({"peer cublaslt alone", choice, {}, false});
-  }
-  ways->push_back(bf16);
-}
-
-// By rule; with --peers also what others would run, with --sweep every way that could be better.
-std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
-                        const BenchOptions& options) {
-  std::vector<Way> ways = {{"rule", {}, {}}};
-  if (options.peers) AddPeers(shape, &ways);
-  if (!options.sweep) return ways;
-  for (const auto& [name, kernel] : {std::pair{"lt", GpuKernel::kLt}, {"mma", GpuKernel::kMma}}) {
-    GpuChoice choice;
-    choice.kernel = kernel;
-    ways.push_back({name, choice, {}});
-  }
-  if (tokens <= kSmallTokens)
-    for (const int slices : {1, 2, 4, 8, 16})
-      for (const int halves : {1, 2})
-        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
-          for (const int quantized : {0, 1}) {
-            if (quantized == 1 && tokens < 8) continue;
-            GpuChoice choice;
-            choice.kernel = GpuKernel::kSmall;
-            choice.small.slices = slices;
-            choice.small.halves = halves;
-            choice.small.ahead = ahead;
-            choice.small.quantized = quantized;
-            const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
-            ways.push_back({fmt::format("small s{} h{} {}{}", slices, halves, next,
-                                        quantized == 1 ? " q" : ""),
-                            choice,
-                            {}});
-          }
-  for (const int token_tile : {16, 32, 64, 128}) {
-    if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
-    for (const int slices : {1, 2, 4, 8})
-      for (const int share : {1, 2}) {
-        if (slices * share > 8) continue;
-        GpuChoice choice;
-        choice.kernel = GpuKernel::kTile;
-        choice.tile = {token_tile, 128, slices, 0, share};
-        ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice, {}});
+// A line for each way of each cell. Returns whether one failed.
+template <typename Printer>
+bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& options,
+             const Printer& print) {
+  bool failed = false;
+  for (Cell& cell : cells)
+    for (size_t i = 0; i < cell.ways.size() && options.check; ++i)
+      if (cell.ways[i].check) cell.checks[i] = bench->Check(cell.At(i), cell.tokens);
+  for (const Cell& cell : cells) {
+    std::vector<BenchWay> ways;
+    for (size_t i = 0; i < cell.ways.size(); ++i) ways.push_back(cell.At(i));
+    std::vector<BenchTime> times;
+    if (!options.sweep) times = bench->Time(ways, cell.tokens);
+    double fastest = 0;  // of a sweep; what takes much longer is not worth its time
+    for (size_t i = 0; i < ways.size(); ++i) {
+      if (options.sweep)
+        times.push_back(bench->Time({ways[i]}, cell.tokens, kMuchLonger * fastest)[0]);
+      const BenchTime& time = times[i];
+      const BenchCheck& check = cell.checks[i];
+      const bool checked = options.check && cell.ways[i].check;
+      const std::string where = fmt::format("{}\t{}\t{}\t{}\t{}", cell.shape->name, cell.tokens,
+                                            cell.rows, cell.shape->in, cell.ways[i].name);
+      const std::string& failure = time.failure.empty() ? check.failure : time.failure;
+      if (!failure.empty()) {
+        failed = failed || cell.ways[i].name == "rule";
+        print(fmt::format("# {}: {}\n", where, failure));
+        continue;
       }
+      if (time.gave_up) {
+        print(fmt::format("# {}: {:.2f} us in one replay, the fastest takes {:.2f}\n", where,
+                          time.microseconds, fastest));
+        continue;
+      }
+      if (fastest == 0 || time.microseconds < fastest) fastest = time.microseconds;
+      print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where,
+                        time.microseconds, time.spread, time.floor_us,
+                        time.floor_us / time.microseconds,
+                        checked ? fmt::format("{:.2e}", check.error) : "",
+                        checked ? (check.same_bits ? "yes" : "NO") : "", time.copies));
+      const bool same = check.same_bits || cell.ways[i].name != "rule";
+      failed = failed || (checked && (!(check.error < 4e-4) || !same));
+    }
   }
-  if (tokens > kSmallTokens) AddLarge(tokens, rows, &ways);
-  return ways;
+  return failed;
 }
 
 std::string Today() {
@@ -233,38 +203,7 @@ int Bench(const Common& common, const BenchOptions& options) {
                     options.commit.empty() ? "unknown commit" : options.commit, Today(),
                     device.name, device.driver, device.bandwidth * 1e-12));
   print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
-  bool failed = false;
-  // By tokens: cells of much work lower the clocks of what comes after them.
-  for (const int64_t tokens : options.tokens)
-    for (const BenchShape& shape : shapes) {
-      int64_t rows = 0;
-      for (const BenchSegment& segment : shape.segments) rows += segment.rows;
-      double fastest = 0;  // of a sweep; what takes much longer is not worth its time
-      for (const Way& way : WaysOf(shape, tokens, rows, options)) {
-        const bool check = options.check && way.check;
-        const BenchResult r =
-            bench->Run(way.shape.segments.empty() ? shape : way.shape, tokens, way.choice, check,
-                       options.sweep ? kMuchLonger * fastest : 0);
-        const std::string where =
-            fmt::format("{}\t{}\t{}\t{}\t{}", shape.name, tokens, rows, shape.in, way.name);
-        if (!r.failure.empty()) {
-          failed = failed || way.name == "rule";
-          print(fmt::format("# {}: {}\n", where, r.failure));
-          continue;
-        }
-        if (r.gave_up) {
-          print(fmt::format("# {}: {:.2f} us in one replay, the fastest takes {:.2f}\n", where,
-                            r.microseconds, fastest));
-          continue;
-        }
-        if (fastest == 0 || r.microseconds < fastest) fastest = r.microseconds;
-        print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where, r.microseconds,
-                          r.spread, r.floor_us, r.floor_us / r.microseconds,
-                          check ? fmt::format("{:.2e}", r.error) : "",
-                          check ? (r.same_bits ? "yes" : "NO") : "", r.copies));
-        failed = failed || (check && !(r.error < 4e-4));
-      }
-    }
+  const bool failed = Measure(bench.get(), Cells(shapes, options), options, print);
   if (!options.sweep)
     Print(fmt::format("# host time of a call: {:.2f} us\n", bench->HostCost(shapes[0], 1)));
   if (!options.svg.empty() && !WritePlot(table, "the table", options.svg, &findings))

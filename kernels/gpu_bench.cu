@@ -240,123 +240,166 @@ std::unique_ptr<GpuBench> GpuBench::Create(std::string* failure) {
   return bench;
 }
 
-BenchResult GpuBench::Run(const BenchShape& shape, int64_t tokens, const GpuChoice& choice,
-                          bool check, double enough) {
+std::string GpuBench::Refuses(const BenchWay& way, int64_t tokens) {
   Memory& m = *memory_;
-  BenchResult result;
+  const int64_t rows = Rows(way.shape);
+  if (static_cast<size_t>(tokens * way.shape.in) * 2 > kXBytes ||
+      static_cast<size_t>(tokens * rows) * 2 > kYBytes || CopiesOf(way.shape) == 0)
+    return "too large for the benchmark's memory";
+  Call asked;
+  Describe(m, way.shape, tokens, 0, LinearOutput::kBf16, m.y, &asked);
+  const LinearStatus prepared = PrepareGpu(asked.group, way.choice);
+  if (!prepared) return prepared.message;
+  return RunsAsAsked(asked.group, way.choice) ? "" : "does not fit";
+}
+
+BenchCheck GpuBench::Check(const BenchWay& way, int64_t tokens) {
+  Memory& m = *memory_;
+  BenchCheck result;
   const auto fail = [&result](const std::string& why) {
     result.failure = why;
     static_cast<void>(cudaGetLastError());
     return result;
   };
-  const int64_t rows = Rows(shape);
-  if (static_cast<size_t>(tokens * shape.in) * 2 > kXBytes ||
-      static_cast<size_t>(tokens * rows) * 2 > kYBytes)
-    return fail("too large for the benchmark's memory");
-  result.copies = CopiesOf(shape);
-  if (result.copies == 0) return fail("too large for the benchmark's memory");
-  Call asked;
-  Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &asked);
-  const LinearStatus prepared = PrepareGpu(asked.group, choice);
-  if (!prepared) return fail(prepared.message);
-  if (!RunsAsAsked(asked.group, choice)) return fail("does not fit");
-
-  if (check) {  // the first and last few tokens against the plain kernel
-    const int64_t some = std::min<int64_t>(tokens, 32);
-    const size_t part = static_cast<size_t>(some * rows);
-    if (static_cast<size_t>(tokens * rows) * 4 + 2 * part * 4 > kYBytes)
-      return fail("too large to check");
-    const size_t whole = static_cast<size_t>(tokens * rows);
-    float* expected = reinterpret_cast<float*>(m.y) + whole;
-    Call call, plain;
-    Describe(m, shape, tokens, 0, LinearOutput::kF32, m.y, &call);
-    static_cast<void>(PrepareGpu(call.group, choice));
-    cudaMemsetAsync(m.y, 0xFF, whole * 4, m.stream);
-    GpuChoice slow;
-    slow.kernel = GpuKernel::kPlain;
-    LinearStatus status = RunGpu(call.group, choice, m.workspace, m.workspace_size, m.stream);
+  const std::string refused = Refuses(way, tokens);
+  if (!refused.empty()) return fail(refused);
+  // The first and last few tokens against the plain kernel.
+  const int64_t rows = Rows(way.shape), some = std::min<int64_t>(tokens, 32);
+  const size_t whole = static_cast<size_t>(tokens * rows), part = static_cast<size_t>(some * rows);
+  if (whole * 4 + 2 * part * 4 > kYBytes) return fail("too large to check");
+  float* expected = reinterpret_cast<float*>(m.y) + whole;
+  Call call, plain;
+  Describe(m, way.shape, tokens, 0, LinearOutput::kF32, m.y, &call);
+  static_cast<void>(PrepareGpu(call.group, way.choice));
+  cudaMemsetAsync(m.y, 0xFF, whole * 4, m.stream);
+  GpuChoice slow;
+  slow.kernel = GpuKernel::kPlain;
+  LinearStatus status = RunGpu(call.group, way.choice, m.workspace, m.workspace_size, m.stream);
+  if (!status) return fail(status.message);
+  if (cudaStreamSynchronize(m.stream) != cudaSuccess) return fail("the kernel failed");
+  cudaMemsetAsync(m.sums, 0, 32, m.stream);
+  Describe(m, way.shape, some, 0, LinearOutput::kF32, reinterpret_cast<uint8_t*>(expected), &plain);
+  for (const int64_t first : {int64_t{0}, tokens - some}) {
+    plain.group.x = m.x + first * way.shape.in;
+    status = RunGpu(plain.group, slow, m.workspace, m.workspace_size, m.stream);
     if (!status) return fail(status.message);
-    if (cudaStreamSynchronize(m.stream) != cudaSuccess) return fail("the kernel failed");
-    cudaMemsetAsync(m.sums, 0, 32, m.stream);
-    Describe(m, shape, some, 0, LinearOutput::kF32, reinterpret_cast<uint8_t*>(expected), &plain);
-    for (const int64_t first : {int64_t{0}, tokens - some}) {
-      plain.group.x = m.x + first * shape.in;
-      status = RunGpu(plain.group, slow, m.workspace, m.workspace_size, m.stream);
-      if (!status) return fail(status.message);
-      for (size_t i = 0; i < plain.segments.size(); ++i) {
-        const LinearSegment& s = call.segments[i];
-        Difference<<<256, 256, 0, m.stream>>>(static_cast<const float*>(s.y) + first * s.y_stride,
-                                              static_cast<const float*>(plain.segments[i].y),
-                                              static_cast<size_t>(some * s.rows), m.sums);
-      }
+    for (size_t i = 0; i < plain.segments.size(); ++i) {
+      const LinearSegment& s = call.segments[i];
+      Difference<<<256, 256, 0, m.stream>>>(static_cast<const float*>(s.y) + first * s.y_stride,
+                                            static_cast<const float*>(plain.segments[i].y),
+                                            static_cast<size_t>(some * s.rows), m.sums);
     }
-    // Twice the same bits: the first run's outputs are kept where there is room.
-    if (whole * 8 + 2 * part * 4 <= kYBytes) {
-      uint8_t* kept = m.y + whole * 4 + part * 4;
-      cudaMemcpyAsync(kept, m.y, whole * 4, cudaMemcpyDeviceToDevice, m.stream);
-      status = RunGpu(call.group, choice, m.workspace, m.workspace_size, m.stream);
-      if (!status) return fail(status.message);
-      CountOther<<<256, 256, 0, m.stream>>>(reinterpret_cast<const uint32_t*>(m.y),
-                                            reinterpret_cast<const uint32_t*>(kept), whole,
-                                            m.sums + 2);
-    }
-    double sums[3] = {};
-    cudaMemcpyAsync(sums, m.sums, sizeof(sums), cudaMemcpyDeviceToHost, m.stream);
-    if (cudaStreamSynchronize(m.stream) != cudaSuccess) return fail("the check failed");
-    result.error = std::sqrt(sums[0] / sums[1]);
-    result.same_bits = sums[2] == 0;
   }
-
-  if (choice.x_is_quantized) {
-    GpuChoice whole = choice;
-    whole.x_is_quantized = false;
-    const LinearStatus status = RunGpu(asked.group, whole, m.workspace, m.workspace_size, m.stream);
+  // Twice the same bits: the first run's outputs are kept where there is room.
+  if (whole * 8 + 2 * part * 4 <= kYBytes) {
+    uint8_t* kept = m.y + whole * 4 + part * 4;
+    cudaMemcpyAsync(kept, m.y, whole * 4, cudaMemcpyDeviceToDevice, m.stream);
+    status = RunGpu(call.group, way.choice, m.workspace, m.workspace_size, m.stream);
     if (!status) return fail(status.message);
+    CountOther<<<256, 256, 0, m.stream>>>(reinterpret_cast<const uint32_t*>(m.y),
+                                          reinterpret_cast<const uint32_t*>(kept), whole,
+                                          m.sums + 2);
   }
-  const int calls = std::max(16, result.copies);
-  std::vector<Call> list(static_cast<size_t>(result.copies));
-  for (int i = 0; i < result.copies; ++i)
-    Describe(m, shape, tokens, i, LinearOutput::kBf16, m.y, &list[static_cast<size_t>(i)]);
+  double sums[3] = {};
+  cudaMemcpyAsync(sums, m.sums, sizeof(sums), cudaMemcpyDeviceToHost, m.stream);
+  if (cudaStreamSynchronize(m.stream) != cudaSuccess) return fail("the check failed");
+  result.error = std::sqrt(sums[0] / sums[1]);
+  result.same_bits = sums[2] == 0;
+  return result;
+}
+
+// Calls of one way in a graph, and the times of its replays.
+struct GpuBench::Replay {
+  std::vector<Call> list;  // a call for each copy of the weights
+  int calls = 0;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t exec = nullptr;
-  cudaStreamBeginCapture(m.stream, cudaStreamCaptureModeThreadLocal);
-  LinearStatus status;
-  for (int i = 0; i < calls && status; ++i)
-    status = RunGpu(list[static_cast<size_t>(i % result.copies)].group, choice, m.workspace,
-                    m.workspace_size, m.stream);
-  cudaError_t error = cudaStreamEndCapture(m.stream, &graph);
-  if (status && error == cudaSuccess) error = cudaGraphInstantiate(&exec, graph, 0);
   std::vector<float> times;
-  for (int i = 0; i < kReplays + 2 && status && error == cudaSuccess; ++i) {
+  Replay() = default;
+  Replay(const Replay&) = delete;
+  ~Replay() {
+    if (exec != nullptr) cudaGraphExecDestroy(exec);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+  }
+  cudaError_t Run(const Memory& m) {
     cudaEventRecord(m.begin, m.stream);
-    error = cudaGraphLaunch(exec, m.stream);
+    cudaError_t error = cudaGraphLaunch(exec, m.stream);
     cudaEventRecord(m.end, m.stream);
     if (error == cudaSuccess) error = cudaStreamSynchronize(m.stream);
     float ms = 0;
     cudaEventElapsedTime(&ms, m.begin, m.end);
-    if (i >= 2) times.push_back(ms);
-    if (i == 1 && enough > 0 && ms * 1e3 / calls > enough) {
-      result.gave_up = true;
-      times.assign(kReplays, ms);
-      break;
-    }
+    times.push_back(ms * 1e3f / static_cast<float>(calls));
+    return error;
   }
-  if (exec != nullptr) cudaGraphExecDestroy(exec);
-  if (graph != nullptr) cudaGraphDestroy(graph);
-  if (!status) return fail(status.message);
-  if (error != cudaSuccess) return fail(cudaGetErrorString(error));
-  std::sort(times.begin(), times.end());
-  result.microseconds = times[kReplays / 2] * 1e3 / calls;
-  result.spread = times.back() / times.front() - 1;
+};
 
-  double bytes = static_cast<double>(Bytes(shape) + tokens * shape.in * 2 + tokens * rows * 2);
+std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* replay) {
+  Memory& m = *memory_;
+  const int copies = CopiesOf(way.shape);
+  replay->calls = std::max(16, copies);
+  replay->list = std::vector<Call>(static_cast<size_t>(copies));
+  for (int i = 0; i < copies; ++i)
+    Describe(m, way.shape, tokens, i, LinearOutput::kBf16, m.y,
+             &replay->list[static_cast<size_t>(i)]);
+  if (way.choice.x_is_quantized) {
+    GpuChoice whole = way.choice;
+    whole.x_is_quantized = false;
+    const LinearStatus status =
+        RunGpu(replay->list[0].group, whole, m.workspace, m.workspace_size, m.stream);
+    if (!status) return status.message;
+  }
+  cudaStreamBeginCapture(m.stream, cudaStreamCaptureModeThreadLocal);
+  LinearStatus status;
+  for (int i = 0; i < replay->calls && status; ++i)
+    status = RunGpu(replay->list[static_cast<size_t>(i % copies)].group, way.choice, m.workspace,
+                    m.workspace_size, m.stream);
+  cudaError_t error = cudaStreamEndCapture(m.stream, &replay->graph);
+  if (!status) return status.message;
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&replay->exec, replay->graph, 0);
+  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
+double GpuBench::FloorOf(const BenchShape& shape, int64_t tokens) const {
   double flops = 0;
+  double bytes =
+      static_cast<double>(Bytes(shape) + tokens * shape.in * 2 + tokens * Rows(shape) * 2);
   for (const BenchSegment& s : shape.segments) {
     flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
     if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
   }
-  result.floor_us = 1e6 * std::max(bytes / device_.bandwidth, flops / device_.fp8_rate);
-  return result;
+  return 1e6 * std::max(bytes / device_.bandwidth, flops / device_.fp8_rate);
+}
+
+std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t tokens,
+                                      double enough) {
+  std::vector<BenchTime> results(ways.size());
+  std::vector<Replay> replays(ways.size());
+  for (size_t i = 0; i < ways.size(); ++i) {
+    BenchTime& result = results[i];
+    result.copies = CopiesOf(ways[i].shape);
+    result.floor_us = FloorOf(ways[i].shape, tokens);
+    result.failure = Refuses(ways[i], tokens);
+    if (result.failure.empty()) result.failure = Capture(ways[i], tokens, &replays[i]);
+  }
+  // The first two rounds warm up.
+  for (int round = 0; round < kReplays + 2; ++round)
+    for (size_t i = 0; i < ways.size(); ++i) {
+      BenchTime& result = results[i];
+      if (!result.failure.empty() || result.gave_up) continue;
+      const cudaError_t error = replays[i].Run(*memory_);
+      if (error != cudaSuccess) result.failure = cudaGetErrorString(error);
+      result.gave_up = round == 1 && enough > 0 && replays[i].times.back() > enough;
+    }
+  static_cast<void>(cudaGetLastError());
+  for (size_t i = 0; i < ways.size(); ++i) {
+    std::vector<float>& times = replays[i].times;
+    if (!results[i].failure.empty()) continue;
+    times.erase(times.begin(), results[i].gave_up ? times.end() - 1 : times.begin() + 2);
+    std::sort(times.begin(), times.end());
+    results[i].microseconds = times[times.size() / 2];
+    results[i].spread = times.back() / times.front() - 1;
+  }
+  return results;
 }
 
 double GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {

@@ -23,12 +23,23 @@ struct BenchShape {
   std::vector<BenchSegment> segments;
 };
 
-struct BenchResult {
+// The choice of a way to run a shape; peers run another shape (BF16) than the one that is asked
+// for.
+struct BenchWay {
+  BenchShape shape;
+  GpuChoice choice;
+};
+
+struct BenchCheck {
+  std::string failure;     // empty: it ran
+  double error = 0;        // relative, float32 outputs against the plain kernel's
+  bool same_bits = false;  // of two runs
+};
+
+struct BenchTime {
   std::string failure;      // empty: it ran
   double microseconds = 0;  // of one call, median of the replays
   double spread = 0;        // slowest replay / fastest - 1
-  double error = 0;         // relative, float32 outputs against the plain kernel's
-  bool same_bits = false;   // of two runs
   int copies = 0;           // of the weights
   bool gave_up = false;     // `microseconds` is that of one replay
   double floor_us = 0;      // bytes / `bandwidth` or flops / `rate`, whichever is more
@@ -45,15 +56,23 @@ class GpuBench {
   static std::unique_ptr<GpuBench> Create(std::string* failure);
   ~GpuBench();
   const Device& device() const { return device_; }
-  // `choice.x_is_quantized`: the products alone, which cannot be checked. With `enough` > 0 a call
-  // whose second replay takes longer than so many microseconds is not measured further: `gave_up`.
-  BenchResult Run(const BenchShape& shape, int64_t tokens, const GpuChoice& choice, bool check,
-                  double enough = 0);
+  // Not of `choice.x_is_quantized`: those are the products alone, which cannot be checked.
+  BenchCheck Check(const BenchWay& way, int64_t tokens);
+  // The ways take turns, a replay each, so that all meet the same clocks: a replay of much work
+  // lowers those of the next. Checks do so too: make them all before the first time. With
+  // `enough` > 0 a way whose second replay takes longer than so many microseconds a call is not
+  // measured further: `gave_up`. A time for each way, in their order.
+  std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
   // Microseconds of host time that one call takes, launches included.
   double HostCost(const BenchShape& shape, int64_t tokens);
 
  private:
   struct Memory;
+  struct Replay;
+  // What refuses `way`, null where it runs as asked.
+  std::string Refuses(const BenchWay& way, int64_t tokens);
+  std::string Capture(const BenchWay& way, int64_t tokens, Replay* replay);
+  double FloorOf(const BenchShape& shape, int64_t tokens) const;
   explicit GpuBench(std::unique_ptr<Memory> memory);
   std::unique_ptr<Memory> memory_;
   Device device_;

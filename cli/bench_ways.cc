@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench_ways.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/gpu_linear.h"
+
+namespace ferrule::cli {
+namespace {
+
+int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
+
+// kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
+void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
+  for (const int token_tile : {64, 128, 256})
+    for (const int row_tile : {32, 64, 80, 96, 112, 128, 160, 192})
+      for (const int slices : {1, 2, 3, 4, 6, 8})
+        for (const int share : {1, 2, -2})
+          for (const int resident : {1, 2}) {
+            // Those that cannot be better are left out: a sweep is long enough.
+            const int size = token_tile * row_tile;
+            if (!LargeTileExists(token_tile, row_tile) || token_tile >= 2 * tokens) continue;
+            if (resident > LargeResident(token_tile, row_tile)) continue;
+            if (resident > 1 && (share != 1 || slices > 1 || tokens > 128)) continue;
+            if (slices > 1 && (share != 1 || row_tile > 128)) continue;
+            if (slices > 1 && tokens > (slices > 3 ? 256 : 1024)) continue;
+            if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
+              continue;
+            if (share < 0 && tokens <= token_tile) continue;
+            // Small tiles only where there are few of them.
+            const int64_t tiles = Ctas(tokens, token_tile) * Ctas(rows, row_tile);
+            if (((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) &&
+                tiles > 264)
+              continue;
+            GpuChoice choice;
+            choice.kernel = GpuKernel::kLarge;
+            choice.large = {token_tile, row_tile, slices, share, resident};
+            ways->push_back({fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
+                                         share, resident),
+                             choice,
+                             {}});
+          }
+}
+
+// What others would run: cuBLASLt behind our quantizer, its products alone, and all in BF16.
+void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
+  GpuChoice choice;
+  choice.kernel = GpuKernel::kLt;
+  Way whole{"peer quantizer + cublaslt", choice, {}};
+  Way bf16{"peer cublaslt bf16", choice, shape, false};
+  for (BenchSegment& segment : bf16.shape.segments) segment.scheme = LinearScheme::kBf16;
+  const bool quantizes = std::any_of(shape.segments.begin(), shape.segments.end(),
+                                     [](const BenchSegment& s) { return !s.bf16(); });
+  if (quantizes) {
+    ways->push_back(whole);
+    choice.x_is_quantized = true;
+    ways->push_back({"peer cublaslt alone", choice, {}, false});
+  }
+  ways->push_back(bf16);
+}
+
+}  // namespace
+
+std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
+                        const BenchOptions& options) {
+  std::vector<Way> ways = {{"rule", {}, {}}};
+  if (options.peers) AddPeers(shape, &ways);
+  if (!options.sweep) return ways;
+  for (const auto& [name, kernel] : {std::pair{"lt", GpuKernel::kLt}, {"mma", GpuKernel::kMma}}) {
+    GpuChoice choice;
+    choice.kernel = kernel;
+    ways.push_back({name, choice, {}});
+  }
+  if (tokens <= kSmallTokens)
+    for (const int slices : {1, 2, 4, 8, 16})
+      for (const int halves : {1, 2})
+        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
+          for (const int quantized : {0, 1}) {
+            if (quantized == 1 && tokens < 8) continue;
+            GpuChoice choice;
+            choice.kernel = GpuKernel::kSmall;
+            choice.small.slices = slices;
+            choice.small.halves = halves;
+            choice.small.ahead = ahead;
+            choice.small.quantized = quantized;
+            const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
+            ways.push_back({fmt::format("small s{} h{} {}{}", slices, halves, next,
+                                        quantized == 1 ? " q" : ""),
+                            choice,
+                            {}});
+          }
+  for (const int token_tile : {16, 32, 64, 128}) {
+    if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
+    for (const int slices : {1, 2, 4, 8})
+      for (const int share : {1, 2}) {
+        if (slices * share > 8) continue;
+        GpuChoice choice;
+        choice.kernel = GpuKernel::kTile;
+        choice.tile = {token_tile, 128, slices, 0, share};
+        ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice, {}});
+      }
+  }
+  if (tokens > kSmallTokens) AddLarge(tokens, rows, &ways);
+  return ways;
+}
+
+}  // namespace ferrule::cli
