@@ -183,7 +183,7 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
     };
     if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time
-#pragma unroll 1
+#pragma unroll 4           // so that what a block needs is worked out while the one before is added
       for (; k < w.end; k += kStep) {
         if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
         Factors f[kPieces];
