@@ -104,7 +104,8 @@ __device__ __forceinline__ void FillRing(const LargeArguments& a, const Work& w,
 template <int kTokens, int kRows>
 __device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
   const bool shared = a.plan.share_w == 2;
-  const uint64_t policy = a.plan.token_tiles == 1 ? EvictFirst() : EvictNormal();
+  // Read once, or by a few CTAs at about the same time: it need not push out what is read again.
+  const uint64_t policy = w.token_groups <= a.plan.token_group ? EvictFirst() : EvictNormal();
   const int part = shared ? kRows / 2 * w.token_member : 0, k_phase = a.k_phase;
   const uint32_t to = w.base + part * kBoxBytes;
   const auto mask = static_cast<uint16_t>((1 | 1 << a.plan.share_x) << w.row_member);
