@@ -41,7 +41,7 @@ struct Shape {
   static_assert(kResident == 2 || 2 * kConsuming + kLoading <= 3 * kAtEntry);
   // Registers for two products of a warpgroup, one under way while the other is added up.
   static constexpr bool kAhead =
-      !kTurns && kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 192 : 64);
+      !kTurns && kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 144 : 64);
   // Rows of W that have one scale whatever the tile; more than one row of scales in a tile.
   static constexpr int kUnit = std::gcd(kColumns, kBlock);
   static constexpr bool kStraddles = kBlock % kColumns != 0;
