@@ -5,28 +5,18 @@
 """
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from run_tally import RunTally
+
 TINY = 'tests/fixtures/tiny/qwen3_next_fp8'
-failed = passed = 0
-
-
-def check(name, good, said):
-    global passed, failed
-    passed, failed = passed + bool(good), failed + (not good)
-    if not good:
-        print(f'failed: {name}\n{said}')
+tests = RunTally(sys.argv[1], timeout=100)
+check = tests.check
 
 
 def run(*words):
-    return subprocess.run([FERRULE, 'run', TINY, *words], cwd=ROOT, capture_output=True, text=True,
-                          timeout=100, check=False)
+    return tests.run(TINY, *words)
 
-
-FERRULE = str(Path(sys.argv[1]).resolve())
 
 # Just within the bound, and just above it.
 done = run('--check', '--tokens', '1')
@@ -61,5 +51,4 @@ check('of ranks too', done.returncode == 1 and 'FR506' in done.stdout, done.stdo
 done = run('--tokens', '2')
 check('without --check nothing is compared', done.returncode == 0, done.stdout)
 
-print(f'{passed} passed, {failed} failed')
-sys.exit(1 if failed or not passed else 0)
+sys.exit(tests.close())

@@ -5,31 +5,22 @@
 """
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from run_tally import RunTally
+
 TINY = 'tests/fixtures/tiny/qwen3_next_fp8'
-FERRULE = str(Path(sys.argv[1]).resolve())
 WARNING = '''warning[FR905]: cuBLASLt was not made ready for 75 linears, e.g. `lm_head`: cuBLASLt does not start
   = effect: they ran by ferrule's own kernels: as right, and slower with many tokens
 help: see that the GPU has memory left and that its driver is one for the CUDA of libcublasLt
 
 '''
-failed = passed = 0
-
-
-def check(name, good, said):
-    global passed, failed
-    passed, failed = passed + bool(good), failed + (not good)
-    if not good:
-        print(f'failed: {name}\n{said}')
+tests = RunTally(sys.argv[1], timeout=100)
+check = tests.check
 
 
 def run(*words):
-    done = subprocess.run([FERRULE, 'run', TINY, '--device', 'cuda', *words], cwd=ROOT, capture_output=True, text=True,
-                          timeout=100, check=False)
+    done = tests.run(TINY, '--device', 'cuda', *words)
     return done.returncode, done.stdout
 
 
@@ -54,5 +45,4 @@ answer = json.loads(said)
 check('in JSON too', status == 0 and [(f['code'], f['level']) for f in answer['findings']] == [('FR905', 'warning')] and
       answer['summary'] == {'errors': 0, 'warnings': 1, 'notes': 0, 'not_shown': 0, 'exit_code': 0}, said)
 
-print(f'{passed} passed, {failed} failed')
-sys.exit(1 if failed or not passed else 0)
+sys.exit(tests.close())

@@ -17,7 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from run_tally import ROOT, RunTally
+
 TINY = ROOT / 'tests' / 'fixtures' / 'tiny'
 NEXT, QWEN35 = TINY / 'qwen3_next_fp8', TINY / 'qwen3_5_fp8'
 BOUND = 1e-5
@@ -64,20 +65,11 @@ def widened(raw):
     return b''.join(b'\0\0' + raw[i:i + 2] for i in range(0, len(raw), 2))
 
 
-class Tests:
+class Tests(RunTally):
     def __init__(self, ferrule, folder):
-        self.ferrule, self.folder = ferrule, Path(folder)
-        self.passed, self.failed = 0, 0
+        super().__init__(ferrule)
+        self.folder = Path(folder)
         self.y = self.folder / 'y.safetensors'
-
-    def run(self, *words):
-        return subprocess.run([self.ferrule, 'run', *map(str, words)], cwd=ROOT,
-                              capture_output=True, text=True, timeout=300, check=False)
-
-    def check(self, name, good, said=''):
-        self.passed, self.failed = self.passed + bool(good), self.failed + (not good)
-        if not good:
-            print(f'failed: {name}\n{said}')
 
     def outputs_equal(self, name, checkpoint, names, *words):
         """Runs and compares `names` (all that is written) with the recorded outputs."""
@@ -311,13 +303,12 @@ def half_listed(t):
 
 def main(ferrule):
     with tempfile.TemporaryDirectory(prefix='ferrule-') as folder:
-        t = Tests(str(Path(ferrule).resolve()), folder)
+        t = Tests(ferrule, folder)
         for part in (recorded_outputs, expectations, inputs, random_activations, broken_weights,
                      half_listed):
             t.y.unlink(missing_ok=True)
             part(t)
-    print(f'{t.passed} passed, {t.failed} failed')
-    return 0 if t.failed == 0 and t.passed > 0 else 1
+    return t.close()
 
 
 if __name__ == '__main__':
