@@ -66,7 +66,7 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
     if (choice.token_tile > 0 && tile.tokens != choice.token_tile) continue;
     if (choice.row_tile > 0 && tile.rows != choice.row_tile) continue;
     for (const int slices : {1, 2, 3, 4, 6, 8}) {
-      if (slices > shape.blocks) continue;
+      if (slices > (choice.slices > 0 ? 1 : shape.blocks)) break;
       // Large tiles, or many, were never better for slices.
       const int64_t tiles = DivideUp(shape.tokens, tile.tokens) * RowTiles(shape, tile.rows);
       if (slices > 1 && (tile.tokens > 128 || tile.rows > 128 || tiles * slices > 160)) continue;
