@@ -78,7 +78,6 @@ std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
       for (const int halves : {1, 2})
         for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
           for (const int quantized : {0, 1}) {
-            if (quantized == 1 && tokens < 8) continue;
             GpuChoice choice;
             choice.kernel = GpuKernel::kSmall;
             choice.small.slices = slices;
