@@ -60,9 +60,10 @@ std::string What(const GpuStep& step, bool counts) {
              " a token";
     case GpuKernel::kSmall: {
       const SmallPlan& p = step.small;
-      return Segments(step) + ", " + Tiles(step.tiles, kSmallTile, p.token_tile, counts) +
+      return Segments(step) + ", " +
+             Tiles(int64_t{step.tiles} * p.token_tiles, kSmallTile, p.token_tile, counts) +
              Slices(1 << p.log_slices, p.ring) +
-             (counts ? ", " + Number(p.clusters) + " clusters" : "");
+             (counts ? ", " + Number(int64_t{p.clusters} * p.token_tiles) + " clusters" : "");
     }
     case GpuKernel::kTile: {
       const TilePlan& p = step.tile;

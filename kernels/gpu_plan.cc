@@ -34,7 +34,7 @@ struct SmallRule {
 // Measured on H200 over 18 shapes. Eight slices of K, two where K is short or, with few tokens, the
 // weight is huge. A small launch lets the next one in once x is read; a large one near its end; the
 // largest at once: the next launch comes late otherwise.
-SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few) {
+SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, int token_tiles) {
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
   rule.quantized = shape.bf16_tiles == 0 &&
@@ -48,6 +48,10 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few) {
     rule.slices = 4;
   }
   while (rule.slices > shape.blocks) rule.slices /= 2;
+  // Clusters of several tiles of tokens run side by side, two CTAs a multiprocessor.
+  while (token_tiles > 1 && rule.slices > 1 &&
+         int64_t{tiles} * token_tiles * rule.slices > 2 * kMultiprocessors)
+    rule.slices /= 2;
   if (static_cast<int64_t>(tiles) * shape.blocks <= 512) {
     rule.ahead = SmallChoice::kAfterX;
   } else if (bytes < 85000000) {
@@ -80,12 +84,20 @@ int64_t LayOut(const SmallShape& shape, SmallPlan* plan) {
   return at + kAlign;
 }
 
+// Clusters of each tile of tokens. With several of those two CTAs share a multiprocessor; what is
+// more than fits at once waits for its turn.
+int ClustersOf(int tiles, int slices, int token_tiles) {
+  const int fit = ClustersThatFit(slices);
+  if (token_tiles == 1) return tiles * slices <= kMultiprocessors || tiles < fit ? tiles : fit;
+  if (int64_t{tiles} * slices * token_tiles <= 2 * kMultiprocessors) return tiles;
+  return std::clamp(2 * fit / token_tiles, 1, tiles);
+}
+
 // The deepest ring that fits with `slices` CTAs of a cluster; false when none does.
 bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
   const int slices = 1 << plan->log_slices;
   const int tiles = shape.fp8_tiles + shape.bf16_tiles;
-  const int fit = ClustersThatFit(slices);
-  plan->clusters = tiles * slices <= kMultiprocessors || tiles < fit ? tiles : fit;
+  plan->clusters = ClustersOf(tiles, slices, plan->token_tiles);
   if (choice.clusters > 0) plan->clusters = std::min(choice.clusters, tiles);
   plan->most_blocks = static_cast<int>(DivideUp(shape.blocks, slices));
   plan->most_tiles = static_cast<int>(DivideUp(tiles, plan->clusters));
@@ -142,11 +154,13 @@ void LearnClusters(int slices, int count) {
 SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice) {
   SmallPlan plan;
   const int tiles = shape.fp8_tiles + shape.bf16_tiles;
-  if (shape.tokens < 1 || shape.tokens > kSmallTokens || tiles < 1 || shape.blocks < 1) return plan;
-  plan.token_tile = shape.tokens <= 8 ? 8 : shape.tokens <= 16 ? 16 : 32;
+  if (shape.tokens < 1 || tiles < 1 || shape.blocks < 1) return plan;
+  plan.token_tile = shape.tokens <= 8 ? 8 : shape.tokens <= 16 ? 16 : kSmallTokens;
+  plan.token_tiles = static_cast<int>(DivideUp(shape.tokens, plan.token_tile));
+  if (plan.token_tiles > kSmallTokenTiles) return plan;
   const int64_t bytes =
       (int64_t{shape.fp8_tiles} + int64_t{2} * shape.bf16_tiles) * shape.blocks * kTileBytes;
-  const SmallRule rule = RuleOf(shape, tiles, bytes, plan.token_tile == 8);
+  const SmallRule rule = RuleOf(shape, tiles, bytes, plan.token_tile == 8, plan.token_tiles);
   plan.halves = choice.halves > 0 ? choice.halves : rule.halves;
   plan.ahead = choice.ahead != SmallChoice::kByRule ? choice.ahead : rule.ahead;
   plan.quantized =

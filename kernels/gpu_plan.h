@@ -21,9 +21,9 @@ constexpr int kMultiprocessors = 132;  // of H100 and H200; other counts run, le
 // multiprocessors have unequal sizes, so 33 / 16 / 8 would be wrong (measured: H100 and H200).
 int ClustersThatFit(int slices);
 
-// ---- up to 32 tokens: kernels/small_m_linear.cu ----
+// ---- few tokens, or more of them with few rows: kernels/small_m_linear.cu ----
 struct SmallShape {
-  int tokens = 1;     // 1 … 32
+  int tokens = 1;     // 1 … kSmallTokens · kSmallTokenTiles
   int blocks = 1;     // of K
   int fp8_tiles = 0;  // 64-row tiles of FP8 segments
   int bf16_tiles = 0;
@@ -41,11 +41,13 @@ struct SmallChoice {
 };
 
 struct SmallPlan {
-  bool fits = false;   // false: this many tokens and columns do not go into shared memory
-  int token_tile = 8;  // 8, 16 or 32
-  int log_slices = 0, halves = 1, clusters = 1;
+  bool fits = false;       // false: this many tokens and columns do not go into shared memory
+  bool quantized = false;  // x comes as codes and scales
+  int token_tile = 8;      // 8, 16 or, alone with more than one tile, 32
+  int token_tiles = 1;     // the grid's y: each has clusters of its own
+  int log_slices = 0, halves = 1;
+  int clusters = 1;  // of each tile of tokens
   int ahead = 0, in_flight = 0;
-  bool quantized = false;               // x comes as codes and scales
   int ring = 1;                         // boxes of each warpgroup's ring
   int slots = 1;                        // tiles whose partial sums are under way
   int tiles_each = 1, tiles_over = 0;   // the first so many clusters take one more
@@ -56,9 +58,10 @@ struct SmallPlan {
 };
 SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice = {});
 
-constexpr int kSmallTokens = 32;
-constexpr int kSmallTile = 64;     // rows
-constexpr int kSmallEpilogue = 3;  // warps that sum, store and help to quantize
+constexpr int kSmallTokens = 32;       // of a tile
+constexpr int kSmallTokenTiles = 128;  // at most so many
+constexpr int kSmallTile = 64;         // rows
+constexpr int kSmallEpilogue = 3;      // warps that sum, store and help to quantize
 constexpr int kSmallThreads = 128 * 2 + 32 + 32 * kSmallEpilogue;
 // Floats of a row of partial sums, padded against bank conflicts where rows are copied whole.
 template <int token_tile>

@@ -67,13 +67,13 @@ cudaError_t AllowAllShared(void (*kernel)(Parameters), DeviceFlags* ready, bool 
 
 // In clusters of `together` CTAs, with so many bytes of shared memory.
 template <typename Parameters>
-cudaError_t LaunchCluster(void (*kernel)(Parameters), unsigned grid, int threads, unsigned together,
+cudaError_t LaunchCluster(void (*kernel)(Parameters), dim3 grid, int threads, unsigned together,
                           size_t shared, cudaStream_t stream, const Parameters& parameters) {
   cudaLaunchAttribute attributes[2] = {EarlyStart(), {}};
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim = {together, 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(grid);
+  config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared;
   config.stream = stream;

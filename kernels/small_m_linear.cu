@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0: y[M, N] = x[M, K] · W[N, K]ᵀ for M <= 32 and several segments, FP8 block or BF16, one launch.
+// R0: y[M, N] = x[M, K] · W[N, K]ᵀ for few tokens and several segments, FP8 block or BF16, one
+// launch.
 //
-// Shapes.  n = 8, 16 or 32 >= M tokens. W is cut into tiles of 64 rows. A cluster of S CTAs takes
+// Shapes.  n = 8, 16 or 32 >= M tokens; more are cut into tiles of 32, one for each y of the grid,
+//   which know nothing of each other. W is cut into tiles of 64 rows. A cluster of S CTAs takes
 //   tiles c, c + clusters, …; CTA `rank` multiplies blocks [G·rank/S, G·(rank+1)/S) of K of each.
 //   ring     2 warpgroups × `ring` × [64 rows][128 bytes] W, by TMA, filled BEFORE the wait for the
 //            kernels before: weights are constant, and DRAM must not idle
@@ -129,7 +131,7 @@ __device__ __forceinline__ void Send(const auto& a, const Share& s, int warp, in
                             : make_float4(sum[4 * i], sum[4 * i + 1], u, v);
     if (owner == s.rank) {
       *reinterpret_cast<float4*>(own + i * 8) = four;
-    } else if (i * 8 + token < a.tokens) {
+    } else if (i * 8 + token < s.tokens) {
       StoreAsync(there + i * 32, four, signal);
     }
   }
@@ -193,7 +195,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int w
     BarrierWait(SumsFull(a, s) + 8 * slot, phase);
     const float* sums = reinterpret_cast<const float*>(s.memory + a.plan.sums) + slot * slot_floats;
 #pragma unroll 1
-    for (int i = e * 32 + lane; i < a.tokens << log_pairs; i += kSmallEpilogue * 32) {
+    for (int i = e * 32 + lane; i < s.tokens << log_pairs; i += kSmallEpilogue * 32) {
       const int m = i >> log_pairs, r = (i & ((1 << log_pairs) - 1)) * 2, row = row0 + r;
       const float* from = sums + r * kPitch + m;
       float u = 0, v = 0;
@@ -202,13 +204,14 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int w
         u += from[q * s.rows * kPitch];
         v += from[q * s.rows * kPitch + kPitch];
       }
-      __nv_bfloat16* y = static_cast<__nv_bfloat16*>(g.y) + m * g.y_stride + row;
+      const int token = s.first + m;
+      __nv_bfloat16* y = static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row;
       if (kPlain || (g.y_f32 == 0 && g.bias == nullptr && row >= 0 && row + 1 < g.rows &&
                      (reinterpret_cast<uintptr_t>(y) & 3) == 0)) {
         *reinterpret_cast<__nv_bfloat162*>(y) = __floats2bfloat162_rn(u, v);
       } else {
-        if (row >= 0 && row < g.rows) StoreOne(g, m, row, u);
-        if (row + 1 >= 0 && row + 1 < g.rows) StoreOne(g, m, row + 1, v);
+        if (row >= 0 && row < g.rows) StoreOne(g, token, row, u);
+        if (row + 1 >= 0 && row + 1 < g.rows) StoreOne(g, token, row + 1, v);
       }
     }
     __syncwarp();
@@ -232,7 +235,7 @@ template <int n, int kSegments, SmallX kX, bool kPlain>
 __global__ void __maxnreg__(RegistersOf(kX))
     SmallLinear(const __grid_constant__ SmallArgumentsOf<kSegments, kX> a) {
   extern __shared__ char raw[];
-  const Share s = MakeShare(a, raw);
+  const Share s = MakeShare<n>(a, raw);
   // Known to be the same in all lanes, so that what follows from it lives in uniform registers,
   // where matrix instructions want their descriptors.
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
@@ -240,7 +243,7 @@ __global__ void __maxnreg__(RegistersOf(kX))
     if (lane == 0) InitBarriers(a, s);
     __syncwarp();
     ClusterArriveRelaxed();
-    if (ElectOne()) Produce(a, s);
+    if (ElectOne()) Produce<n>(a, s);
     __syncwarp();
     ClusterWait();
     return;
@@ -290,8 +293,10 @@ cudaError_t LaunchShape(const SmallArguments& a, cudaStream_t stream) {
   const auto kernel = SmallLinear<n, kSegments, kX, kPlain>;
   const cudaError_t error = AllowAllShared(kernel, &ready, true);
   if (error != cudaSuccess) return error;
-  return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) << a.plan.log_slices,
-                       kSmallThreads, 1u << a.plan.log_slices, a.plan.shared, stream, own);
+  const dim3 grid(static_cast<unsigned>(a.plan.clusters) << a.plan.log_slices,
+                  static_cast<unsigned>(a.plan.token_tiles));
+  return LaunchCluster(kernel, grid, kSmallThreads, 1u << a.plan.log_slices, a.plan.shared, stream,
+                       own);
 }
 
 bool IsPlain(const GpuSegment& g) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0: linears of up to 32 tokens, FP8 block and BF16 segments in one launch, x quantized inside or
-// (FP8 alone) before.
+// R0: linears of few tokens, or of few rows with more tokens in tiles of 32, FP8 block and BF16
+// segments in one launch, x quantized inside or (FP8 alone) before.
 #pragma once
 
 #include <cuda.h>

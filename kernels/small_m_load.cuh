@@ -21,7 +21,8 @@ static_assert(kTileBytes == 8192, "a box is 8 groups of 8 rows of the 128-byte s
 // What a CTA of the grid is to do; the same in all its warps.
 struct Share {
   int rank, slices, log_slices;
-  int cluster;
+  int cluster;              // of those that share these tokens
+  int first, tokens;        // of the whole: its tile of tokens
   int first_block, blocks;  // its slice of K
   int tiles;                // of its cluster
   int rows;                 // of each tile that it sums and stores
@@ -29,8 +30,12 @@ struct Share {
   char* memory;             // the same, generic
 };
 
+template <int n>
 __device__ __forceinline__ Share MakeShare(const auto& a, char* raw) {
   Share s;
+  // Narrow tiles are for all tokens: there this costs nothing.
+  s.first = n == kSmallTokens ? static_cast<int>(blockIdx.y) * n : 0;
+  s.tokens = n == kSmallTokens ? min(n, a.tokens - s.first) : a.tokens;
   // By a shuffle, or the compiler would work it out again, slowly, wherever it is used.
   s.base = __shfl_sync(~0u, (SharedAddress(raw) + 1023) & ~1023u, 0);
   s.memory = raw + (s.base - SharedAddress(raw));
@@ -81,7 +86,7 @@ __device__ __forceinline__ bool IsBf16(const auto& a, int segment) {
 
 // Bytes that the other CTAs send into one slot: four tokens of a row at a time.
 __device__ __forceinline__ uint32_t SentBytes(const auto& a, const Share& s) {
-  return (s.slices - 1) * a.plan.halves * s.rows * ((a.tokens + 3) / 4) * 16;
+  return (s.slices - 1) * a.plan.halves * s.rows * ((s.tokens + 3) / 4) * 16;
 }
 
 __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
@@ -101,11 +106,13 @@ __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
 
 // One thread: asks for the boxes of both warpgroups in turn, each into its own ring. (Two
 // warpgroups must not share one: a parity wait would pass two phases early.)
+template <int n>
 __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
   struct Ring {
     int stage = 0, round = 0;
   } rings[2];
-  const uint64_t policy = EvictFirst();
+  // Where other tiles of tokens read W too, it stays in the L2.
+  const uint64_t policy = n == kSmallTokens && gridDim.y > 1 ? EvictNormal() : EvictFirst();
   const int half = s.blocks / 2, halves = a.plan.halves, depth = a.plan.ring;
   int left = s.tiles * s.blocks - a.plan.ahead;
   if (left <= 0) LaunchDependents();
@@ -181,15 +188,15 @@ template <int n>
 __device__ __forceinline__ void LoadX(const auto& a, const Share& s) {
   const uint64_t policy = EvictLast();  // every cluster reads it
   const uint32_t x = s.base + a.plan.x_fp8, scales = s.base + a.plan.x_scales, full = XFull(a, s);
-  const int bytes = ((a.tokens + 3) & ~3) * 4;  // of scales: what the quantizer wrote
+  const int bytes = ((s.tokens + 3) & ~3) * 4;  // of scales: what the quantizer wrote
   PrefetchMap(&a.quantized.codes);
   WaitForEarlier();
   const float* from =
-      a.quantized.scales + static_cast<int64_t>(s.first_block) * a.quantized.scale_stride;
+      a.quantized.scales + static_cast<int64_t>(s.first_block) * a.quantized.scale_stride + s.first;
 #pragma unroll 1
   for (int k = 0; k < s.blocks; ++k) {
     BarrierExpect(full + 8 * k, n * kBoxBytes + bytes);
-    CopyBox(x + k * n * kBoxBytes, &a.quantized.codes, (s.first_block + k) * kBlock, 0,
+    CopyBox(x + k * n * kBoxBytes, &a.quantized.codes, (s.first_block + k) * kBlock, s.first,
             full + 8 * k, policy);
     CopyBytes(scales + k * n * 4, from, bytes, full + 8 * k);
     from += a.quantized.scale_stride;
@@ -211,7 +218,7 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
   char* codes = s.memory + a.plan.x_fp8;
   char* plain = s.memory + a.plan.x_bf16;
   float* scales = reinterpret_cast<float*>(s.memory + a.plan.x_scales);
-  const int part = lane & 7, groups = a.tokens * s.blocks;
+  const int part = lane & 7, groups = s.tokens * s.blocks;
   const uint32_t magic = 0xFFFFFFFFu / s.blocks + 1;  // g / blocks without a division
   const int first = s.first_block * kBlock - a.k_phase + part * 8;
 #pragma unroll 1
@@ -224,8 +231,8 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
       const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
       const int column = first + k * kBlock;
       v[u] = w[u] = make_uint4(0, 0, 0, 0);
-      const uint4* from =
-          reinterpret_cast<const uint4*>(a.x + static_cast<int64_t>(m) * a.x_stride + column);
+      const uint4* from = reinterpret_cast<const uint4*>(
+          a.x + static_cast<int64_t>(s.first + m) * a.x_stride + column);
       if (g < groups && column >= 0 && column < a.columns) v[u] = __ldcg(from);
       if (g < groups && column >= -64 && column + 64 < a.columns) w[u] = __ldcg(from + 8);
     }

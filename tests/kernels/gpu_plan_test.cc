@@ -9,7 +9,7 @@ using namespace ferrule;
 
 TEST_CASE("a small plan fits shared memory, clusters and tiles") {
   int planned = 0;
-  for (const int tokens : {1, 8, 9, 16, 17, 32})
+  for (const int tokens : {1, 8, 9, 16, 17, 32, 33, 64, 100, 300, 4096})
     for (int blocks = 1; blocks < 260; blocks += blocks < 20 ? 1 : 37)
       for (const int fp8 : {0, 1, 8, 33, 200, 600})
         for (const int bf16 : {0, 1, 8, 192}) {
@@ -21,7 +21,9 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           if (!p.fits) continue;
           ++planned;
           const int slices = 1 << p.log_slices, tiles = fp8 + bf16;
-          REQUIRE(p.token_tile >= tokens);
+          REQUIRE(p.token_tiles * p.token_tile >= tokens);
+          REQUIRE((p.token_tiles - 1) * p.token_tile < tokens);
+          REQUIRE((p.token_tiles == 1 || p.token_tile == kSmallTokens));
           REQUIRE(slices <= blocks);  // no CTA without work
           REQUIRE(slices <= 16);
           REQUIRE(p.clusters >= 1);
@@ -43,6 +45,31 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           REQUIRE(static_cast<size_t>(p.barriers + 8 * barriers + 1023) <= p.shared);
         }
   CHECK(planned > 2000);
+}
+
+TEST_CASE("a small plan of more than 32 tokens lays tiles of tokens side by side") {
+  SmallChoice four;
+  four.slices = 4;
+  // 2 × 16 clusters of 4 CTAs: each has a tile of rows of its own.
+  const SmallPlan two = PlanSmall({40, 16, 16, 0}, four);
+  REQUIRE(two.fits);
+  CHECK(two.token_tiles == 2);
+  CHECK(two.clusters == 16);
+  // With one tile of tokens the same clusters, rows and sums.
+  const SmallPlan one = PlanSmall({32, 16, 16, 0}, four);
+  CHECK(one.token_tiles == 1);
+  CHECK(one.clusters == two.clusters);
+  CHECK(one.log_slices == two.log_slices);
+  CHECK(one.most_blocks == two.most_blocks);
+  // Many tiles: clusters of all tiles of tokens together, not of each, fill the GPU.
+  const SmallPlan many = PlanSmall({300, 16, 190, 10}, four);
+  REQUIRE(many.fits);
+  CHECK(many.token_tiles == 10);
+  CHECK(many.clusters * many.token_tiles <= 2 * ClustersThatFit(4));
+  CHECK(many.clusters >= 1);
+  const int most = kSmallTokens * kSmallTokenTiles;
+  CHECK(PlanSmall({most, 16, 1, 0}).fits);
+  CHECK_FALSE(PlanSmall({most + 1, 16, 1, 0}).fits);
 }
 
 TEST_CASE("plans of the shapes that were measured do not fail for want of room") {
