@@ -16,6 +16,8 @@ constexpr int kHopper = 90;
 constexpr int64_t kLtFp8Tokens = 16;
 constexpr int64_t kLtBf16Work = 1 << 18;    // tokens × rows, and more than 32 tokens
 constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows; measured on H200 at 2048 columns
+// More tokens than one tile of kSmall: so few rows that every cluster may read x anew.
+constexpr int64_t kSmallMixedRows = 2048, kSmallBf16Rows = 1024;
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -127,17 +129,20 @@ class Walk {
     }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
-    if (UseSmall(step->recipe, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
+    if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
-      step->why = step->small.quantized
-                      ? "few tokens: x is read where it is multiplied, quantized once before"
-                      : "few tokens: x is read and quantized where it is multiplied";
+      step->why = WhySmall(*step);
       if (step->small.fits && step->small.quantized && !QuantizeOnce(*step, quantized))
         return false;
       if (step->small.fits) return Take(*step);
+    }
+    if (group_.tokens > kSmallTokens && choice.kernel != choice_.kernel &&
+        choice.kernel == GpuKernel::kSmall) {  // the table's, which does not take it
+      choice.kernel = GpuKernel::kAny;
+      step->measured_up_to = 0;
     }
     step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
@@ -155,6 +160,17 @@ class Walk {
     if (group_.tokens <= kSmallTokens || group_.tokens > 2 * kBlock || row_tiles > 4) return 0;
     const int64_t wanted = DivideUp(group_.tokens, row_tiles == 1 ? 4 : 2);
     return wanted <= 16 ? 16 : wanted <= 32 ? 32 : wanted <= 64 ? 64 : 128;
+  }
+
+  const char* WhySmall(const GpuStep& step) const {
+    if (choice_.kernel != GpuKernel::kAny && group_.tokens > kSmallTokens) return "asked for";
+    if (group_.tokens > kSmallTokens)
+      return step.recipe.kind == XKind::kPlain
+                 ? "few rows: x is read where it is multiplied"
+                 : "few rows: x is read and quantized where it is multiplied";
+    return step.small.quantized
+               ? "few tokens: x is read where it is multiplied, quantized once before"
+               : "few tokens: x is read and quantized where it is multiplied";
   }
 
   // What is said of kTile, or of kSmall that could not be.
@@ -266,11 +282,26 @@ class Walk {
     return Tile(&step, choice);
   }
 
-  bool UseSmall(const XRecipe& recipe, const GpuChoice& choice) const {
-    if (group_.tokens > kSmallTokens || choice.kernel == GpuKernel::kTile ||
-        choice.kernel == GpuKernel::kLarge)
+  bool UseSmall(const GpuStep& step, const GpuChoice& choice) const {
+    if (choice.kernel == GpuKernel::kTile || choice.kernel == GpuKernel::kLarge) return false;
+    if (group_.tokens > kSmallTokens && choice.kernel != GpuKernel::kSmall &&
+        (choice.kernel != GpuKernel::kAny || !FewRows(step)))
       return false;
-    return XAligned(group_) && group_.in % 8 == 0 && recipe.phase % 8 == 0;
+    return group_.tokens <= int64_t{kSmallTokens} * kSmallTokenTiles && XAligned(group_) &&
+           group_.in % 8 == 0 && step.recipe.phase % 8 == 0;
+  }
+
+  // More than 32 tokens: whether kSmall takes them by rule, so that BF16 and FP8 need one launch
+  // and no quantizer before, and BF16 alone has more CTAs.
+  bool FewRows(const GpuStep& step) const {
+    int64_t rows = 0;
+    bool bf16 = false, fp8 = false;
+    for (int n = 0; n < step.count; ++n) {
+      const LinearSegment& s = At(step.segments[n]);
+      (IsBf16(s) ? bf16 : fp8) = true;
+      rows += s.rows;
+    }
+    return bf16 && group_.tokens <= kBlock && rows <= (fp8 ? kSmallMixedRows : kSmallBf16Rows);
   }
 
   // Segments that are run one by one.

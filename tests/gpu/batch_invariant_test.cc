@@ -48,3 +48,31 @@ TEST_CASE("with batch_invariant a token gets the same bits among 1 to 300 tokens
       }
   }
 }
+
+TEST_CASE("small_m_linear gives a token the same bits in any place of any tile of 32") {
+  constexpr int64_t kAll = 300;
+  GpuChoice choice;
+  choice.kernel = GpuKernel::kSmall;
+  choice.small.slices = 4;
+  choice.small.halves = 1;
+  for (const int quantized : {0, 1}) {
+    choice.small.quantized = quantized;
+    TestGroup host(12, kAll, 1536, {Fp8(1024), Bf16(64), Fp8(192, 64)});
+    TestGroup alone(13, kAll, 1536, {Fp8(320)});
+    DeviceGroup device(quantized == 1 ? alone.group() : host.group(), {});
+    LinearGroup& group = device.group();
+    const void* x = group.x;
+    REQUIRE(ExplainGpu(group, choice).find("small_m_linear") != std::string::npos);
+    REQUIRE(device.Run(choice) == "");
+    const Outputs all = OutputsOf(device);
+    for (const int64_t tokens : {17, 31, 32, 33, 50, 64, 65, 129, 299})
+      for (const int64_t first : {int64_t{0}, int64_t{1}, kAll - tokens}) {
+        INFO(tokens << " tokens from the " << first << "th on, " << quantized);
+        device.Poison();
+        group.tokens = tokens;
+        group.x = static_cast<const uint16_t*>(x) + first * group.x_stride;
+        REQUIRE(device.Run(choice) == "");
+        REQUIRE(OtherBits(device, all, first) == "");
+      }
+  }
+}

@@ -215,6 +215,46 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
     }
 }
 
+TEST_CASE("more tiles of tokens, each multiplied by itself, agree with the CPU") {
+  // Rows end inside tiles, the second shard begins inside a block both ways, x inside a block;
+  // BF16 alone and beside FP8; biases; more tiles than clusters.
+  const std::vector<Shape> groups[] = {
+      {Fp8(256)},           {Fp8(301, 37, 48)},  {Fp8(320), Fp8(72, 64)},
+      {Fp8(128), Bf16(40)}, {Bf16(65), Bf16(1)}, {With(Fp8(100), true), With(Bf16(50), true)}};
+  for (const int64_t tokens : {33, 40, 64, 65, 100, 300})
+    for (const std::vector<Shape>& shapes : groups) {
+      const Case c = {"tiles of tokens", tokens, shapes[0].k_phase > 0 ? 2128 : 2176, shapes};
+      TestGroup test(79, c.tokens, c.in, c.shapes);
+      RunOnCpu(&test);
+      const auto magnitudes = Magnitudes(79, c);
+      for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+        DeviceGroup::Layout layout;
+        layout.y_type = type;
+        layout.y_gap = tokens % 2 == 0 ? 8 : 1;
+        DeviceGroup device(test.group(), layout);
+        for (const int slices : {1, 2, 4, 8, 16})
+          for (const int halves : {1, 2})
+            for (const int quantized : {0, 1})
+              for (const int clusters : {0, 2}) {
+                GpuChoice choice = Only(GpuKernel::kSmall);
+                choice.small.slices = slices;
+                choice.small.halves = halves;
+                choice.small.quantized = quantized;
+                choice.small.clusters = clusters;
+                device.Poison();
+                const std::string steps = ExplainGpu(device.group(), choice);
+                INFO(tokens << " tokens, " << shapes[0].rows << " rows, " << halves << " halves, "
+                            << quantized << "\n"
+                            << steps);
+                if (slices > 1) REQUIRE(steps.find("small_m_linear") != std::string::npos);
+                REQUIRE(device.Run(choice) == "");
+                CHECK(device.Damage() == "");
+                CHECK(Disagreement(device, test, magnitudes) == "");
+              }
+      }
+    }
+}
+
 TEST_CASE("schemes and types without a fast kernel run") {
   for (const int64_t tokens : {1, 5, 14, 32, 40, 130})
     for (const LinearScheme scheme : {LinearScheme::kFp8Channel, LinearScheme::kFp8Tensor})
@@ -280,7 +320,6 @@ TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
 TEST_CASE("a hundred runs give the same bits") {
   for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 300})
     for (const GpuKernel kernel : {GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kLarge}) {
-      if (tokens > 32 && kernel == GpuKernel::kSmall) continue;
       TestGroup test(5, tokens, 2048, {Fp8(1100), Bf16(64)});
       DeviceGroup device(test.group(), {});
       REQUIRE(device.Run(Only(kernel)) == "");
@@ -342,7 +381,9 @@ TEST_CASE("a captured graph follows new values of x") {
 TEST_CASE("each launch of a chain reads what the one before wrote") {
   // y of a square linear is the next one's x, back and forth between two buffers, so that a launch
   // that starts early would read or overwrite too soon.
-  for (const int64_t tokens : {1, 16, 32, 64, 200}) {
+  for (const int64_t asked : {1, 16, 32, 64, 200, -64, -200}) {  // below 0: by kSmall
+    const int64_t tokens = asked < 0 ? -asked : asked;
+    const GpuChoice choice = Only(asked < 0 ? GpuKernel::kSmall : GpuKernel::kAny);
     constexpr int64_t kSize = 1024;
     TestGroup test(13, tokens, kSize, {Fp8(kSize)});
     LinearSegment& s = test.segment(0);
@@ -363,8 +404,8 @@ TEST_CASE("each launch of a chain reads what the one before wrote") {
     const auto run = [&](bool waits) {
       device.SetX(test.group());
       for (int i = 0; i < 20; ++i) {
-        REQUIRE(LinearGpu(i % 2 == 0 ? there : back, device.workspace(), device.workspace_size(),
-                          nullptr));
+        REQUIRE(RunGpu(i % 2 == 0 ? there : back, choice, device.workspace(),
+                       device.workspace_size(), nullptr));
         if (waits) REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
       }
       REQUIRE(cudaDeviceSynchronize() == cudaSuccess);

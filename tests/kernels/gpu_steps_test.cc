@@ -75,7 +75,7 @@ TEST_CASE("from 17 tokens on x is quantized before, where clusters would do it m
 }
 
 TEST_CASE("many tokens are quantized once for all segments") {
-  const Group g(100, {Fp8(512), Bf16(64), Fp8(256)});
+  const Group g(100, {Fp8(2048), Bf16(64), Fp8(256)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
   REQUIRE(steps.size() == 2);
   CHECK(steps[0].kernel == GpuKernel::kQuantize);
@@ -113,16 +113,73 @@ TEST_CASE("BF16 segments join the FP8 ones unless those are much work") {
 }
 
 TEST_CASE("a group without FP8 is not quantized") {
-  const Group g(100, {Bf16(512)});
+  const Group g(100, {Bf16(2000)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
   REQUIRE(steps.size() == 1);
   CHECK(steps[0].kernel == GpuKernel::kTile);
   CHECK(steps[0].recipe.kind == XKind::kPlain);
 }
 
+TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
+  const auto steps = [](int64_t tokens, const std::vector<LinearSegment>& list) {
+    return StepsOf(Group(tokens, list).group);
+  };
+  const std::vector<std::vector<LinearSegment>> few = {
+      {Fp8(1024), Bf16(512), Bf16(1)}, {Fp8(1984), Bf16(64)}, {Bf16(64)}, {Bf16(512), Bf16(512)}};
+  for (const std::vector<LinearSegment>& list : few)
+    for (const int64_t tokens : {33, 64, 100, 128}) {
+      const std::vector<GpuStep> one = steps(tokens, list);
+      REQUIRE(one.size() == 1);
+      CHECK(one[0].kernel == GpuKernel::kSmall);
+      CHECK(one[0].count == static_cast<int>(list.size()));
+      CHECK(one[0].small.token_tile == 32);
+      CHECK(one[0].small.token_tiles == (tokens + 31) / 32);
+      CHECK_FALSE(one[0].small.quantized);
+    }
+  for (const std::vector<LinearSegment>& list : few)
+    CHECK(steps(129, list).back().kernel == GpuKernel::kTile);
+  CHECK(steps(64, {Fp8(1984), Bf16(65)}).back().kernel == GpuKernel::kTile);
+  CHECK(steps(64, {Bf16(1025)}).back().kernel == GpuKernel::kTile);
+  CHECK(steps(64, {Fp8(64)}).back().kernel == GpuKernel::kLarge);
+  const Group mixed(100, {Fp8(128), Bf16(40)});
+  const std::string text = ExplainGpu(mixed.group, {});
+  CHECK(text.find("small_m_linear: segments 0 1, 12 tiles of 64 rows x 32 tokens") !=
+        std::string::npos);
+  CHECK(text.find("12 clusters") != std::string::npos);
+}
+
+TEST_CASE("more than 32 tokens run in small_m_linear where that is asked for") {
+  GpuChoice small;
+  small.kernel = GpuKernel::kSmall;
+  small.small.slices = 4;
+  small.small.quantized = 0;
+  for (const int64_t tokens : {33, 64, 65, 300, 4096}) {
+    const Group g(tokens, {Fp8(256)});
+    const std::vector<GpuStep> steps = StepsOf(g.group, {}, small);
+    REQUIRE(steps.size() == 1);
+    CHECK(steps[0].kernel == GpuKernel::kSmall);
+    CHECK(steps[0].small.token_tiles == (tokens + 31) / 32);
+    CHECK(std::string(steps[0].why) == "asked for");
+    GpuChoice before = small;
+    before.small.quantized = 1;
+    const std::vector<GpuStep> two = StepsOf(g.group, {}, before);
+    REQUIRE(two.size() == 2);
+    CHECK(two[0].kernel == GpuKernel::kQuantize);
+    CHECK(two[1].kernel == GpuKernel::kSmall);
+    CHECK(two[1].small.quantized);
+  }
+  // Too many tiles of tokens, and x that cannot be read in eights.
+  CHECK(StepsOf(Group(4097, {Fp8(256)}).group, {}, small).back().kernel == GpuKernel::kTile);
+  Group odd(64, {Fp8(256)});
+  odd.group.in = 2044;
+  CHECK(StepsOf(odd.group, {}, small).back().kernel == GpuKernel::kTile);
+}
+
 TEST_CASE("BF16 with few rows gets tiles of few tokens") {
   const auto tile = [](int64_t tokens, int64_t rows) {
-    const std::vector<GpuStep> steps = StepsOf(Group(tokens, {Bf16(rows)}).group);
+    Group g(tokens, {Bf16(rows)});
+    g.group.in = 2044;  // which small_m_linear does not take
+    const std::vector<GpuStep> steps = StepsOf(g.group);
     REQUIRE(steps.size() == 1);
     REQUIRE(steps[0].kernel == GpuKernel::kTile);
     return steps[0].tile.token_tile;
