@@ -10,7 +10,33 @@
 namespace ferrule::cli {
 namespace {
 
+constexpr int64_t kMostSmall = 600;  // CTAs of more than one tile of tokens
+
 int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
+
+// kernels/small_m_linear.cu: slices of K, when the next launch comes, who quantizes; more than one
+// tile of tokens only where there are not many more CTAs than fit at once.
+void AddSmall(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
+  const int64_t tiles = Ctas(rows, kSmallTile) * Ctas(tokens, kSmallTokens);
+  for (const int slices : {1, 2, 4, 8, 16}) {
+    if (tokens > kSmallTokens && tiles * slices > kMostSmall) continue;
+    for (const int halves : {1, 2})
+      for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
+        for (const int quantized : {0, 1}) {
+          GpuChoice choice;
+          choice.kernel = GpuKernel::kSmall;
+          choice.small.slices = slices;
+          choice.small.halves = halves;
+          choice.small.ahead = ahead;
+          choice.small.quantized = quantized;
+          const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
+          ways->push_back(
+              {fmt::format("small s{} h{} {}{}", slices, halves, next, quantized == 1 ? " q" : ""),
+               choice,
+               {}});
+        }
+  }
+}
 
 // kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
 void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
@@ -73,23 +99,7 @@ std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
     choice.kernel = kernel;
     ways.push_back({name, choice, {}});
   }
-  if (tokens <= kSmallTokens)
-    for (const int slices : {1, 2, 4, 8, 16})
-      for (const int halves : {1, 2})
-        for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
-          for (const int quantized : {0, 1}) {
-            GpuChoice choice;
-            choice.kernel = GpuKernel::kSmall;
-            choice.small.slices = slices;
-            choice.small.halves = halves;
-            choice.small.ahead = ahead;
-            choice.small.quantized = quantized;
-            const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
-            ways.push_back({fmt::format("small s{} h{} {}{}", slices, halves, next,
-                                        quantized == 1 ? " q" : ""),
-                            choice,
-                            {}});
-          }
+  AddSmall(tokens, rows, &ways);
   for (const int token_tile : {16, 32, 64, 128}) {
     if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
     for (const int slices : {1, 2, 4, 8})
