@@ -4,7 +4,8 @@
     ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,128,256,512,1024,2048,4096 > sweep.tsv
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
-Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number. With --keep a row of that table stays
+Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number, of those
+that took turns in the end (the others stand in `#` lines). With --keep a row of that table stays
 where nothing was measured, and where nothing was faster than it: the way `rule` of the sweep is what the table said then.
 A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there: those of the sweep, else those
 of the row that was kept. Where neither has any, the row says the fastest of our own ways, or there is none; stderr names it.

@@ -124,8 +124,7 @@ TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
   const auto steps = [](int64_t tokens, const std::vector<LinearSegment>& list) {
     return StepsOf(Group(tokens, list).group);
   };
-  const std::vector<std::vector<LinearSegment>> few = {
-      {Fp8(1024), Bf16(512), Bf16(1)}, {Fp8(1984), Bf16(64)}, {Bf16(64)}, {Bf16(512), Bf16(512)}};
+  const std::vector<std::vector<LinearSegment>> few = {{Bf16(64)}, {Bf16(40), Bf16(24)}, {Bf16(1)}};
   for (const std::vector<LinearSegment>& list : few)
     for (const int64_t tokens : {33, 64, 100, 128}) {
       const std::vector<GpuStep> one = steps(tokens, list);
@@ -138,14 +137,28 @@ TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
     }
   for (const std::vector<LinearSegment>& list : few)
     CHECK(steps(129, list).back().kernel == GpuKernel::kTile);
-  CHECK(steps(64, {Fp8(1984), Bf16(65)}).back().kernel == GpuKernel::kTile);
-  CHECK(steps(64, {Bf16(1025)}).back().kernel == GpuKernel::kTile);
-  CHECK(steps(64, {Fp8(64)}).back().kernel == GpuKernel::kLarge);
-  const Group mixed(100, {Fp8(128), Bf16(40)});
-  const std::string text = ExplainGpu(mixed.group, {});
-  CHECK(text.find("small_m_linear: segments 0 1, 12 tiles of 64 rows x 32 tokens") !=
+  CHECK(steps(64, {Bf16(65)}).back().kernel == GpuKernel::kTile);
+  const std::vector<GpuStep> mixture = steps(64, {Fp8(1024), Bf16(512), Bf16(1)});
+  CHECK(mixture.back().kernel == GpuKernel::kTile);
+  CHECK(mixture.back().tile.slices == 4);
+  CHECK(steps(64, {Fp8(65)}).back().kernel == GpuKernel::kLarge);
+  const Group two(100, {Bf16(40), Bf16(24)});
+  const std::string text = ExplainGpu(two.group, {});
+  CHECK(text.find("small_m_linear: segments 0 1, 8 tiles of 64 rows x 32 tokens") !=
         std::string::npos);
-  CHECK(text.find("12 clusters") != std::string::npos);
+  CHECK(text.find("8 clusters") != std::string::npos);
+}
+
+TEST_CASE("a row of the table says small_m_linear for many tokens as long as it takes them") {
+  const auto step = [](int64_t tokens) {
+    return StepsOf(Group(tokens, {Fp8(64)}).group).back();  // 2048 columns
+  };
+  for (const int64_t tokens : {33, 1024, 4096}) {
+    CHECK(step(tokens).kernel == GpuKernel::kSmall);
+    CHECK(step(tokens).small.token_tiles == (tokens + 31) / 32);
+    CHECK(std::string(step(tokens).why).substr(0, 9) == "measured:");
+  }
+  CHECK(step(4097).kernel == GpuKernel::kLarge);
 }
 
 TEST_CASE("more than 32 tokens run in small_m_linear where that is asked for") {

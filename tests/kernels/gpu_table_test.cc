@@ -73,7 +73,9 @@ TEST_CASE("every choice of the table fits the shape that it is for") {
       INFO(line.rows << " x " << line.in << ", " << tokens << " tokens");
       const int blocks = (line.in + 127) / 128;
       if (choice.kernel == GpuKernel::kSmall) {
-        CHECK(PlanSmall({tokens, blocks, (line.rows + 63) / 64, 0}, choice.small).fits);
+        // Of more tokens than it takes ForEachStep has kLarge (gpu_steps_test.cc).
+        if (tokens <= kSmallTokens * kSmallTokenTiles)
+          CHECK(PlanSmall({tokens, blocks, (line.rows + 63) / 64, 0}, choice.small).fits);
       } else if (choice.kernel == GpuKernel::kLarge) {
         LargeShape shape;
         shape.tokens = tokens;
