@@ -166,9 +166,11 @@ class Walk {
 
   const char* WhySmall(const GpuStep& step) const {
     if (choice_.kernel != GpuKernel::kAny && group_.tokens > kSmallTokens) return "asked for";
+    if (group_.tokens > kSmallTokens && step.recipe.kind == XKind::kPlain)
+      return "few rows: x is read where it is multiplied";
     if (group_.tokens > kSmallTokens)
-      return step.recipe.kind == XKind::kPlain
-                 ? "few rows: x is read where it is multiplied"
+      return step.small.quantized
+                 ? "measured: x is read where it is multiplied, quantized once before"
                  : "measured: x is read and quantized where it is multiplied";
     return step.small.quantized
                ? "few tokens: x is read where it is multiplied, quantized once before"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/gpu_linear.h"
+#include "kernels/gpu_table.h"
 #include "tests/catch.h"
 #include "tests/kernels/asked_group.h"
 
@@ -150,15 +151,29 @@ TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
 }
 
 TEST_CASE("a row of the table says small_m_linear for many tokens as long as it takes them") {
-  const auto step = [](int64_t tokens) {
-    return StepsOf(Group(tokens, {Fp8(64)}).group).back();  // 2048 columns
-  };
-  for (const int64_t tokens : {33, 1024, 4096}) {
-    CHECK(step(tokens).kernel == GpuKernel::kSmall);
-    CHECK(step(tokens).small.token_tiles == (tokens + 31) / 32);
-    CHECK(std::string(step(tokens).why).substr(0, 9) == "measured:");
-  }
-  CHECK(step(4097).kernel == GpuKernel::kLarge);
+  int seen = 0;
+  for (const int64_t rows : {64, 256, 1024})
+    for (const int64_t tokens : {33, 64, 100, 128, 256, 512, 1024, 2048, 4096, 4097, 9000}) {
+      GpuChoice choice;
+      REQUIRE(LookUpGpu(rows, 2048, tokens, &choice) > 0);
+      if (choice.kernel != GpuKernel::kSmall) continue;
+      ++seen;
+      INFO(rows << " rows, " << tokens << " tokens");
+      const std::vector<GpuStep> steps = StepsOf(Group(tokens, {Fp8(rows)}).group);
+      const GpuStep& last = steps.back();
+      if (tokens > 4096) {
+        CHECK(last.kernel == GpuKernel::kLarge);
+        continue;
+      }
+      REQUIRE(last.kernel == GpuKernel::kSmall);
+      CHECK(last.small.token_tiles == (tokens + 31) / 32);
+      const bool before = choice.small.quantized == 1;
+      CHECK(steps.size() == (before ? 2 : 1));
+      CHECK(std::string(last.why) ==
+            (before ? "measured: x is read where it is multiplied, quantized once before"
+                    : "measured: x is read and quantized where it is multiplied"));
+    }
+  CHECK(seen > 0);
 }
 
 TEST_CASE("more than 32 tokens run in small_m_linear where that is asked for") {
