@@ -341,7 +341,7 @@ std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* repla
   for (int i = 0; i < copies; ++i)
     Describe(m, way.shape, tokens, i, LinearOutput::kBf16, m.y,
              &replay->list[static_cast<size_t>(i)]);
-  if (way.choice.x_is_quantized) {
+  if (way.choice.x_is_quantized) {  // other ways then leave their codes of the same x there
     GpuChoice whole = way.choice;
     whole.x_is_quantized = false;
     const LinearStatus status =

@@ -69,7 +69,7 @@ class GpuBench {
  private:
   struct Memory;
   struct Replay;
-  // What refuses `way`, null where it runs as asked.
+  // Why `way` does not run as asked; empty where it does.
   std::string Refuses(const BenchWay& way, int64_t tokens);
   std::string Capture(const BenchWay& way, int64_t tokens, Replay* replay);
   double FloorOf(const BenchShape& shape, int64_t tokens) const;
