@@ -2,7 +2,6 @@
 // The activation quantizer. Two kernels: blocks of 128 aligned columns, 8 lanes each, which is what
 // checkpoints want; and whatever else the rule allows, one warp (or, for a whole row, one CTA)
 // each.
-#include "kernels/gpu_plan.h"
 #include "kernels/launch.cuh"
 #include "kernels/quantize.cuh"
 #include "kernels/quantize_gpu.h"
@@ -14,86 +13,65 @@ namespace {
 using namespace sm90;
 
 constexpr int kThreads = 256;
-constexpr int kStaying = 4;       // CTAs of a multiprocessor
-constexpr int64_t kMany = 32768;  // blocks of all tokens from which on CTAs stay
+constexpr int kBlock = 128;
+constexpr int64_t kManyGroups = 32768;  // of a token and a block
 
 __device__ __forceinline__ bool Inside(int column, int columns) {
   return column >= 0 && column < columns;
 }
 
-// 8 lanes a block of one token, each 8 columns of either half: neighbours then read and write whole
-// sectors. x, x_stride, columns and phase are multiples of 8 (x: of 16 bytes).
-struct Halves {
-  uint4 low, high;
-};
-__device__ __forceinline__ Halves LoadBlock(const QuantizeArguments& a, int token, int block,
-                                            int part) {
-  const int column = block * kBlock + part * 8 - a.recipe.phase;
-  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride + column);
-  Halves v = {make_uint4(0, 0, 0, 0), make_uint4(0, 0, 0, 0)};
-  if (block >= a.blocks) return v;
-  if (Inside(column, a.columns)) v.low = __ldcg(from);
-  if (Inside(column + kBlock / 2, a.columns)) v.high = __ldcg(from + kBlock / 16);
-  return v;
-}
-__device__ __forceinline__ void StoreBlock(const QuantizeArguments& a, int token, int block,
-                                           int part, const Halves& v) {
-  uint32_t pair = Amax(Amax(0, v.low), v.high);
-#pragma unroll
-  for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
-  if (block >= a.blocks) return;
-  const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
-  const float inverse = __frcp_rn(scale);
-  uint8_t* to = a.codes + token * a.pitch + block * kBlock + part * 8;
-  *reinterpret_cast<uint2*>(to) = Encode(v.low, scale, inverse);
-  *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(v.high, scale, inverse);
-  if (part > 0) return;
-  float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
-  scales[token] = scale;
-  if (token == a.tokens - 1)  // copies of scales are multiples of 16 bytes
-    for (int i = a.tokens; i % 4 != 0; ++i) scales[i] = 0;
-}
-
-// One block for 8 lanes. Tokens follow one another, so that scales lie side by side.
+// Thread → (token, `kEach` blocks one after another, 8 columns of each half of one: neighbours then
+// read and write whole sectors). Tokens follow one another, so that scales lie side by side. x,
+// x_stride, columns and phase are multiples of 8 (x: of 16 bytes).
+template <int kEach>
 __global__ void __launch_bounds__(kThreads)
     QuantizeBlocks(const __grid_constant__ QuantizeArguments a) {
   const uint32_t group = (blockIdx.x * kThreads + threadIdx.x) / 8;
   const int part = threadIdx.x & 7;
-  const int block = static_cast<int>(group / static_cast<uint32_t>(a.tokens));
+  const int first = static_cast<int>(group / static_cast<uint32_t>(a.tokens)) * kEach;
   const int token = static_cast<int>(group % static_cast<uint32_t>(a.tokens));
+  const int column = first * kBlock + part * 8 - a.recipe.phase;
   LaunchDependents();
   WaitForEarlier();
-  StoreBlock(a, token, block, part, LoadBlock(a, token, block, part));
+  uint4 v[kEach], w[kEach];
+  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride + column);
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    v[i] = w[i] = make_uint4(0, 0, 0, 0);
+    const bool active = first + i < a.blocks;
+    if (active && Inside(column + i * kBlock, a.columns)) v[i] = __ldcg(from + i * (kBlock / 8));
+    if (active && Inside(column + i * kBlock + kBlock / 2, a.columns))
+      w[i] = __ldcg(from + i * (kBlock / 8) + kBlock / 16);
+  }
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int block = first + i;
+    uint32_t pair = Amax(Amax(0, v[i]), w[i]);
+#pragma unroll
+    for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
+    if (block >= a.blocks) continue;
+    const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
+    const float inverse = __frcp_rn(scale);
+    uint8_t* to = a.codes + token * a.pitch + block * kBlock + part * 8;
+    *reinterpret_cast<uint2*>(to) = Encode(v[i], scale, inverse);
+    *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(w[i], scale, inverse);
+    if (part > 0) continue;
+    float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
+    scales[token] = scale;
+    if (token == a.tokens - 1)  // copies of scales are multiples of 16 bytes
+      for (int j = a.tokens; j % 4 != 0; ++j) scales[j] = 0;
+  }
 }
 
-// Many blocks: CTAs that stay, two neighbouring blocks of a token at a time, the next two on their
-// way.
-__global__ void __launch_bounds__(kThreads, kStaying)
-    QuantizeMany(const __grid_constant__ QuantizeArguments a) {
-  const int groups = static_cast<int>(gridDim.x) * (kThreads / 8), pairs = (a.blocks + 1) / 2;
-  const int first = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / 8;
-  const int part = threadIdx.x & 7, rise = groups / a.tokens, step = groups % a.tokens;
-  int pair = first / a.tokens, token = first % a.tokens;
-  LaunchDependents();
-  WaitForEarlier();
-  Halves v[2] = {LoadBlock(a, token, 2 * pair, part), LoadBlock(a, token, 2 * pair + 1, part)};
-#pragma unroll 1
-  // All lanes of a warp go round alike: shuffles need them.
-  for (int at = first & ~3; at < pairs * a.tokens; at += groups) {
-    const int was_token = token, was = 2 * pair;
-    token += step;
-    pair += rise;
-    if (token >= a.tokens) {
-      token -= a.tokens;
-      ++pair;
-    }
-    const Halves next[2] = {LoadBlock(a, token, 2 * pair, part),
-                            LoadBlock(a, token, 2 * pair + 1, part)};
-    StoreBlock(a, was_token, was, part, v[0]);
-    StoreBlock(a, was_token, was + 1, part, v[1]);
-    v[0] = next[0];
-    v[1] = next[1];
-  }
+template <int kEach>
+cudaError_t LaunchBlocks(const QuantizeArguments& a, cudaStream_t stream) {
+  const int64_t threads = int64_t{8} * a.tokens * ((a.blocks + kEach - 1) / kEach);
+  if (threads > 0x7FFFFFFF) return cudaErrorInvalidValue;
+  const auto grid = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+  static DeviceFlags ready;
+  const cudaError_t error = AllowAllShared(QuantizeBlocks<kEach>, &ready, false);
+  if (error != cudaSuccess) return error;
+  return LaunchPdl(QuantizeBlocks<kEach>, dim3(grid), kThreads, stream, a);
 }
 
 __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
@@ -181,16 +159,9 @@ cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&
                        a.columns % 8 == 0 && a.recipe.phase % 8 == 0;
   if (a.recipe.kind == XKind::kGroup && a.recipe.group == kBlock && aligned) {
-    const int64_t blocks = int64_t{a.tokens} * a.blocks;
-    if (blocks > 0x7FFFFFFF / 8) return cudaErrorInvalidValue;
-    const bool many = blocks >= kMany;
-    const auto kernel = many ? QuantizeMany : QuantizeBlocks;
-    static DeviceFlags ready[2];
-    const cudaError_t error = AllowAllShared(kernel, &ready[many], false);
-    if (error != cudaSuccess) return error;
-    const int64_t grid =
-        many ? kStaying * kMultiprocessors : (8 * blocks + kThreads - 1) / kThreads;
-    return LaunchPdl(kernel, dim3(static_cast<unsigned>(grid)), kThreads, stream, a);
+    // Where there is work for all multiprocessors anyway, longer runs of a row: DRAM likes them.
+    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<1>(a, stream)
+                                                      : LaunchBlocks<4>(a, stream);
   }
   const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));
   return LaunchPdl(QuantizeAny, grid, kThreads, stream, a);
