@@ -158,6 +158,21 @@ TEST_CASE("all phases, groups and alignments equal the CPU's") {
   }
 }
 
+TEST_CASE("tens of thousands of blocks equal the CPU's") {
+  std::mt19937 random(5);
+  std::vector<uint16_t> x(521 * 8200);
+  for (uint16_t& bits : x) {
+    bits = static_cast<uint16_t>(random());
+    if ((bits & 0x7F80) == 0x7F80) bits = static_cast<uint16_t>(bits & 0xBFFF);
+  }
+  for (const int columns : {8064, 8192, 8200})  // an odd number of blocks, an even one, a part
+    for (const int phase : {0, 40}) {
+      const XRecipe recipe{XKind::kGroup, 128, phase, false, nullptr};
+      INFO("phase " << phase << ", columns " << columns);
+      SameBits(OnGpu(x, 521, columns, 8200, recipe), OnCpu(x, 521, columns, 8200, recipe));
+    }
+}
+
 TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
   // W is the identity with scale 1, so that y in float32 is code · scale, exactly.
   std::vector<uint8_t> identity(128 * 128, 0);

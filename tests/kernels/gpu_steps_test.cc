@@ -76,7 +76,7 @@ TEST_CASE("from 17 tokens on x is quantized before, where clusters would do it m
 }
 
 TEST_CASE("many tokens are quantized once for all segments") {
-  const Group g(100, {Fp8(2048), Bf16(64), Fp8(256)});
+  const Group g(100, {Fp8(512), Bf16(64), Fp8(256)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
   REQUIRE(steps.size() == 2);
   CHECK(steps[0].kernel == GpuKernel::kQuantize);
@@ -114,7 +114,7 @@ TEST_CASE("BF16 segments join the FP8 ones unless those are much work") {
 }
 
 TEST_CASE("a group without FP8 is not quantized") {
-  const Group g(100, {Bf16(2000)});
+  const Group g(100, {Bf16(512)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
   REQUIRE(steps.size() == 1);
   CHECK(steps[0].kernel == GpuKernel::kTile);
