@@ -116,6 +116,7 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   using S = Shape<kTokens, kRows, kResident>;
   constexpr int n = S::kColumns, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
   const LargePlan& plan = a.plan;
+  WaitForEarlier();  // y may be what an earlier kernel still reads; here, where x is awaited anyway
   const int depth = plan.stages;
   const uint32_t full = w.base + plan.barriers;
   const Releaser release(a, w);
@@ -129,7 +130,6 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
   // both never wait at one barrier, where a parity would not tell a phase from the one before last.
   Stage stage{S::kTurns ? wg : 0, 0};
   int turn = S::kTurns ? wg : 0;  // blocks of the tile before the first that this warpgroup takes
-  bool first = true;
   Place p;
   TileScales<S::kStraddles> scales;
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
@@ -238,8 +238,6 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
         }
       }
     }
-    if (first) WaitForEarlier();  // y may be what an earlier kernel still reads
-    first = false;
     const Place done = p;
     if (plan.slices == 1) look_ahead(tile + plan.clusters);
     if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
