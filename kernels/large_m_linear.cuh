@@ -80,7 +80,7 @@ __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n 
 template <bool kStraddles>
 class TileScales {
  public:
-  __device__ __forceinline__ void Start(const LargeArguments& a, const Place& p, int begin) {
+  __device__ __forceinline__ void Start(const auto& a, const Place& p, int begin) {
     const GpuSegment& g = a.segments[p.segment];
     const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
     first_ = g.scale + static_cast<int64_t>(min(p.scale_row, last)) * g.scale_stride;
@@ -112,7 +112,7 @@ class TileScales {
 };
 
 template <int kTokens, int kRows, int kResident>
-__device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, int wg) {
+__device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   using S = Shape<kTokens, kRows, kResident>;
   constexpr int n = S::kColumns, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
   const LargePlan& plan = a.plan;
@@ -258,8 +258,10 @@ __device__ __forceinline__ void Consume(const LargeArguments& a, const Work& w, 
 template <typename S>
 constexpr int kRegisters = S::kAtEntry;
 
-template <int kTokens, int kRows, int kResident, typename S = Shape<kTokens, kRows, kResident>>
-__global__ void __maxnreg__(kRegisters<S>) LargeLinear(const __grid_constant__ LargeArguments a) {
+template <int kTokens, int kRows, int kResident, int kSegments,
+          typename S = Shape<kTokens, kRows, kResident>>
+__global__ void __maxnreg__(kRegisters<S>)
+    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments> a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -306,16 +308,29 @@ __global__ void __maxnreg__(kRegisters<S>) LargeLinear(const __grid_constant__ L
   }
 }
 
-template <int kTokens, int kRows, int kResident>
-cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+template <int kTokens, int kRows, int kResident, int kSegments>
+cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
+  LargeArgumentsOf<kSegments> own;
+  static_cast<LargeCommon&>(own) = a;
+  for (int i = 0; i < kSegments; ++i) {
+    own.segments[i] = a.segments[i];
+    own.weights[i] = a.weights[i];
+  }
+  own.x = a.x;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident>;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together,
                        Shape<kTokens, kRows, kResident>::kThreads, together, a.plan.shared, stream,
-                       a);
+                       own);
+}
+
+template <int kTokens, int kRows, int kResident>
+cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+  return a.segment_count > 1 ? LaunchAs<kTokens, kRows, kResident, kGpuSegments>(a, stream)
+                             : LaunchAs<kTokens, kRows, kResident, 1>(a, stream);
 }
 
 }  // namespace ferrule::large_m

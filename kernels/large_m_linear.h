@@ -10,7 +10,7 @@
 
 namespace ferrule {
 
-struct LargeArguments {
+struct LargeCommon {
   int tokens;
   int k_phase;  // codes of x lie `k_phase` columns further on
   int blocks;   // ceil((columns + k_phase) / 128)
@@ -18,10 +18,17 @@ struct LargeArguments {
   const float* x_scales;  // [blocks][x_scale_stride], 16-byte aligned
   int x_scale_stride;     // a multiple of 64, >= tokens
   LargePlan plan;
-  GpuSegment segments[kGpuSegments];  // tiles of plan.row_tile rows
-  CUtensorMap weights[kGpuSegments];  // boxes of row_tile / share_w rows × 128 bytes
-  CUtensorMap x;                      // boxes of token_tile / share_x rows × 128 bytes
 };
+
+// A launch with one segment has parameters for one: more bytes start later.
+template <int kSegments>
+struct LargeArgumentsOf : LargeCommon {
+  static constexpr int kSegmentCount = kSegments;
+  GpuSegment segments[kSegments];  // tiles of plan.row_tile rows
+  CUtensorMap weights[kSegments];  // boxes of row_tile / share_w rows × 128 bytes
+  CUtensorMap x;                   // boxes of token_tile / share_x rows × 128 bytes
+};
+using LargeArguments = LargeArgumentsOf<kGpuSegments>;
 
 cudaError_t LaunchLarge(const LargeArguments& arguments, cudaStream_t stream);
 

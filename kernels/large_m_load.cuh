@@ -32,7 +32,7 @@ struct Work {
   int tiles;       // of all clusters
 };
 
-__device__ __forceinline__ Work MakeWork(const LargeArguments& a, char* raw) {
+__device__ __forceinline__ Work MakeWork(const auto& a, char* raw) {
   const LargePlan& p = a.plan;
   Work w;
   // By a shuffle, or the compiler would work it out again, slowly, wherever it is used.
@@ -53,7 +53,7 @@ __device__ __forceinline__ Work MakeWork(const LargeArguments& a, char* raw) {
 }
 
 template <int kTokens, int kRows>
-__device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w, int tile) {
+__device__ __forceinline__ Place PlaceOf(const auto& a, const Work& w, int tile) {
   const LargePlan& plan = a.plan;
   const int of_chunk = plan.token_group * w.row_groups, chunk = tile / of_chunk;
   const int rest = tile - chunk * of_chunk;
@@ -66,7 +66,8 @@ __device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w,
   p.beyond = row_tile >= plan.row_tiles || token_tile >= plan.token_tiles;
   row_tile = min(row_tile, plan.row_tiles - 1);
   p.segment = 0;
-  while (row_tile >= a.segments[p.segment].tiles_end) ++p.segment;
+  if constexpr (std::decay_t<decltype(a)>::kSegmentCount > 1)
+    while (row_tile >= a.segments[p.segment].tiles_end) ++p.segment;
   const GpuSegment& g = a.segments[p.segment];
   const int from = (row_tile - g.first_tile) * kRows;
   p.row = g.first_row + from;
@@ -79,7 +80,7 @@ __device__ __forceinline__ Place PlaceOf(const LargeArguments& a, const Work& w,
 // is free; `leader` in one lane. A whole warp goes through the loop: what it counts then lives in
 // uniform registers, where copies want it.
 template <int kTokens, int kRows>
-__device__ __forceinline__ void FillRing(const LargeArguments& a, const Work& w, const auto& copy) {
+__device__ __forceinline__ void FillRing(const auto& a, const Work& w, const auto& copy) {
   const int depth = a.plan.stages, step = a.plan.clusters;
   const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * depth;
   const bool leader = ElectOne();
@@ -102,7 +103,7 @@ __device__ __forceinline__ void FillRing(const LargeArguments& a, const Work& w,
 // `in_flight` stages are under way at a time. Their W arrives at barriers of its own, and the one
 // lane passes it on.
 template <int kTokens, int kRows>
-__device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
+__device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
   const bool shared = a.plan.share_w == 2;
   // Read once, or by a few CTAs at about the same time: it need not push out what is read again.
   const uint64_t policy = w.token_groups <= a.plan.token_group ? EvictFirst() : EvictNormal();
@@ -140,7 +141,7 @@ __device__ __forceinline__ void LoadW(const LargeArguments& a, const Work& w) {
 }
 
 template <int kTokens, int kRows>
-__device__ __forceinline__ void LoadX(const LargeArguments& a, const Work& w) {
+__device__ __forceinline__ void LoadX(const auto& a, const Work& w) {
   const bool shared = a.plan.share_x == 2;
   const uint64_t policy = EvictLast();  // read again by every tile of rows
   const int part = shared ? kTokens / 2 * w.row_member : 0;
@@ -183,7 +184,7 @@ __device__ __forceinline__ int Fillers(const LargePlan& plan) {
 // once, so that a call is two instructions.
 class Releaser {
  public:
-  __device__ __forceinline__ Releaser(const LargeArguments& a, const Work& w) {
+  __device__ __forceinline__ Releaser(const auto& a, const Work& w) {
     const int lane = threadIdx.x & 31;
     own_ = w.base + a.plan.barriers + 8 * a.plan.stages;
     first_ = lane == 0;

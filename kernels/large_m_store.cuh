@@ -90,8 +90,7 @@ __device__ __forceinline__ void StageSums(const Work& w, int token0, int column0
 // Adds this CTA's tokens of all CTAs of the cluster, in their order, and stores y, four columns a
 // thread. `kSlices` 0: as many as the plan says.
 template <int kTokens, int kRows, int kSlices>
-__device__ __forceinline__ void SumAndStore(const LargeArguments& a, const Work& w,
-                                            const Place& p) {
+__device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const Place& p) {
   const GpuSegment& g = a.segments[p.segment];
   const int slices = kSlices > 0 ? kSlices : a.plan.slices, first = kTokens * w.rank / slices;
   const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
@@ -124,8 +123,8 @@ __device__ __forceinline__ void SumAndStore(const LargeArguments& a, const Work&
 
 // One piece of a warpgroup's sums: to y, or to shared memory for the cluster.
 template <int kTokens, int kRows, int n>
-__device__ __forceinline__ void Finish(const LargeArguments& a, const Work& w, const Place& p,
-                                       int token0, int column0, const float (&sum)[n / 2]) {
+__device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place& p, int token0,
+                                       int column0, const float (&sum)[n / 2]) {
   if (a.plan.slices == 1) {
     StorePiece<n>(a.segments[p.segment], a.tokens, p.token + token0, p.row + column0,
                   w.base + a.plan.staging, sum);
@@ -136,7 +135,7 @@ __device__ __forceinline__ void Finish(const LargeArguments& a, const Work& w, c
 
 // K shared out over a cluster: what all its CTAs left in shared memory → y.
 template <int kTokens, int kRows>
-__device__ __forceinline__ void AddSlices(const LargeArguments& a, const Work& w, const Place& p) {
+__device__ __forceinline__ void AddSlices(const auto& a, const Work& w, const Place& p) {
   __syncwarp();
   ClusterArrive();
   ClusterWait();
