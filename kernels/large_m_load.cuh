@@ -27,7 +27,6 @@ struct Work {
   int rank;                      // in the cluster
   int row_member, token_member;  // which of the neighbours that share x (W) it is
   int cluster;
-  int row_groups, token_groups;
   int begin, end;  // blocks of K
   int tiles;       // of all clusters
 };
@@ -38,29 +37,23 @@ __device__ __forceinline__ Work MakeWork(const auto& a, char* raw) {
   // By a shuffle, or the compiler would work it out again, slowly, wherever it is used.
   w.base = __shfl_sync(~0u, (SharedAddress(raw) + 1023) & ~1023u, 0);
   w.memory = raw + (w.base - SharedAddress(raw));
-  const int size = p.slices * p.share_x * p.share_w;
-  w.rank = size == 1 ? 0 : static_cast<int>(ClusterRank());
+  w.rank = static_cast<int>(ClusterRank());
   w.row_member = p.share_x == 2 ? w.rank % 2 : 0;
-  w.token_member = p.share_w == 2 ? w.rank / p.share_x : 0;
-  w.cluster = blockIdx.x / size;
-  w.row_groups = (p.row_tiles + p.share_x - 1) / p.share_x;
-  w.token_groups = static_cast<int>((p.token_tiles + p.share_w - 1) / p.share_w);
+  w.token_member = p.share_w == 2 ? w.rank >> (p.share_x - 1) : 0;
+  w.cluster = static_cast<int>(ClusterId());
   const int slice = p.slices > 1 ? w.rank : 0;
-  w.begin = a.blocks * slice / p.slices;
-  w.end = a.blocks * (slice + 1) / p.slices;
-  w.tiles = w.token_groups * w.row_groups;
+  w.begin = Divide(a.blocks * slice, p.by_slices);
+  w.end = Divide(a.blocks * (slice + 1), p.by_slices);
+  w.tiles = p.token_groups * p.row_groups;
   return w;
 }
 
 template <int kTokens, int kRows>
 __device__ __forceinline__ Place PlaceOf(const auto& a, const Work& w, int tile) {
   const LargePlan& plan = a.plan;
-  const int of_chunk = plan.token_group * w.row_groups, chunk = tile / of_chunk;
-  const int rest = tile - chunk * of_chunk;
-  const int width = min(plan.token_group, w.token_groups - chunk * plan.token_group);
-  int row_tile = rest / width, token_tile = chunk * plan.token_group + rest % width;
-  row_tile = row_tile * plan.share_x + w.row_member;
-  token_tile = token_tile * plan.share_w + w.token_member;
+  const LargeGroups groups = GroupsOf(plan, tile);
+  int row_tile = groups.row * plan.share_x + w.row_member;
+  const int token_tile = groups.token * plan.share_w + w.token_member;
   Place p;
   p.token = token_tile * kTokens;
   p.beyond = row_tile >= plan.row_tiles || token_tile >= plan.token_tiles;
@@ -106,7 +99,7 @@ template <int kTokens, int kRows>
 __device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
   const bool shared = a.plan.share_w == 2;
   // Read once, or by a few CTAs at about the same time: it need not push out what is read again.
-  const uint64_t policy = w.token_groups <= a.plan.token_group ? EvictFirst() : EvictNormal();
+  const uint64_t policy = a.plan.token_groups <= a.plan.token_group ? EvictFirst() : EvictNormal();
   const int part = shared ? kRows / 2 * w.token_member : 0, k_phase = a.k_phase;
   const uint32_t to = w.base + part * kBoxBytes;
   const auto mask = static_cast<uint16_t>((1 | 1 << a.plan.share_x) << w.row_member);

@@ -109,8 +109,9 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   if ((share == 2 || share == 4) && plan.row_tiles > 1) plan.share_x = 2;
   if ((share == -2 || share == 4) && plan.token_tiles > 1) plan.share_w = 2;
 
-  const int64_t groups =
-      DivideUp(plan.token_tiles, plan.share_w) * DivideUp(plan.row_tiles, plan.share_x);
+  plan.row_groups = static_cast<int>(DivideUp(plan.row_tiles, plan.share_x));
+  plan.token_groups = static_cast<int>(DivideUp(plan.token_tiles, plan.share_w));
+  const int64_t groups = int64_t{plan.token_groups} * plan.row_groups;
   const int together = plan.share_x * plan.share_w;
   plan.clusters = static_cast<int>(
       plan.slices > 1
@@ -121,6 +122,11 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
                                   : tile.tokens == 128 ? 12
                                                        : 16) /
                                      plan.share_w);
+  plan.by_chunk = FastDivisor(int64_t{plan.token_group} * plan.row_groups);
+  plan.by_token_group = FastDivisor(plan.token_group);
+  const int last = plan.token_groups % plan.token_group;
+  plan.by_last_token_group = FastDivisor(last > 0 ? last : plan.token_group);
+  plan.by_slices = FastDivisor(plan.slices);
 
   int64_t limit = plan.resident == 2 ? kHalfShared : kAllShared;
   // The sums of 64 tokens that warpgroups give one another.

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/fast_divide.h"
 #include "kernels/gpu_plan.h"
 
 namespace ferrule {
@@ -34,8 +35,11 @@ struct LargePlan {
   int clusters = 1;
   int row_tiles = 1;  // of all segments
   int64_t token_tiles = 1;
-  int token_group = 8;  // token tiles that are walked before the next row tile
-  int in_flight = 2;    // stages of W that are under way at once in the first round
+  int row_groups = 1, token_groups = 1;  // of CTAs that share: what a cluster takes at a time
+  int token_group = 8;                   // token groups that are walked before the next row group
+  // A chunk: token_group token groups times all row groups; the last one may have fewer.
+  FastDivisor by_chunk, by_token_group, by_last_token_group, by_slices;
+  int in_flight = 2;  // stages of W that are under way at once in the first round
   int stages = 2;
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
@@ -47,6 +51,20 @@ struct LargePlan {
 bool LargeTileExists(int token_tile, int row_tile);
 int LargeResident(int token_tile, int row_tile);  // at most so many
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice = {});
+
+// The groups of tile `tile`, 0 … row_groups · token_groups - 1: rows change least often, within a
+// chunk, so that W is read by the CTAs of a moment and x by all.
+struct LargeGroups {
+  int row, token;
+};
+FERRULE_HOST_DEVICE LargeGroups GroupsOf(const LargePlan& plan, int tile) {
+  const int chunk = Divide(tile, plan.by_chunk), first = chunk * plan.token_group;
+  const int rest = tile - first * plan.row_groups;
+  const int left = plan.token_groups - first;
+  const bool whole = left >= plan.token_group;
+  const int row = Divide(rest, whole ? plan.by_token_group : plan.by_last_token_group);
+  return {row, first + rest - row * (whole ? plan.token_group : left)};
+}
 
 constexpr int kLargeStaging = 2048;  // bytes a warp, of eight
 

@@ -92,6 +92,11 @@ __device__ __forceinline__ uint32_t ClusterRank() {
   asm volatile("mov.u32 %0,%%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
+__device__ __forceinline__ uint32_t ClusterId() {  // without clusters that of the CTA
+  uint32_t id;
+  asm volatile("mov.u32 %0,%%clusterid.x;" : "=r"(id));
+  return id;
+}
 // The address in CTA `rank` of what is at `address` here.
 __device__ __forceinline__ uint32_t MapShared(uint32_t address, uint32_t rank) {
   uint32_t mapped;

@@ -2,6 +2,7 @@
 // How linears of many tokens are cut up: every tile is covered once, memory suffices.
 #include "kernels/large_plan.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "tests/catch.h"
 
@@ -76,6 +78,26 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
                 REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
               }
             }
+}
+
+TEST_CASE("the walk over tiles meets every one once, a few token tiles at a time") {
+  for (const int64_t tokens : {1, 65, 300, 1000, 1111, 4096, 20000})
+    for (const int64_t rows : {8, 64, 200, 2112, 12288})
+      for (const int token_tile : {64, 128, 256})
+        for (const int share : {1, 2, -2, 4}) {
+          const LargePlan p = PlanLarge(ShapeOf(tokens, rows, 16), {token_tile, 128, 1, share});
+          INFO(tokens << " tokens, " << rows << " rows, " << p.token_groups << " x " << p.row_groups
+                      << " groups, share " << share);
+          std::vector<int> met(static_cast<size_t>(p.token_groups * p.row_groups), 0);
+          for (int tile = 0; tile < p.token_groups * p.row_groups; ++tile) {
+            const LargeGroups g = GroupsOf(p, tile);
+            REQUIRE((g.row >= 0 && g.row < p.row_groups));
+            REQUIRE((g.token >= 0 && g.token < p.token_groups));
+            REQUIRE(g.token / p.token_group == tile / (p.token_group * p.row_groups));
+            ++met[static_cast<size_t>(g.token * p.row_groups + g.row)];
+          }
+          REQUIRE(std::count(met.begin(), met.end(), 1) == static_cast<int64_t>(met.size()));
+        }
 }
 
 TEST_CASE("a choice is heard, one that no kernel has is not") {
