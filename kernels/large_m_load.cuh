@@ -128,6 +128,7 @@ __device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
       CopyBox(at, &a.weights[p.segment], k * kBlock - k_phase, p.row, barrier, policy);
     }
   });
+  WaitForEarlier();  // or where K is short launch after launch would come and wait, W in hand
   LaunchDependents();
 #pragma unroll 1
   while (passed < min(asked, depth)) pass_on();  // asked 0 in all lanes but the one
