@@ -11,6 +11,7 @@ namespace ferrule::cli {
 namespace {
 
 constexpr int64_t kMostSmall = 600;  // CTAs of more than one tile of tokens
+constexpr int64_t kFewTokens = 8;    // up to so many no tile of 64 tokens was ever faster
 
 int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
 
@@ -47,7 +48,8 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
           for (const int resident : {1, 2}) {
             // Those that cannot be better are left out: a sweep is long enough.
             const int size = token_tile * row_tile;
-            if (!LargeTileExists(token_tile, row_tile) || token_tile >= 2 * tokens) continue;
+            if (!LargeTileExists(token_tile, row_tile)) continue;
+            if (token_tile > 64 && token_tile >= 2 * tokens) continue;
             if (resident > LargeResident(token_tile, row_tile)) continue;
             if (resident > 1 && (share != 1 || slices > 1 || tokens > 128)) continue;
             if (slices > 1 && (share != 1 || row_tile > 128)) continue;
@@ -111,7 +113,7 @@ std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
         ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice, {}});
       }
   }
-  if (tokens > kSmallTokens) AddLarge(tokens, rows, &ways);
+  if (tokens > kFewTokens) AddLarge(tokens, rows, &ways);
   return ways;
 }
 

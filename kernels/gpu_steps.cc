@@ -256,7 +256,9 @@ class Walk {
   bool Large(const GpuStep& all, const LargeChoice& choice) {
     GpuStep step = all;
     step.kernel = GpuKernel::kLarge;
-    step.why = "more than 32 tokens";
+    step.why = group_.tokens > kSmallTokens        ? "more than 32 tokens"
+               : choice_.kernel != GpuKernel::kAny ? "asked for"
+                                                   : "measured: quantized once, read by TMA";
     step.count = 0;
     LargeShape shape;
     shape.tokens = group_.tokens;

@@ -187,6 +187,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
   // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block. K
   // goes several times round every ring; there are more tiles than CTAs.
   const Case cases[] = {{"even", 300, 1152, {Fp8(1000)}},
+                        {"few", 19, 1152, {Fp8(1000)}},
                         {"long", 70, 4224, {Fp8(200)}},
                         {"many", 600, 384, {Fp8(1500)}},
                         {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}};
