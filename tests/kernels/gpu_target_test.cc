@@ -166,7 +166,7 @@ TEST_CASE("other GPUs are explained by what they lack") {
 }
 
 TEST_CASE("what holds for tokens in fours alone is told apart") {
-  const Asked asked(1, {Of(kBlocks, 12288)});
+  const Asked asked(1, {Of(kBlocks, 1024)});
   const std::vector<KernelRange> ranges = KernelRanges(asked.group, {90, Everything}, 2000);
   REQUIRE(ranges.size() < 20);
   int64_t next = 1;
