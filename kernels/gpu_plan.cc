@@ -37,8 +37,8 @@ struct SmallRule {
 SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, int token_tiles) {
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
   // Both measured at 8 tokens, H200: 2048 -> 12288 in FP8 and 64 in BF16, 8.3 us against 9.2 with
-  // four slices; 1024, 512 and 1, 3.0 us against 3.5 with the next launch after x.
-  const bool mixed = few && shape.fp8_tiles > 0 && shape.bf16_tiles > 0;
+  // four slices; 1024, 512 and 1, 3.0 us against 3.5 with the next launch after x; at 16 3.4, 3.6.
+  const bool mixed = shape.tokens <= 16 && shape.fp8_tiles > 0 && shape.bf16_tiles > 0;
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
   rule.quantized = shape.bf16_tiles == 0 &&
                    (shape.tokens > 16 ? static_cast<int64_t>(tiles) * shape.blocks >= 256
