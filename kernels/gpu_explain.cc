@@ -93,8 +93,9 @@ std::string Why(const LinearGroup& group, const GpuStep& step) {
     return std::string("slow: ") + (reason == nullptr ? "asked for" : reason);
   }
   if (step.measured_up_to == 0 || step.kernel == GpuKernel::kQuantize) return step.why;
-  const LinearSegment& s = group.segments[step.segments[0]];
-  return "measured: " + Number(s.rows) + " x " + Number(group.in) +
+  int64_t rows = 0;
+  for (int n = 0; n < step.count; ++n) rows += group.segments[step.segments[n]].rows;
+  return "measured: " + Number(rows) + " x " + Number(group.in) +
          (step.measured_up_to == kAnyTokens ? std::string(", more tokens")
                                             : ", up to " + Number(step.measured_up_to) + " tokens");
 }

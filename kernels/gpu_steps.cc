@@ -123,11 +123,8 @@ class Walk {
     step->measured_up_to = 0;
     if (group_.batch_invariant) {
       choice = Invariant(*step);
-    } else if (choice.kernel == GpuKernel::kAny && fp8 == 1 && step->count == 1) {
-      step->measured_up_to =
-          LookUpGpu(At(step->segments[0]).rows, group_.in, group_.tokens, &choice);
-      // Which is not there, or does not take it: our own tiles that were measured beside it.
-      if (choice.kernel == GpuKernel::kLt) choice.kernel = GpuKernel::kLarge;
+    } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count) {
+      Measured(step, &choice);
     }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
     const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
@@ -152,6 +149,25 @@ class Walk {
       return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
     if (fp8 == 0 && choice.kernel == GpuKernel::kAny) choice.tile.token_tile = NarrowTile(*step);
     return Tile(step, choice.tile);
+  }
+
+  // What the table says of one segment holds for several that are cut into no more tiles than one
+  // of as many rows.
+  void Measured(GpuStep* step, GpuChoice* choice) const {
+    int64_t rows = 0;
+    for (int n = 0; n < step->count; ++n) rows += At(step->segments[n]).rows;
+    GpuChoice measured;
+    const int up_to = LookUpGpu(rows, group_.in, group_.tokens, &measured);
+    // cuBLASLt is not there, or does not take it: our own tiles that were measured beside it.
+    if (measured.kernel == GpuKernel::kLt) measured.kernel = GpuKernel::kLarge;
+    const int tile = measured.kernel == GpuKernel::kLarge  ? measured.large.row_tile
+                     : measured.kernel == GpuKernel::kTile ? measured.tile.row_tile
+                                                           : kSmallTile;
+    int64_t tiles = 0;
+    for (int n = 0; n < step->count; ++n) tiles += TileCount(At(step->segments[n]), tile);
+    if (up_to == 0 || (step->count > 1 && tiles != DivideUp(rows, tile))) return;
+    step->measured_up_to = up_to;
+    *choice = measured;
   }
 
   // BF16 with few rows: tiles of so few tokens that there are some to run beside each other. 0: by

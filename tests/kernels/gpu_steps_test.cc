@@ -176,6 +176,29 @@ TEST_CASE("a row of the table says small_m_linear for many tokens as long as it 
   CHECK(seen > 0);
 }
 
+TEST_CASE("what was measured for one segment holds for several that are cut up alike") {
+  int alike = 0;
+  for (const int64_t tokens : {1, 8, 16, 30, 64, 100, 200, 400, 1000, 4000}) {
+    const GpuStep one = StepsOf(Group(tokens, {Fp8(1024)}).group).back();
+    const GpuStep two = StepsOf(Group(tokens, {Fp8(512), Fp8(512)}).group).back();
+    INFO(tokens << " tokens");
+    REQUIRE(one.measured_up_to > 0);
+    // Its tiles may end between the segments: then the rule says what is done.
+    CHECK((two.measured_up_to > 0) == (two.tiles == one.tiles && two.kernel == one.kernel &&
+                                       two.large.row_tile == one.large.row_tile));
+    if (two.measured_up_to == 0) continue;
+    ++alike;
+    CHECK(two.measured_up_to == one.measured_up_to);
+    CHECK(two.small.log_slices == one.small.log_slices);
+    CHECK(two.large.token_tile == one.large.token_tile);
+    CHECK(two.large.slices == one.large.slices);
+    // 1000 rows end inside tiles of any height; BF16 is another launch.
+    CHECK(StepsOf(Group(tokens, {Fp8(1000), Fp8(24)}).group).back().measured_up_to == 0);
+    CHECK(StepsOf(Group(tokens, {Fp8(960), Bf16(64)}).group).back().measured_up_to == 0);
+  }
+  CHECK(alike >= 6);
+}
+
 TEST_CASE("more than 32 tokens run in small_m_linear where that is asked for") {
   GpuChoice small;
   small.kernel = GpuKernel::kSmall;
