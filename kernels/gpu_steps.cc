@@ -14,8 +14,10 @@ constexpr int kHopper = 90;
 // From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
 // 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
-constexpr int64_t kLtBf16Work = 1 << 18;    // tokens × rows, and more than 32 tokens
-constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows; measured on H200 at 2048 columns
+constexpr int64_t kLtBf16Work = 1 << 18;           // tokens × rows, and more than 32 tokens
+constexpr int64_t kLtBf16ManyTokens = 1 << 15;     // the same, beyond 128 tokens
+constexpr int64_t kWorthALaunch = 1 << 19;         // tokens × rows, beyond 128 tokens
+constexpr int64_t kWeightWorthALaunch = 12 << 20;  // rows × columns, up to 128 tokens
 // More tokens than one tile of kSmall: so few BF16 rows that every cluster may read x anew.
 // Measured on H200 for 64 rows of 2048 columns: 3.0 us against 3.9 at 64 tokens, 3.0 against 4.2 at
 // 128.
@@ -145,8 +147,7 @@ class Walk {
     }
     step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
-    if (fp8 > 0 && UseLarge(*step, choice))
-      return Large(*step, choice.large) && Bf16Alone(*step, choice.tile);
+    if (fp8 > 0 && UseLarge(*step, choice)) return Large(*step, choice.large) && Bf16Alone(*step);
     if (fp8 == 0 && choice.kernel == GpuKernel::kAny) choice.tile.token_tile = NarrowTile(*step);
     return Tile(step, choice.tile);
   }
@@ -254,10 +255,12 @@ class Walk {
     return Take(*step);
   }
 
-  // BF16 segments then need a launch of their own, which only much work in FP8 makes good.
+  // BF16 segments then need a launch of their own, which only much work in FP8 makes good: at 64
+  // tokens 2048 -> 12288 beside 64 took 14.7 us in kTile, 9.0 and 2.9 apart; 1024 beside 513 7.1,
+  // 4.4 and 4.3 (H200).
   bool UseLarge(const GpuStep& step, const GpuChoice& choice) const {
-    if (choice.kernel != GpuKernel::kAny || group_.tokens <= kSmallTokens)
-      return choice.kernel == GpuKernel::kLarge;
+    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLarge;
+    if (group_.tokens <= kSmallTokens / 2) return false;
     int64_t fp8_rows = 0;
     bool mixed = false;
     for (int i = 0; i < step.count; ++i) {
@@ -265,16 +268,15 @@ class Walk {
       mixed = mixed || IsBf16(s);
       if (!IsBf16(s)) fp8_rows += s.rows;
     }
-    return !mixed || (group_.tokens > kBlock && group_.tokens * fp8_rows >= kWorthALaunch);
+    return !mixed || (group_.tokens > kBlock ? group_.tokens * fp8_rows >= kWorthALaunch
+                                             : fp8_rows * group_.in >= kWeightWorthALaunch);
   }
 
   // The FP8 segments of a step.
   bool Large(const GpuStep& all, const LargeChoice& choice) {
     GpuStep step = all;
     step.kernel = GpuKernel::kLarge;
-    step.why = group_.tokens > kSmallTokens        ? "more than 32 tokens"
-               : choice_.kernel != GpuKernel::kAny ? "asked for"
-                                                   : "measured: quantized once, read by TMA";
+    if (group_.tokens > kSmallTokens) step.why = "more than 32 tokens";
     step.count = 0;
     LargeShape shape;
     shape.tokens = group_.tokens;
@@ -291,17 +293,13 @@ class Walk {
   }
 
   // The BF16 segments of a step.
-  bool Bf16Alone(const GpuStep& all, const TileChoice& choice) {
+  bool Bf16Alone(const GpuStep& all) {
     GpuStep step = all;
     step.count = 0;
     for (int i = 0; i < all.count; ++i)
       if (IsBf16(At(all.segments[i]))) step.segments[step.count++] = all.segments[i];
-    if (step.count == 0) return true;
-    step.recipe = XRecipe();
-    step.blocks = static_cast<int>(DivideUp(group_.in, kBlock));
-    step.why = "BF16: beside FP8 that is worth a launch of its own";
-    step.measured_up_to = 0;
-    return Tile(&step, choice);
+    bool quantized = false;
+    return step.count == 0 || Emit(&step, XRecipe(), &quantized);
   }
 
   bool UseSmall(const GpuStep& step, const GpuChoice& choice) const {
@@ -452,6 +450,7 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
     }
     if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
     if (sm != kHopper) return group.tokens > kSmallTokens;
+    if (group.tokens > kBlock) return group.tokens * s.rows >= kLtBf16ManyTokens;
     // Beside block scales, BF16 goes in their launches.
     for (int32_t j = 0; j < group.segment_count; ++j)
       if (group.segments[j].scheme == LinearScheme::kFp8Block) return false;
