@@ -14,14 +14,20 @@ constexpr int kHopper = 90;
 // From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
 // 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
-constexpr int64_t kLtBf16Work = 1 << 18;           // tokens × rows, and more than 32 tokens
-constexpr int64_t kLtBf16ManyTokens = 1 << 15;     // the same, beyond 128 tokens
-constexpr int64_t kWorthALaunch = 1 << 19;         // tokens × rows, beyond 128 tokens
-constexpr int64_t kWeightWorthALaunch = 12 << 20;  // rows × columns, up to 128 tokens
+constexpr int64_t kLtBf16Work = 1 << 18;        // tokens × rows, and more than 32 tokens
+constexpr int64_t kLtBf16ManyTokens = 1 << 15;  // the same, beyond 128 tokens
 // More tokens than one tile of kSmall: so few BF16 rows that every cluster may read x anew.
 // Measured on H200 for 64 rows of 2048 columns: 3.0 us against 3.9 at 64 tokens, 3.0 against 4.2 at
 // 128.
 constexpr int64_t kSmallBf16Rows = 64;
+
+// Whether so many rows in FP8 are work enough for a launch without the BF16 ones beside them: at 64
+// tokens 2048 -> 12288 beside 64 took 14.7 us in kTile, 12.5 apart; at 512 1024 beside 512 and 1
+// 16.1 us, 24.9 apart (H200).
+bool WorthALaunch(const LinearGroup& group, int64_t fp8_rows) {
+  return fp8_rows * group.in >= 12 << 20 ||
+         (group.tokens > kBlock && group.tokens * fp8_rows >= 1 << 21);
+}
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -255,9 +261,7 @@ class Walk {
     return Take(*step);
   }
 
-  // BF16 segments then need a launch of their own, which only much work in FP8 makes good: at 64
-  // tokens 2048 -> 12288 beside 64 took 14.7 us in kTile, 9.0 and 2.9 apart; 1024 beside 513 7.1,
-  // 4.4 and 4.3 (H200).
+  // BF16 segments then need a launch of their own, which only much work in FP8 makes good.
   bool UseLarge(const GpuStep& step, const GpuChoice& choice) const {
     if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLarge;
     if (group_.tokens <= kSmallTokens / 2) return false;
@@ -268,8 +272,7 @@ class Walk {
       mixed = mixed || IsBf16(s);
       if (!IsBf16(s)) fp8_rows += s.rows;
     }
-    return !mixed || (group_.tokens > kBlock ? group_.tokens * fp8_rows >= kWorthALaunch
-                                             : fp8_rows * group_.in >= kWeightWorthALaunch);
+    return !mixed || WorthALaunch(group_, fp8_rows);
   }
 
   // The FP8 segments of a step.
@@ -450,11 +453,14 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
     }
     if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
     if (sm != kHopper) return group.tokens > kSmallTokens;
-    if (group.tokens > kBlock) return group.tokens * s.rows >= kLtBf16ManyTokens;
-    // Beside block scales, BF16 goes in their launches.
+    int64_t fp8_rows = 0;
     for (int32_t j = 0; j < group.segment_count; ++j)
-      if (group.segments[j].scheme == LinearScheme::kFp8Block) return false;
-    return group.tokens > kSmallTokens && group.tokens * s.rows >= kLtBf16Work;
+      if (group.segments[j].scheme == LinearScheme::kFp8Block) fp8_rows += group.segments[j].rows;
+    const bool many = group.tokens > kBlock;
+    // Beside block scales, BF16 goes in their launches unless those are apart anyway.
+    if (fp8_rows > 0) return many && WorthALaunch(group, fp8_rows);
+    return group.tokens > kSmallTokens &&
+           group.tokens * s.rows >= (many ? kLtBf16ManyTokens : kLtBf16Work);
   };
   return wants() && LtRefuses(group, s, shape) == nullptr;
 }

@@ -94,16 +94,16 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(512, {Of(kBf16, 64)}).On(alone) == "tile0");
   CHECK(Asked(1024, {Of(kBf16, 16384)}).On(both) == "lt0");
   CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "tile0");
-  // Beside blocks BF16 goes in their launches, unless it is much work with many tokens.
-  CHECK(Asked(128, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
-  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 64)}).On(both) == "quantize tile01");
-  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize large0 lt1");
-  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(alone) == "quantize tile01");
-  // Or the blocks are.
+  // Beside blocks BF16 goes in their launches, unless the blocks are much work.
+  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
+  CHECK(Asked(1024, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
+  CHECK(Asked(2048, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large0 lt1");
+  CHECK(Asked(2048, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(alone) == "quantize large0 tile1");
   CHECK(Asked(16, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
   CHECK(Asked(32, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
   CHECK(Asked(64, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
-  CHECK(Asked(200, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 tile1");
+  CHECK(Asked(130, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 lt1");
+  CHECK(Asked(200, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(alone) == "quantize large0 tile1");
   CHECK(Asked(512, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 lt1");
   // Blocks of shapes that were not measured: our own.
   CHECK(Asked(33, {Of(kBlocks, 500)}).On(both) == "quantize large0");
