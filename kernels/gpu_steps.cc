@@ -16,18 +16,16 @@ constexpr int kHopper = 90;
 constexpr int64_t kLtFp8Tokens = 16;
 constexpr int64_t kLtBf16Work = 1 << 18;        // tokens × rows, and more than 32 tokens
 constexpr int64_t kLtBf16ManyTokens = 1 << 15;  // the same, beyond 128 tokens
+constexpr int64_t kWorthALaunch = 1 << 22;      // tokens × rows in FP8 beside BF16
 // More tokens than one tile of kSmall: so few BF16 rows that every cluster may read x anew.
 // Measured on H200 for 64 rows of 2048 columns: 3.0 us against 3.9 at 64 tokens, 3.0 against 4.2 at
 // 128.
 constexpr int64_t kSmallBf16Rows = 64;
 
-// Whether so many rows in FP8 are work enough for a launch without the BF16 ones beside them: at 64
-// tokens 2048 -> 12288 beside 64 took 14.7 us in kTile, 12.5 apart; at 512 1024 beside 512 and 1
-// 16.1 us, 24.9 apart (H200).
-bool WorthALaunch(const LinearGroup& group, int64_t fp8_rows) {
-  return fp8_rows * group.in >= 12 << 20 ||
-         (group.tokens > kBlock && group.tokens * fp8_rows >= 1 << 21);
-}
+// Whether so many rows in FP8 are a large weight: at 64 tokens 2048 -> 12288 beside 64 in BF16 took
+// 14.7 us in kTile, 12.5 apart; at 2048 tokens 123 us, 97 with cuBLASLt for the BF16; but 1024
+// beside 512 and 1 took 35 us there, 47 apart (H200).
+bool Heavy(const LinearGroup& group, int64_t fp8_rows) { return fp8_rows * group.in >= 12 << 20; }
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -135,7 +133,8 @@ class Walk {
       Measured(step, &choice);
     }
     // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
-    const bool repeats = group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96;
+    const bool repeats =
+        group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96 && small_bf16 == 0;
     if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
       step->small = PlanSmall(shape, choice.small);
@@ -272,7 +271,8 @@ class Walk {
       mixed = mixed || IsBf16(s);
       if (!IsBf16(s)) fp8_rows += s.rows;
     }
-    return !mixed || WorthALaunch(group_, fp8_rows);
+    return !mixed || Heavy(group_, fp8_rows) ||
+           (group_.tokens > kBlock && group_.tokens * fp8_rows >= kWorthALaunch);
   }
 
   // The FP8 segments of a step.
@@ -457,8 +457,8 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
     for (int32_t j = 0; j < group.segment_count; ++j)
       if (group.segments[j].scheme == LinearScheme::kFp8Block) fp8_rows += group.segments[j].rows;
     const bool many = group.tokens > kBlock;
-    // Beside block scales, BF16 goes in their launches unless those are apart anyway.
-    if (fp8_rows > 0) return many && WorthALaunch(group, fp8_rows);
+    // Beside block scales BF16 goes in their launches, unless those are much work.
+    if (fp8_rows > 0) return many && Heavy(group, fp8_rows);
     return group.tokens > kSmallTokens &&
            group.tokens * s.rows >= (many ? kLtBf16ManyTokens : kLtBf16Work);
   };

@@ -58,6 +58,14 @@ TEST_CASE("FP8 and BF16 segments of few tokens go into one launch") {
   CHECK(steps[0].kernel == GpuKernel::kSmall);
   CHECK(steps[0].count == 2);
   CHECK(steps[0].tiles == 193);
+  // As was measured: eight slices up to 16 tokens, then four.
+  CHECK(steps[0].small.log_slices == 3);
+  for (const int64_t tokens : {17, 32}) {
+    const GpuStep many = StepsOf(Group(tokens, {Fp8(12288), Bf16(64)}).group).back();
+    CHECK(many.kernel == GpuKernel::kSmall);
+    CHECK(many.small.log_slices == 2);
+    CHECK(StepsOf(Group(tokens, {Fp8(1024), Bf16(513)}).group).back().small.log_slices == 3);
+  }
 }
 
 TEST_CASE("from 17 tokens on x is quantized before, where clusters would do it many times") {

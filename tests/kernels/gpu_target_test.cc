@@ -97,10 +97,11 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   // Beside blocks BF16 goes in their launches, unless the blocks are much work.
   CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
   CHECK(Asked(1024, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
-  CHECK(Asked(2048, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large0 lt1");
-  CHECK(Asked(2048, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(alone) == "quantize large0 tile1");
+  CHECK(Asked(4095, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
+  CHECK(Asked(4096, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large0 tile1");
   CHECK(Asked(16, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
-  CHECK(Asked(32, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
+  CHECK(Asked(32, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
+  CHECK(Asked(33, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
   CHECK(Asked(64, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
   CHECK(Asked(130, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 lt1");
   CHECK(Asked(200, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(alone) == "quantize large0 tile1");
