@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels/gpu_linear.h"
+#include "kernels/gpu_segments.h"
 #include "kernels/kernel_table.h"
 #include "kernels/linear_gpu.h"
 

@@ -7,6 +7,7 @@
 
 #include "kernels/cluster_count.h"
 #include "kernels/cuda_error.h"
+#include "kernels/gpu_segments.h"
 #include "kernels/large_m_linear.h"
 #include "kernels/linear_gpu.h"
 #include "kernels/lt_linear.h"

@@ -68,25 +68,6 @@ struct XLayout {
 };
 XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns, bool tight = false);
 
-// Whether a segment should go to cuBLASLt where that was prepared, and as which product.
-bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,
-             LtShape* shape);
-
-// Bytes of workspace behind a quantized x that the steps of a group need, aligned to 256: where
-// cuBLASLt works.
-size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
-
-// Why Hopper's fast kernels do not take this segment; null when they do.
-const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);
-// The same of kMma.
-const char* MmaReason(const LinearGroup& group, const LinearSegment& segment);
-
-// Row 0 of tile 0 (<= 0: tiles begin where scale blocks, or parts of `grid` rows of them, do) and
-// the number of tiles.
-int FirstRow(const LinearSegment& segment, int grid);
-int TileCount(const LinearSegment& segment, int tile_rows);
-int LargeTileCount(const LinearSegment& segment, int tile_rows);  // of kLarge
-
 // Calls `take` for each step of a valid group with tokens, until one fails.
 LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
                          LinearStatus (*take)(const GpuStep& step, void* context), void* context);

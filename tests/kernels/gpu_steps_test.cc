@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/gpu_linear.h"
+#include "kernels/gpu_segments.h"
 #include "kernels/gpu_table.h"
 #include "tests/catch.h"
 #include "tests/kernels/asked_group.h"

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gpu_segments.h"
 #include "kernels/gpu_steps.h"
 #include "kernels/gpu_table.h"
 #include "kernels/kernel_table.h"

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gpu_segments.h"
+
+#include <algorithm>
+
+#include "kernels/gpu_table.h"
+
+namespace ferrule {
+namespace {
+
+// From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
+// 34816 × 5120.
+constexpr int64_t kLtFp8Tokens = 16;
+// BF16 alone, tokens × rows, with more than 32 tokens and with more than 128: measured on H200 for
+// 64, 512 and 12288 rows of 2048 columns.
+constexpr int64_t kLtBf16Work = 1 << 18;
+constexpr int64_t kLtBf16ManyTokens = 1 << 15;
+
+bool Aligned(const void* pointer, uintptr_t to) {
+  return reinterpret_cast<uintptr_t>(pointer) % to == 0;
+}
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x_stride % 8 == 0; }
+
+// At 64 tokens 2048 -> 12288 beside 64 in BF16 took 14.7 us in kTile, 12.5 apart; at 2048 tokens
+// 123 us, 97 with cuBLASLt for the BF16; but 1024 beside 512 and 1 took 35 us there, 47 apart
+// (H200).
+bool Heavy(const LinearGroup& group, int64_t fp8_rows) { return fp8_rows * group.in >= 12 << 20; }
+
+const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
+  if (IsBf16(s)) {
+    if (s.weight_type != LinearWeight::kBf16) return "its weight is not BF16";
+    if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+    if (s.weight_stride % 8 != 0) return "its rows are no multiple of 16 bytes apart";
+    if (!XAligned(group)) return "x is not aligned to 16, or its rows are not";
+    return nullptr;
+  }
+  if (s.scheme != LinearScheme::kFp8Block) return "only block scales have a fast kernel";
+  if (s.block_n != kBlock || s.block_k != kBlock) return "its blocks are not 128 × 128";
+  // TMA boxes begin at multiples of 16 bytes; else the kernel ends in an illegal instruction.
+  if (s.k_phase % 16 != 0) return "its k_phase is no multiple of 16";
+  if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+  if (s.weight_stride % 16 != 0) return "its rows are no multiple of 16 bytes apart";
+  return nullptr;
+}
+
+const char* MmaReason(const LinearGroup& group, const LinearSegment& s) {
+  if (s.scheme == LinearScheme::kFp8Block || s.scheme == LinearScheme::kBf16)
+    return SlowReason(group, s);
+  if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
+  if (s.weight_stride % 16 != 0) return "its rows are no multiple of 16 bytes apart";
+  return nullptr;
+}
+
+int FirstRow(const LinearSegment& s, int grid) {
+  return s.scheme == LinearScheme::kFp8Block ? -(s.n_phase % grid) : 0;
+}
+
+int TileCount(const LinearSegment& s, int tile_rows) {
+  return static_cast<int>(DivideUp(s.rows - FirstRow(s, std::min(tile_rows, kBlock)), tile_rows));
+}
+
+int LargeTileCount(const LinearSegment& s, int tile_rows) {
+  return static_cast<int>(DivideUp(s.rows - FirstRow(s, kBlock), tile_rows));
+}
+
+bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int sm, LtShape* shape) {
+  const LinearSegment& s = group.segments[i];
+  if (s.rows == 0 || group.tokens == 0 || group.batch_invariant) return false;
+  const auto wants = [&] {
+    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLt;
+    if (s.scheme == LinearScheme::kFp8Block) {
+      if (group.segment_count > 1 || sm != kHopper) return false;
+      // Of shapes that were not measured as many would be slower there as faster.
+      GpuChoice measured;
+      return LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
+             measured.kernel == GpuKernel::kLt;
+    }
+    if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
+    if (sm != kHopper) return group.tokens > kSmallTokens;
+    int64_t fp8_rows = 0;
+    for (int32_t j = 0; j < group.segment_count; ++j)
+      if (group.segments[j].scheme == LinearScheme::kFp8Block) fp8_rows += group.segments[j].rows;
+    const bool many = group.tokens > kBlock;
+    // Beside block scales BF16 goes in their launches, unless those are much work.
+    if (fp8_rows > 0) return many && Heavy(group, fp8_rows);
+    return group.tokens > kSmallTokens &&
+           group.tokens * s.rows >= (many ? kLtBf16ManyTokens : kLtBf16Work);
+  };
+  return wants() && LtRefuses(group, s, shape) == nullptr;
+}
+
+size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice,
+                        const GpuTarget& target) {
+  size_t most = 0;
+  for (int32_t i = 0; i < group.segment_count && target.lt_ready != nullptr; ++i) {
+    LtShape shape;
+    size_t bytes = 0;
+    if (WantsLt(group, i, choice, target.sm, &shape) && target.lt_ready(shape, &bytes))
+      most = std::max(most, bytes + LtScaleBytes(group.segments[i], shape));
+  }
+  return most;
+}
+
+}  // namespace ferrule

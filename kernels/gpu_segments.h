@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one segment of a group asks of the GPU's kernels: which of them refuse it and why, into how
+// many tiles it is cut, whether cuBLASLt is to have it. No CUDA.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gpu_steps.h"
+
+namespace ferrule {
+
+constexpr int kHopper = 90;  // compute capability 9.0
+
+inline bool IsBf16(const LinearSegment& segment) { return segment.scheme == LinearScheme::kBf16; }
+
+// x can be read 16 bytes at a time and by TMA.
+bool XAligned(const LinearGroup& group);
+
+// Whether so many rows in FP8 blocks are a large weight, for which a launch without the BF16
+// segments beside it is worth while.
+bool Heavy(const LinearGroup& group, int64_t fp8_rows);
+
+// Whether a segment should go to cuBLASLt where that was prepared, and as which product.
+bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,
+             LtShape* shape);
+
+// Bytes of workspace behind a quantized x that the steps of a group need, aligned to 256: where
+// cuBLASLt works.
+size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
+
+// Why Hopper's fast kernels do not take this segment; null when they do.
+const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);
+// The same of kMma.
+const char* MmaReason(const LinearGroup& group, const LinearSegment& segment);
+
+// Row 0 of tile 0 (<= 0: tiles begin where scale blocks, or parts of `grid` rows of them, do) and
+// the number of tiles.
+int FirstRow(const LinearSegment& segment, int grid);
+int TileCount(const LinearSegment& segment, int tile_rows);
+int LargeTileCount(const LinearSegment& segment, int tile_rows);  // of kLarge
+
+}  // namespace ferrule
