@@ -98,6 +98,8 @@ std::vector<Case> Cases() {
   cases.push_back({"wide tiles", 700, 512, {Fp8(9000, 37)}});
   cases.push_back({"wide tiles of both kinds", 515, 384, {Fp8(5000), Bf16(4100)}});
   cases.push_back({"many tokens", 4095, 256, {Fp8(300)}});
+  for (const int64_t tokens : {20, 40, 150})  // 12.8 million weights: apart from 33 on
+    cases.push_back({"BF16 beside a large weight", tokens, 6272, {Fp8(2048), Bf16(40)}});
   return cases;
 }
 
