@@ -97,6 +97,7 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "tile0");
   // Beside blocks BF16 goes in their launches, unless the blocks are much work.
   CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
+  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
   CHECK(Asked(1024, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
   CHECK(Asked(4095, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
   CHECK(Asked(4096, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large0 tile1");
