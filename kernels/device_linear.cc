@@ -5,12 +5,10 @@
 
 #include "kernels/cuda_error.h"
 #include "kernels/linear_gpu.h"
+#include "kernels/round.h"
 
 namespace ferrule {
 namespace {
-
-int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t WeightSize(const LinearSegment& s) {
   if (s.scheme != LinearScheme::kBf16) return 1;

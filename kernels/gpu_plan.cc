@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "kernels/cluster_count.h"
+#include "kernels/round.h"
 
 namespace ferrule {
 namespace {
@@ -16,9 +17,6 @@ constexpr int64_t kHalfShared = 112 * 1024;  // two, and a CTA of the quantizer
 constexpr int64_t kAllShared = 227 * 1024;
 constexpr int64_t kSmallShared = 200 * 1024;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
 int Log2(int power) {
   int log = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/gpu_table.h"
+#include "kernels/round.h"
 
 namespace ferrule {
 namespace {
@@ -19,8 +20,6 @@ constexpr int64_t kLtBf16ManyTokens = 1 << 15;
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
 }
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "kernels/round.h"
+
 namespace ferrule {
 namespace {
 
@@ -12,8 +14,6 @@ constexpr int64_t kAllShared = 225 * 1024;  // two CTAs of the quantizer have ro
 // Of W while x is awaited: enough that DRAM does not idle (measured, H200: 24 to 96 KB).
 constexpr int64_t kInFlight = 48 * 1024;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Tile {
   int tokens, rows;

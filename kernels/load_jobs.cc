@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/loader.h"
+#include "kernels/round.h"
 
 namespace ferrule {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 constexpr int64_t kRowAlignment = 16;  // what TMA asks of rows
 constexpr uint64_t kAlignment = 256;   // of tensors, as cudaMalloc aligns
 constexpr int64_t kLeastRead = 2048;   // below it a call costs more than the bytes beside
-
-int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 // Where less than half of a row is wanted, rows are read one by one.
 bool RowByRow(const LoadJob& job) { return job.width >= kLeastRead && 2 * job.width < job.stride; }

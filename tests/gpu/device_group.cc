@@ -8,6 +8,7 @@
 
 #include "kernels/fp8.h"
 #include "kernels/linear_gpu.h"
+#include "kernels/round.h"
 
 namespace ferrule::test {
 namespace {
@@ -18,8 +19,6 @@ constexpr uint8_t kFill = 0xFB;  // 0xFBFB is no NaN, so that it shows in sums; 
 void Check(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
 }
-
-int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 int64_t ElementSize(const LinearSegment& s) {
   if (s.scheme != LinearScheme::kBf16) return 1;
