@@ -181,15 +181,20 @@ void Describe(const M& m, const BenchShape& shape, int64_t tokens, int copy, Lin
   call->group.segment_count = static_cast<int32_t>(call->segments.size());
 }
 
-// Whether the kernel that was asked for is the one that runs: it may not fit.
+// Whether the kernel that was asked for runs: it may not fit. Segments that it is not for may run
+// in others beside it.
 bool RunsAsAsked(const LinearGroup& group, const GpuChoice& choice) {
-  GpuKernel last = GpuKernel::kAny;
-  const auto take = [](const GpuStep& step, void* kernel) {
-    *static_cast<GpuKernel*>(kernel) = step.kernel;
+  struct Asked {
+    GpuKernel kernel;
+    bool runs;
+  } asked{choice.kernel, choice.kernel == GpuKernel::kAny};
+  const auto take = [](const GpuStep& step, void* context) {
+    Asked* a = static_cast<Asked*>(context);
+    a->runs = a->runs || step.kernel == a->kernel;
     return LinearStatus();
   };
-  static_cast<void>(ForEachStep(group, choice, CurrentGpu(), take, &last));
-  return choice.kernel == GpuKernel::kAny || choice.kernel == last;
+  static_cast<void>(ForEachStep(group, choice, CurrentGpu(), take, &asked));
+  return asked.runs;
 }
 
 int CopiesOf(const BenchShape& shape) {
