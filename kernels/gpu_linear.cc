@@ -260,7 +260,7 @@ int AskDevice() {
   int sm = major * 10 + minor;
   if (!HasQuantize()) sm = 1;  // no code for it in here
   if (sm == 90)
-    for (const int slices : {2, 4, 8, 16}) {
+    for (const int slices : {2, 3, 4, 5, 6, 7, 8, 16}) {
       int count = 0;
       if (CountClusters(slices, &count) == cudaSuccess) LearnClusters(slices, count);
     }
