@@ -74,8 +74,11 @@ std::string What(const GpuStep& step, bool counts) {
     }
     case GpuKernel::kLarge: {
       const LargePlan& p = step.large;
+      const bool alone = step.recipe.kind == XKind::kPlain;  // all is BF16
       return Segments(step) + ", " +
-             Tiles(p.row_tiles * p.token_tiles, p.row_tile, p.token_tile, counts) +
+             Tiles(p.row_tiles * p.token_tiles, alone ? p.bf16_tile : p.row_tile, p.token_tile,
+                   counts) +
+             (p.bf16_tile > 0 && !alone ? ", of BF16 " + Number(p.bf16_tile) + " rows" : "") +
              Slices(p.slices, p.stages) + (p.share_x > 1 ? ", two CTAs share x" : "") +
              (p.share_w > 1 ? ", two CTAs share W" : "");
     }

@@ -96,11 +96,12 @@ class Launcher {
       g.first_row = FirstRow(s, large || tile_rows > kBlock ? kBlock : tile_rows);
       g.scale_half = bf16 ? 0 : s.n_phase / kSmallTile;
       g.first_tile = tile;
-      tile += large ? LargeTileCount(s, tile_rows) : TileCount(s, tile_rows);
+      const int rows = large && bf16 ? step.large.bf16_tile : tile_rows;
+      tile += large ? LargeTileCount(s, rows) : TileCount(s, rows);
       g.tiles_end = tile;
       g.y_f32 = s.y_type == LinearOutput::kF32 ? 1 : 0;
       if (!MakeMap(&maps[i], s.weight, bf16 ? 2 : 1, group_.in, s.rows, s.weight_stride,
-                   tile_rows / share))
+                   rows / share))
         return false;
     }
     return true;
@@ -180,17 +181,24 @@ class Launcher {
 
   LinearStatus Large(const GpuStep& step) {
     LargeArguments a{};
-    const XLayout layout = Layout(step.recipe);
     a.tokens = tokens();
     a.k_phase = step.recipe.phase;
     a.blocks = step.blocks;
+    const int bf16_columns = kBoxBytes / 2 * step.large.bf16_boxes;
+    a.bf16_stages = (columns() + bf16_columns - 1) / bf16_columns;
     a.segment_count = step.count;
-    a.x_scales = Scales(layout);
-    a.x_scale_stride = static_cast<int>(layout.scale_stride);
     a.plan = step.large;
-    if (!MakeMap(&a.x, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
-                 a.plan.token_tile / a.plan.share_x) ||
-        !Segments(step, a.plan.row_tile, a.plan.share_w, a.segments, a.weights))
+    if (step.recipe.kind != XKind::kPlain) {
+      const XLayout layout = Layout(step.recipe);
+      a.x_scales = Scales(layout);
+      a.x_scale_stride = static_cast<int>(layout.scale_stride);
+      if (!MakeMap(&a.x, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
+                   a.plan.token_tile / a.plan.share_x))
+        return NoMap();
+    }
+    if (!Segments(step, a.plan.row_tile, a.plan.share_w, a.segments, a.weights)) return NoMap();
+    if (a.plan.bf16_tile > 0 &&
+        !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, a.plan.token_tile))
       return NoMap();
     return CudaStatus(LaunchLarge(a, stream_));
   }

@@ -12,10 +12,10 @@ namespace {
 // From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
 // 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
-// BF16 alone, tokens × rows, with more than 32 tokens and with more than 128: measured on H200 for
-// 64, 512 and 12288 rows of 2048 columns.
+// BF16 alone with more than 32 tokens, tokens × rows: measured on H200 for 64 to 16384 rows of 2048
+// columns, 256 and 2048 of 7168. 1024 rows took 5.6 us in kLarge and 6.1 in cuBLASLt at 256 tokens,
+// 7.3 and 6.1 at 512.
 constexpr int64_t kLtBf16Work = 1 << 18;
-constexpr int64_t kLtBf16ManyTokens = 1 << 15;
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -25,10 +25,13 @@ bool Aligned(const void* pointer, uintptr_t to) {
 
 bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x_stride % 8 == 0; }
 
-// At 64 tokens 2048 -> 12288 beside 64 in BF16 took 14.7 us in kTile, 12.5 apart; at 2048 tokens
-// 123 us, 97 with cuBLASLt for the BF16; but 1024 beside 512 and 1 took 35 us there, 47 apart
-// (H200).
-bool Heavy(const LinearGroup& group, int64_t fp8_rows) { return fp8_rows * group.in >= 12 << 20; }
+// Measured on H200, in one launch and in two: 2048 -> 1024 beside 4096 in BF16 43.5 us against 46.5
+// at 1024 tokens, 81 both at 2048; 7168 -> 4096 beside 2048 54 both at 512, 108 against 103 at
+// 1024.
+bool Apart(const LinearGroup& group, int64_t bf16_rows) {
+  return group.tokens > kBlock &&
+         static_cast<double>(group.tokens) * static_cast<double>(bf16_rows * group.in) >= 10e9;
+}
 
 const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
   if (IsBf16(s)) {
@@ -81,14 +84,15 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
     }
     if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
     if (sm != kHopper) return group.tokens > kSmallTokens;
-    int64_t fp8_rows = 0;
-    for (int32_t j = 0; j < group.segment_count; ++j)
-      if (group.segments[j].scheme == LinearScheme::kFp8Block) fp8_rows += group.segments[j].rows;
-    const bool many = group.tokens > kBlock;
-    // Beside block scales BF16 goes in their launches, unless those are much work.
-    if (fp8_rows > 0) return many && Heavy(group, fp8_rows);
-    return group.tokens > kSmallTokens &&
-           group.tokens * s.rows >= (many ? kLtBf16ManyTokens : kLtBf16Work);
+    int64_t bf16_rows = 0;
+    bool fp8 = false;
+    for (int32_t j = 0; j < group.segment_count; ++j) {
+      fp8 = fp8 || group.segments[j].scheme == LinearScheme::kFp8Block;
+      if (IsBf16(group.segments[j])) bf16_rows += group.segments[j].rows;
+    }
+    // Beside block scales BF16 goes in their launches, unless it is much work.
+    if (fp8) return Apart(group, bf16_rows);
+    return group.tokens > kSmallTokens && group.tokens * s.rows > kLtBf16Work;
   };
   return wants() && LtRefuses(group, s, shape) == nullptr;
 }

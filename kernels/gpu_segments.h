@@ -16,9 +16,9 @@ inline bool IsBf16(const LinearSegment& segment) { return segment.scheme == Line
 // x can be read 16 bytes at a time and by TMA.
 bool XAligned(const LinearGroup& group);
 
-// Whether so many rows in FP8 blocks are a large weight, for which a launch without the BF16
-// segments beside it is worth while.
-bool Heavy(const LinearGroup& group, int64_t fp8_rows);
+// Whether so many rows in BF16 are so much work that a launch without the FP8 segments beside them
+// is worth while.
+bool Apart(const LinearGroup& group, int64_t bf16_rows);
 
 // Whether a segment should go to cuBLASLt where that was prepared, and as which product.
 bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,

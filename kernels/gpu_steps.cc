@@ -12,7 +12,10 @@ namespace {
 
 constexpr int64_t kPlainTokens = int64_t{4} * 65535;  // of a grid's second dimension
 constexpr int64_t kQuantizeBlocks = 65535;
-constexpr int64_t kWorthALaunch = 1 << 22;  // tokens × rows in FP8 beside BF16
+// BF16 beside FP8: from so many tokens and bytes of W on kSmall, which quantizes in every cluster,
+// is slower than kLarge. Measured on H200 for six groups: 2048 -> 3072 beside 16 took 6.3 us
+// against 5.6 at 32 tokens, 5.4 against 5.5 at 24; 1024 beside 513 4.8 against 4.9 at 32.
+constexpr int64_t kManyBesideBf16 = 25, kBytesBesideBf16 = 5 << 20;
 // More tokens than one tile of kSmall: so few BF16 rows that every cluster may read x anew.
 // Measured on H200 for 64 rows of 2048 columns: 3.0 us against 3.9 at 64 tokens, 3.0 against 4.2 at
 // 128.
@@ -97,10 +100,12 @@ class Walk {
 
   bool Emit(GpuStep* step, const XRecipe& recipe, bool* quantized) {
     int fp8 = 0, small_fp8 = 0, small_bf16 = 0;
+    int64_t fp8_rows = 0, bf16_rows = 0;
     for (int n = 0; n < step->count; ++n) {
       const LinearSegment& s = At(step->segments[n]);
       fp8 += IsBf16(s) ? 0 : 1;
       (IsBf16(s) ? small_bf16 : small_fp8) += TileCount(s, kSmallTile);
+      (IsBf16(s) ? bf16_rows : fp8_rows) += s.rows;
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
@@ -111,9 +116,11 @@ class Walk {
     } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count) {
       Measured(step, &choice);
     }
-    // Where K is short and tiles are many, quantizing in each cluster costs more than a launch.
-    const bool repeats =
-        group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96 && small_bf16 == 0;
+    // Quantizing in each cluster costs more than a launch.
+    const bool repeats = bf16_rows == 0
+                             ? group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96
+                             : fp8_rows > 0 && group_.tokens >= kManyBesideBf16 &&
+                                   (fp8_rows + 2 * bf16_rows) * group_.in >= kBytesBesideBf16;
     if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
       step->small = PlanSmall(shape, choice.small);
@@ -131,8 +138,20 @@ class Walk {
     }
     step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
-    if (fp8 > 0 && UseLarge(*step, choice)) return Large(*step, choice.large) && Bf16Alone(*step);
-    if (fp8 == 0 && choice.kernel == GpuKernel::kAny) choice.tile.token_tile = NarrowTile(*step);
+    if (UseLarge(choice)) {
+      if (fp8 == step->count) return Large(*step, false, choice.large);
+      if (fp8 == 0) {  // of few rows: CTAs in pairs, so that loads overlap. Measured for 1 … 16384
+        if (choice.kernel == GpuKernel::kAny) choice.large = {64, 64, 0, 1, 2, 64};
+        return Large(*step, false, choice.large);
+      }
+      if (choice.large.bf16_tile == LargeChoice::kApart ||
+          (choice.large.bf16_tile == 0 && Apart(group_, bf16_rows)))
+        return Large(*step, true, choice.large) && Bf16Alone(*step);
+      // Half of a tile's tokens are none: rows cost less. Measured on H200 for five groups.
+      if (choice.kernel == GpuKernel::kAny && group_.tokens <= kSmallTokens)
+        choice.large = {64, 128};
+      return Large(*step, false, choice.large);
+    }
     return Tile(step, choice.tile);
   }
 
@@ -158,16 +177,6 @@ class Walk {
     *choice = measured;
   }
 
-  // BF16 with few rows: tiles of so few tokens that there are some to run beside each other. 0: by
-  // rule. Measured on H200 for 64 and 512 rows.
-  int NarrowTile(const GpuStep& step) const {
-    int row_tiles = 0;
-    for (int n = 0; n < step.count; ++n) row_tiles += TileCount(At(step.segments[n]), kBlock);
-    if (group_.tokens <= kSmallTokens || group_.tokens > 2 * kBlock || row_tiles > 4) return 0;
-    const int64_t wanted = DivideUp(group_.tokens, row_tiles == 1 ? 4 : 2);
-    return wanted <= 16 ? 16 : wanted <= 32 ? 32 : wanted <= 64 ? 64 : 128;
-  }
-
   const char* WhySmall(const GpuStep& step) const {
     if (choice_.kernel != GpuKernel::kAny && group_.tokens > kSmallTokens) return "asked for";
     if (group_.tokens > kSmallTokens && step.recipe.kind == XKind::kPlain)
@@ -187,12 +196,11 @@ class Walk {
     if (choice_.kernel != GpuKernel::kAny) return "asked for";
     if (group_.tokens > kSmallTokens)
       return step.recipe.kind == XKind::kPlain ? "BF16: sums stay in the tensor cores"
-             : group_.tokens <= kBlock         ? "up to 128 tokens BF16 shares a launch with FP8"
-                                               : "FP8 is too little work for a launch without BF16";
+                                               : "more than 32 tokens";
     if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
     if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
       return "small_m_linear wants x, columns and k_phase in eights";
-    return repeats ? "short K, many tiles: quantizing once costs less than in each cluster"
+    return repeats ? "quantizing once costs less than in each cluster"
                    : "x does not fit into the shared memory of small_m_linear";
   }
 
@@ -242,36 +250,27 @@ class Walk {
     return Take(*step);
   }
 
-  // BF16 segments then need a launch of their own, which only much work in FP8 makes good.
-  bool UseLarge(const GpuStep& step, const GpuChoice& choice) const {
-    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLarge;
-    if (group_.tokens <= kSmallTokens / 2) return false;
-    int64_t fp8_rows = 0;
-    bool mixed = false;
-    for (int i = 0; i < step.count; ++i) {
-      const LinearSegment& s = At(step.segments[i]);
-      mixed = mixed || IsBf16(s);
-      if (!IsBf16(s)) fp8_rows += s.rows;
-    }
-    return !mixed || Heavy(group_, fp8_rows) ||
-           (group_.tokens > kBlock && group_.tokens * fp8_rows >= kWorthALaunch);
+  bool UseLarge(const GpuChoice& choice) const {
+    return choice.kernel == GpuKernel::kAny ? group_.tokens > kSmallTokens / 2
+                                            : choice.kernel == GpuKernel::kLarge;
   }
 
-  // The FP8 segments of a step.
-  bool Large(const GpuStep& all, const LargeChoice& choice) {
+  // The segments of a step, or those in FP8 alone.
+  bool Large(const GpuStep& all, bool fp8_alone, const LargeChoice& choice) {
     GpuStep step = all;
     step.kernel = GpuKernel::kLarge;
-    if (group_.tokens > kSmallTokens) step.why = "more than 32 tokens";
     step.count = 0;
     LargeShape shape;
     shape.tokens = group_.tokens;
     shape.blocks = all.blocks;
-    for (int i = 0; i < all.count; ++i) {
-      const LinearSegment& s = At(all.segments[i]);
-      if (IsBf16(s)) continue;
-      step.segments[step.count++] = all.segments[i];
-      shape.rows_of_tiles[shape.segments++] = s.rows - FirstRow(s, kBlock);
-    }
+    for (const bool bf16 : {true, false})  // those that take longer begin first
+      for (int i = 0; i < all.count; ++i) {
+        const LinearSegment& s = At(all.segments[i]);
+        if (IsBf16(s) != bf16 || (fp8_alone && bf16)) continue;
+        step.segments[step.count++] = all.segments[i];
+        shape.bf16[shape.segments] = bf16;
+        shape.rows_of_tiles[shape.segments++] = s.rows - FirstRow(s, kBlock);
+      }
     step.large = PlanLarge(shape, choice);
     step.tiles = step.large.row_tiles;
     return Take(step);

@@ -19,7 +19,7 @@ enum class GpuKernel : uint8_t {
   kSmall,     // kernels/small_m_linear.cu
   kQuantize,  // kernels/quantize.cu, for the steps after it
   kTile,      // kernels/tile_linear.cu
-  kLarge,     // kernels/large_m_linear.cuh, FP8 segments alone
+  kLarge,     // kernels/large_m_linear.cuh
   kMma,       // kernels/mma_linear.cu, one segment
   kLt,        // kernels/lt_linear.h, one segment
   kPlain,     // kernels/plain_linear.cu, one segment

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// R1 … R3: y[M, N] = x[M, K] · W[N, K]ᵀ for FP8 block segments, x quantized before.
+// R1 … R3: y[M, N] = x[M, K] · W[N, K]ᵀ for FP8 block segments, x quantized before, and for BF16
+// ones beside them.
 //
 // Shapes.  A tile is 64, 128 or 256 tokens × R rows of W. Tokens are the m operand of wgmma: a
 //   thread then holds two tokens, so that scales cost two products a block, and y leaves in rows.
@@ -11,6 +12,8 @@
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
 //            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic
+//   BF16     a tile of 16, 32 or 64 rows: a stage has 64 columns, or 128 where W is so much larger
+//            than x that both boxes of x have room; sums stay in the tensor cores
 // A tile may straddle two rows of scales of W: columns up to the border take the first, the others
 // the second.
 #pragma once
@@ -30,7 +33,8 @@ struct Shape {
   static constexpr bool kTurns = kTokens == 64;           // warpgroups take blocks of K in turns
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
   static constexpr int kColumns = kRows;                  // a warpgroup
-  static constexpr int kResident = kResident_;            // CTAs of a multiprocessor
+  static constexpr int kBf16Columns = kRows < 64 ? kRows : 64;
+  static constexpr int kResident = kResident_;  // CTAs of a multiprocessor
   // With one CTA a multiprocessor the loading warpgroup gives its registers away; what a tile does
   // not need is left for CTAs of the next launch's quantizer, 256 threads of 32 registers, which
   // else begin when this CTA ends.
@@ -135,7 +139,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
     if (tile >= w.tiles) return;
     p = PlaceOf<kTokens, kRows>(a, w, tile);
-    scales.Start(a, p, w.begin);
+    if (!p.bf16) scales.Start(a, p, w.begin);
   };
   const auto next = [&](Stage* at) {
     at->index += kStep;
@@ -147,11 +151,12 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   look_ahead(w.cluster);
 #pragma unroll 1
   for (int tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
-    int k = w.begin + turn;
-    if (S::kTurns) turn ^= (w.end - w.begin) & 1;
+    const int end = EndOf(w, p);
+    int k = BeginOf(w, p) + turn;
+    if (S::kTurns) turn ^= (end - BeginOf(w, p)) & 1;
     if (p.beyond) {  // nothing to do but to release what the other CTA reads too
 #pragma unroll 1
-      for (; k < w.end; k += kStep) {
+      for (; k < end; k += kStep) {
         BarrierWait(full + 8 * stage.index, stage.phase);
         release(stage.index);
         next(&stage);
@@ -181,10 +186,37 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
         WgmmaE4m3<n>(to, DescriptorOf(x_at + 2 * q), DescriptorOf(w_at + 2 * q), q);
       WgmmaCommit();
     };
-    if constexpr (!S::kAhead) {
+    if (p.bf16) {
+      constexpr int kBf16 = S::kBf16Columns;
+      const uint32_t bf16_w = Bf16Offset<kTokens>(plan.bf16_boxes) / 16;
+      const uint32_t second_x = token_of_wg * kBoxBytes / 16;
+      const auto multiply_bf16 = [&](uint32_t x_at, uint32_t w_at) {
+        WgmmaFence();
+#pragma unroll
+        for (int i = 0; i < kPieces; ++i)
+#pragma unroll
+          for (int q = 0; q < 4; ++q)
+            WgmmaBf16<kBf16>(reinterpret_cast<float(&)[kBf16 / 2]>(sum[i]),
+                             DescriptorOf(x_at + 512 * i + 2 * q), DescriptorOf(w_at + 2 * q), 1);
+        WgmmaCommit();
+      };
+#pragma unroll 1
+      for (; k < end; k += kStep) {
+        BarrierWait(full + 8 * stage.index, stage.phase);
+        const uint32_t w_at = first_w + stage.index * (kRows * kBoxBytes / 16);
+        const uint32_t x_at = first_x + stage.index * (kTokens * kBoxBytes / 16);
+        multiply_bf16(x_at, w_at + bf16_w);
+        if constexpr (kBf16Pairs<kTokens, kRows>)
+          if (plan.bf16_boxes == 2)
+            multiply_bf16(w_at + second_x, w_at + bf16_w + plan.bf16_tile * (kBoxBytes / 16));
+        WgmmaWait<0>();
+        release(stage.index);
+        next(&stage);
+      }
+    } else if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time
 #pragma unroll 4           // so that what a block needs is worked out while the one before is added
-      for (; k < w.end; k += kStep) {
+      for (; k < end; k += kStep) {
         if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
         Factors f[kPieces];
         factors(f);
@@ -215,10 +247,10 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
         Promote<S>(sum[0], d[from], f[from][0], border);
         next(&stage);
       };
-      if (k < w.end) {
+      if (k < end) {
         multiply_next(0);
 #pragma unroll 1
-        while (k + kStep < w.end) {
+        while (k + kStep < end) {
           multiply_next(1);
           WgmmaWait<1>();
           add(0);
@@ -226,7 +258,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
           WgmmaWait<1>();
           add(1);
         }
-        if (k < w.end) {
+        if (k < end) {
           multiply_next(1);
           WgmmaWait<1>();
           add(0);
@@ -258,10 +290,10 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
 template <typename S>
 constexpr int kRegisters = S::kAtEntry;
 
-template <int kTokens, int kRows, int kResident, int kSegments,
+template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed,
           typename S = Shape<kTokens, kRows, kResident>>
 __global__ void __maxnreg__(kRegisters<S>)
-    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments> a) {
+    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed> a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -308,17 +340,18 @@ __global__ void __maxnreg__(kRegisters<S>)
   }
 }
 
-template <int kTokens, int kRows, int kResident, int kSegments>
+template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed>
 cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
-  LargeArgumentsOf<kSegments> own;
+  LargeArgumentsOf<kSegments, kMixed> own;
   static_cast<LargeCommon&>(own) = a;
   for (int i = 0; i < kSegments; ++i) {
     own.segments[i] = a.segments[i];
     own.weights[i] = a.weights[i];
   }
   own.x = a.x;
+  if constexpr (kMixed) own.x_bf16 = a.x_bf16;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments>;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments, kMixed>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
@@ -329,8 +362,10 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
 
 template <int kTokens, int kRows, int kResident>
 cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
-  return a.segment_count > 1 ? LaunchAs<kTokens, kRows, kResident, kGpuSegments>(a, stream)
-                             : LaunchAs<kTokens, kRows, kResident, 1>(a, stream);
+  if (a.plan.bf16_tile > 0)
+    return LaunchAs<kTokens, kRows, kResident, kGpuSegments, true>(a, stream);
+  return a.segment_count > 1 ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false>(a, stream)
+                             : LaunchAs<kTokens, kRows, kResident, 1, false>(a, stream);
 }
 
 }  // namespace ferrule::large_m

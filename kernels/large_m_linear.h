@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// FP8 block linears of more tokens than R0 takes, x quantized before by kernels/quantize.cu.
+// FP8 block linears of more tokens than R0 takes, x quantized before by kernels/quantize.cu, and
+// BF16 ones beside them.
 #pragma once
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>
+
+#include <type_traits>
 
 #include "kernels/large_plan.h"
 #include "kernels/small_m_linear.h"
@@ -12,23 +15,29 @@ namespace ferrule {
 
 struct LargeCommon {
   int tokens;
-  int k_phase;  // codes of x lie `k_phase` columns further on
-  int blocks;   // ceil((columns + k_phase) / 128)
+  int k_phase;      // codes of x lie `k_phase` columns further on
+  int blocks;       // ceil((columns + k_phase) / 128)
+  int bf16_stages;  // ceil(columns / (64 · plan.bf16_boxes))
   int segment_count;
   const float* x_scales;  // [blocks][x_scale_stride], 16-byte aligned
   int x_scale_stride;     // a multiple of 64, >= tokens
   LargePlan plan;
 };
 
-// A launch with one segment has parameters for one: more bytes start later.
-template <int kSegments>
+struct NoBf16 {};
+
+// A launch with one segment has parameters for one, and for BF16 only where there is some: more
+// bytes start later.
+template <int kSegments, bool kMixed>
 struct LargeArgumentsOf : LargeCommon {
   static constexpr int kSegmentCount = kSegments;
-  GpuSegment segments[kSegments];  // tiles of plan.row_tile rows
-  CUtensorMap weights[kSegments];  // boxes of row_tile / share_w rows × 128 bytes
+  static constexpr bool kTakesBf16 = kMixed;
+  GpuSegment segments[kSegments];  // tiles of plan.row_tile rows, in BF16 of plan.bf16_tile
+  CUtensorMap weights[kSegments];  // boxes of row_tile / share_w or bf16_tile rows × 128 bytes
   CUtensorMap x;                   // boxes of token_tile / share_x rows × 128 bytes
+  std::conditional_t<kMixed, CUtensorMap, NoBf16> x_bf16;  // boxes of token_tile rows × 128 bytes
 };
-using LargeArguments = LargeArgumentsOf<kGpuSegments>;
+using LargeArguments = LargeArgumentsOf<kGpuSegments, true>;
 
 cudaError_t LaunchLarge(const LargeArguments& arguments, cudaStream_t stream);
 

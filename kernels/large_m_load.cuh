@@ -15,6 +15,7 @@ constexpr int kConsumers = 256;
 
 struct Place {  // of a tile
   bool beyond;  // the last: it only brings its part for the other CTA
+  bool bf16;
   int segment;
   int row;                  // of W, <= 0 for the first tile of a shard
   int scale_row, scale_at;  // of its first row: which row of scales, and how far inside its block
@@ -27,8 +28,9 @@ struct Work {
   int rank;                      // in the cluster
   int row_member, token_member;  // which of the neighbours that share x (W) it is
   int cluster;
-  int begin, end;  // blocks of K
-  int tiles;       // of all clusters
+  int begin, end;            // blocks of K
+  int bf16_begin, bf16_end;  // stages of a tile of BF16
+  int tiles;                 // of all clusters
 };
 
 __device__ __forceinline__ Work MakeWork(const auto& a, char* raw) {
@@ -44,6 +46,10 @@ __device__ __forceinline__ Work MakeWork(const auto& a, char* raw) {
   const int slice = p.slices > 1 ? w.rank : 0;
   w.begin = Divide(a.blocks * slice, p.by_slices);
   w.end = Divide(a.blocks * (slice + 1), p.by_slices);
+  if constexpr (std::decay_t<decltype(a)>::kTakesBf16) {
+    w.bf16_begin = Divide(a.bf16_stages * slice, p.by_slices);
+    w.bf16_end = Divide(a.bf16_stages * (slice + 1), p.by_slices);
+  }
   w.tiles = p.token_groups * p.row_groups;
   return w;
 }
@@ -62,18 +68,40 @@ __device__ __forceinline__ Place PlaceOf(const auto& a, const Work& w, int tile)
   if constexpr (std::decay_t<decltype(a)>::kSegmentCount > 1)
     while (row_tile >= a.segments[p.segment].tiles_end) ++p.segment;
   const GpuSegment& g = a.segments[p.segment];
-  const int from = (row_tile - g.first_tile) * kRows;
+  p.bf16 = std::decay_t<decltype(a)>::kTakesBf16 && g.scale == nullptr;
+  const int from = (row_tile - g.first_tile) * (p.bf16 ? plan.bf16_tile : kRows);
   p.row = g.first_row + from;
   p.scale_row = from / kBlock;
   p.scale_at = from % kBlock;
   return p;
 }
 
-// Calls `copy(place, block, stage, barrier, leader)` for all blocks of all tiles, when their stage
-// is free; `leader` in one lane. A whole warp goes through the loop: what it counts then lives in
-// uniform registers, where copies want it.
+// Of a tile: what this CTA multiplies.
+__device__ __forceinline__ int BeginOf(const Work& w, const Place& p) {
+  return p.bf16 ? w.bf16_begin : w.begin;
+}
+__device__ __forceinline__ int EndOf(const Work& w, const Place& p) {
+  return p.bf16 ? w.bf16_end : w.end;
+}
+
+constexpr int kBf16Box = kBoxBytes / 2;  // columns
+// Whether a stage has room for two boxes of x in BF16 beside those of W.
 template <int kTokens, int kRows>
-__device__ __forceinline__ void FillRing(const auto& a, const Work& w, const auto& copy) {
+constexpr bool kBf16Pairs = kRows >= kTokens + 32;
+
+// Where W of BF16 lies in a stage's part for W: behind the second box of x.
+template <int kTokens>
+__device__ __forceinline__ int Bf16Offset(int boxes) {
+  return boxes == 2 ? kTokens * kBoxBytes : 0;
+}
+
+// Calls `copy(place, block, stage, barrier, leader)` for all blocks of all tiles in FP8, when their
+// stage is free; `leader` in one lane; `copy_bf16` likewise for the stages of tiles in BF16. A
+// whole warp goes through the loop: what it counts then lives in uniform registers, where copies
+// want it.
+template <int kTokens, int kRows>
+__device__ __forceinline__ void FillRing(const auto& a, const Work& w, const auto& copy,
+                                         const auto& copy_bf16) {
   const int depth = a.plan.stages, step = a.plan.clusters;
   const uint32_t full = w.base + a.plan.barriers, empty = full + 8 * depth;
   const bool leader = ElectOne();
@@ -81,13 +109,21 @@ __device__ __forceinline__ void FillRing(const auto& a, const Work& w, const aut
 #pragma unroll 1
   for (int tile = w.cluster; tile < w.tiles; tile += step) {
     const Place p = PlaceOf<kTokens, kRows>(a, w, tile);
+    const auto fill = [&](int begin, int end, const auto& with) {
 #pragma unroll 1
-    for (int k = w.begin; k < w.end; ++k) {
-      BarrierWait(empty + 8 * stage.index, stage.phase);
-      copy(p, k, stage.index, full + 8 * stage.index, leader);
-      __syncwarp();
-      stage.Next(depth);
-    }
+      for (int k = begin; k < end; ++k) {
+        BarrierWait(empty + 8 * stage.index, stage.phase);
+        with(p, k, stage.index, full + 8 * stage.index, leader);
+        __syncwarp();
+        stage.Next(depth);
+      }
+    };
+    if constexpr (std::decay_t<decltype(a)>::kTakesBf16)
+      if (p.bf16) {
+        fill(w.bf16_begin, w.bf16_end, copy_bf16);
+        continue;
+      }
+    fill(w.begin, w.end, copy);
   }
 }
 
@@ -111,15 +147,18 @@ __device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
     BarrierArrive(first_full + 8 * passed);
     ++passed;
   };
-  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
-    if (!leader) return;
-    const uint32_t at = to + stage * (kRows * kBoxBytes);
+  const auto barrier_of = [&](uint32_t full) {  // of the next stage
     uint32_t barrier = full;
     if (passed < depth) {
       if (asked - passed >= in_flight) pass_on();
       if (asked < depth) barrier += came;
       ++asked;
     }
+    return barrier;
+  };
+  const auto copy = [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
+    if (!leader) return;
+    const uint32_t at = to + stage * (kRows * kBoxBytes), barrier = barrier_of(full);
     BarrierExpect(barrier, kRows * kBoxBytes);
     if (shared) {
       CopyBoxToMany(at, &a.weights[p.segment], k * kBlock - k_phase, p.row + part, barrier, mask,
@@ -127,7 +166,19 @@ __device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
     } else {
       CopyBox(at, &a.weights[p.segment], k * kBlock - k_phase, p.row, barrier, policy);
     }
-  });
+  };
+  const auto copy_bf16 = [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
+    if (!leader) return;
+    const int boxes = kBf16Pairs<kTokens, kRows> ? a.plan.bf16_boxes : 1;
+    const int bytes = a.plan.bf16_tile * kBoxBytes, column = k * boxes * kBf16Box;
+    const uint32_t at = w.base + stage * (kRows * kBoxBytes) + Bf16Offset<kTokens>(boxes);
+    const uint32_t barrier = barrier_of(full);
+    BarrierExpect(barrier, bytes * boxes);
+    CopyBox(at, &a.weights[p.segment], column, p.row, barrier, policy);
+    if (boxes == 2)
+      CopyBox(at + bytes, &a.weights[p.segment], column + kBf16Box, p.row, barrier, policy);
+  };
+  FillRing<kTokens, kRows>(a, w, copy, copy_bf16);
   WaitForEarlier();  // or where K is short launch after launch would come and wait, W in hand
   LaunchDependents();
 #pragma unroll 1
@@ -147,7 +198,7 @@ __device__ __forceinline__ void LoadX(const auto& a, const Work& w) {
   // the quantizer wrote are zeros.
   const int lane = threadIdx.x & 31, written = (a.tokens + 3) & ~3;
   const uint32_t scales_to = w.base + a.plan.x_scales + lane * 16;
-  FillRing<kTokens, kRows>(a, w, [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
+  const auto copy = [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
     const uint32_t at = to + stage * (kTokens * kBoxBytes);
     if (leader) {
       BarrierExpect(full, kTokens * kBoxBytes);
@@ -166,7 +217,22 @@ __device__ __forceinline__ void LoadX(const auto& a, const Work& w) {
                     from + (token < written ? token : 0), token < written);
     }
     BarrierArriveAfterCopies(full);
-  });
+  };
+  const auto copy_bf16 = [&](const Place& p, int k, int stage, uint32_t full, bool leader) {
+    if constexpr (std::decay_t<decltype(a)>::kTakesBf16) {
+      if (leader) {
+        const int boxes = kBf16Pairs<kTokens, kRows> ? a.plan.bf16_boxes : 1;
+        const int column = k * boxes * kBf16Box;
+        BarrierExpect(full, kTokens * kBoxBytes * boxes);
+        CopyBox(to + stage * (kTokens * kBoxBytes), &a.x_bf16, column, p.token, full, policy);
+        if (boxes == 2)
+          CopyBox(w.base + stage * (kRows * kBoxBytes), &a.x_bf16, column + kBf16Box, p.token, full,
+                  policy);
+      }
+      BarrierArriveAfterCopies(full);  // of scales: none
+    }
+  };
+  FillRing<kTokens, kRows>(a, w, copy, copy_bf16);
 }
 
 // Those who fill a stage of this CTA, itself among them: the one that shares x, the one that shares

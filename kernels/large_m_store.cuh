@@ -11,13 +11,20 @@ __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+// The row after the last that a tile stores.
+__device__ __forceinline__ int RowEnd(const auto& a, const Place& p) {
+  const int rows = a.segments[p.segment].rows;
+  return p.bf16 ? min(p.row + a.plan.bf16_tile, rows) : rows;
+}
+
 // Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
 __device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
   return g.y_f32 == 0 && g.bias == nullptr && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
          (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
 }
-__device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, int row, uint4 v) {
-  if (row >= 0 && row < g.rows)
+__device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, int row, int row_end,
+                                           uint4 v) {
+  if (row >= 0 && row < row_end)
     *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) = v;
 }
 
@@ -26,7 +33,7 @@ __device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, i
 // conflicts.
 template <int c>
 __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int token0, int row0,
-                                          uint32_t rows, const float* sum) {
+                                          int row_end, uint32_t rows, const float* sum) {
   const int lane = threadIdx.x & 31;
   const int mine = lane & 15;  // the row whose chunks this lane gives the addresses of
   __syncwarp();                // what was there is read
@@ -43,7 +50,7 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
   for (int i = 0; i < kChunks / 2; ++i) {
     const int at = i * 32 + lane, m = at / kChunks, chunk = at % kChunks;
     const uint4 v = LoadShared(rows + m * 128 + ((chunk ^ (m & 7)) << 4));
-    if (token0 + m < tokens) StoreEight(g, token0 + m, row0 + 8 * chunk, v);
+    if (token0 + m < tokens) StoreEight(g, token0 + m, row0 + 8 * chunk, row_end, v);
   }
 }
 
@@ -51,7 +58,8 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
 // of each warp.
 template <int n>
 __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int token0, int row0,
-                                           uint32_t staging, const float (&sum)[n / 2]) {
+                                           int row_end, uint32_t staging,
+                                           const float (&sum)[n / 2]) {
   const int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
   const int c = (lane & 3) * 2, token_of_warp = token0 + warp * 16;
   const int token_of_lane = token_of_warp + (lane >> 2);
@@ -59,16 +67,17 @@ __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int 
 #pragma unroll
     for (int i = 0; i < n / 2; ++i) {
       const int row = row0 + (i >> 2) * 8 + c + (i & 1), token = token_of_lane + (i & 2) * 4;
-      if (token < tokens && row >= 0 && row < g.rows) StoreOne(g, token, row, sum[i]);
+      if (token < tokens && row >= 0 && row < row_end) StoreOne(g, token, row, sum[i]);
     }
     return;
   }
   const uint32_t rows = staging + (threadIdx.x >> 5) * kLargeStaging;
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
-    StoreRows<64>(g, tokens, token_of_warp, row0 + 64 * h, rows, sum + 32 * h);
+    StoreRows<64>(g, tokens, token_of_warp, row0 + 64 * h, row_end, rows, sum + 32 * h);
   if constexpr (n % 64 != 0)
-    StoreRows<n % 64>(g, tokens, token_of_warp, row0 + n / 64 * 64, rows, sum + n / 64 * 32);
+    StoreRows<n % 64>(g, tokens, token_of_warp, row0 + n / 64 * 64, row_end, rows,
+                      sum + n / 64 * 32);
 }
 
 // K shared out over a cluster: partial sums of a warpgroup into the CTA's own shared memory, where
@@ -96,6 +105,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
   const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
   const int count = (end - first) * (kRows / 4);
   const bool eights = ByEights(g, p.row);
+  const int row_end = RowEnd(a, p);
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += kConsumers) {
     const int m = first + i / (kRows / 4), c = i % (kRows / 4) * 4;
@@ -113,8 +123,8 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
       const float one[] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        if (row + j >= 0 && row + j < g.rows) StoreOne(g, token, row + j, one[j]);
-    } else if (row >= 0 && row < g.rows) {
+        if (row + j >= 0 && row + j < row_end) StoreOne(g, token, row + j, one[j]);
+    } else if (row >= 0 && row < row_end) {
       *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) =
           make_uint2(PackBf16(v.x, v.y), PackBf16(v.z, v.w));
     }
@@ -126,7 +136,7 @@ template <int kTokens, int kRows, int n>
 __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place& p, int token0,
                                        int column0, const float (&sum)[n / 2]) {
   if (a.plan.slices == 1) {
-    StorePiece<n>(a.segments[p.segment], a.tokens, p.token + token0, p.row + column0,
+    StorePiece<n>(a.segments[p.segment], a.tokens, p.token + token0, p.row + column0, RowEnd(a, p),
                   w.base + a.plan.staging, sum);
   } else {
     StageSums<kRows, n>(w, token0, column0, sum);

@@ -23,36 +23,70 @@ constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 
                            {128, 112}, {128, 96}, {128, 80},  {128, 64},  {64, 192},
                            {64, 160},  {64, 128}, {64, 96},   {64, 64},   {64, 32}};
 
-int64_t RowTiles(const LargeShape& shape, int row_tile) {
-  int64_t tiles = 0;
-  for (int i = 0; i < shape.segments; ++i) tiles += DivideUp(shape.rows_of_tiles[i], row_tile);
-  return tiles;
-}
+constexpr int kBf16Tiles[] = {64, 32, 16};
 
 struct Cut {
   Tile tile{0, 0};
   int slices = 1;
+  int bf16_tile = 0;
+  int64_t fp8_tiles = 0, bf16_tiles = 0;  // of all tokens
 };
+
+bool AnyBf16(const LargeShape& shape) {
+  return std::find(shape.bf16, shape.bf16 + shape.segments, true) != shape.bf16 + shape.segments;
+}
+
+// Of the FP8 segments, or of those in BF16.
+int64_t RowTiles(const LargeShape& shape, bool bf16, int row_tile) {
+  int64_t tiles = 0;
+  for (int i = 0; i < shape.segments; ++i)
+    if (shape.bf16[i] == bf16) tiles += DivideUp(shape.rows_of_tiles[i], row_tile);
+  return tiles;
+}
+
+// Of 64 columns of BF16: the second box of x and those of W lie where W of FP8 would.
+int BoxesOfStage(const Cut& cut) {
+  return cut.tile.tokens + 2 * cut.bf16_tile <= cut.tile.rows ? 2 : 1;
+}
+
+// Clocks for what goes through shared memory for a stage of so many tokens and rows.
+double Traffic(int tokens, int rows) {
+  const double written = (tokens + rows) * kBoxBytes;
+  const double read = tokens == 64    ? written
+                      : tokens == 128 ? (128 + 2 * rows) * kBoxBytes
+                                      : (256 + 4 * rows) * kBoxBytes;
+  return (written + read) / 147;
+}
+// Of BF16, fitted to 1,700 timings of 12 groups at 9 to 2048 tokens (H200, 2026-11-29): the
+// cheapest cut took 1.02 times as long as the fastest, geometric mean.
+constexpr double kBf16Traffic = 0.3, kOthers = 0.8;
 
 // Clocks, about, of the slowest multiprocessor; the start, which all have, is left out. Constants
 // fitted to 12,000 timings of 21 shapes at 64 to 4096 tokens (H200, 2026-11-29); for shapes left
 // out of the fit the cheapest cut took 1.04 times as long as the fastest, geometric mean.
 //
-// What a block costs is what goes through shared memory: x and W come once; 64 tokens are read once
-// by the warpgroup whose turn it is, else W by both.
+// What a stage costs is what goes through shared memory: x and W come once; 64 tokens are read once
+// by the warpgroup whose turn it is, else W by both. A block of BF16 takes two stages.
 double Cost(const LargeShape& shape, const Cut& cut) {
   const auto [tokens, rows] = cut.tile;
-  const double written = (tokens + rows) * kBoxBytes;
-  const double read = tokens == 64    ? written
-                      : tokens == 128 ? (128 + 2 * rows) * kBoxBytes
-                                      : (256 + 4 * rows) * kBoxBytes;
-  const double block = (written + read) / 147 + (tokens == 64 ? 150 : 60);
-  const int64_t tiles = DivideUp(shape.tokens, tokens) * RowTiles(shape, rows);
+  const int64_t tiles = cut.fp8_tiles + cut.bf16_tiles;
   const double waves = static_cast<double>(DivideUp(tiles, ClustersThatFit(cut.slices)));
-  const double products = waves * static_cast<double>(DivideUp(shape.blocks, cut.slices)) * block;
-  double all_rows = 0;
-  for (int i = 0; i < shape.segments; ++i) all_rows += static_cast<double>(shape.rows_of_tiles[i]);
-  const double memory = all_rows * shape.blocks * kBoxBytes / kMultiprocessors / 20;
+  const double blocks = static_cast<double>(DivideUp(shape.blocks, cut.slices));
+  const double fp8 = Traffic(tokens, rows) + (tokens == 64 ? 150 : 60);
+  double products = waves * blocks * fp8;
+  if (cut.bf16_tile > 0) {
+    const double half = Traffic(tokens, cut.bf16_tile);
+    const double bf16 =
+        BoxesOfStage(cut) == 2 ? kBf16Traffic * 2 * half + 350 : 2 * (kBf16Traffic * half + 270);
+    const double share = static_cast<double>(cut.bf16_tiles) / static_cast<double>(tiles);
+    // The slowest tile, and the others of its multiprocessor: those are of both kinds.
+    products =
+        blocks * (std::max(fp8, bf16) + kOthers * (waves - 1) * (share * bf16 + (1 - share) * fp8));
+  }
+  double boxes = 0;
+  for (int i = 0; i < shape.segments; ++i)
+    boxes += static_cast<double>(shape.rows_of_tiles[i] * (shape.bf16[i] ? 2 : 1));
+  const double memory = boxes * shape.blocks * kBoxBytes / kMultiprocessors / 20;
   const double size = tokens * rows, sums = cut.slices > 1 ? 300 * cut.slices + 0.16 * size : 0;
   return std::max(products, memory) + waves * (25 + 0.16 * size) + sums;
 }
@@ -62,20 +96,33 @@ double Cost(const LargeShape& shape, const Cut& cut) {
 Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
   Cut best;
   double least = 0;
-  for (const Tile& tile : kTiles) {
-    if (choice.token_tile > 0 && tile.tokens != choice.token_tile) continue;
-    if (choice.row_tile > 0 && tile.rows != choice.row_tile) continue;
+  const bool bf16 = AnyBf16(shape);
+  const auto try_slices = [&](Cut cut) {
+    const int64_t tiles = cut.fp8_tiles + cut.bf16_tiles;
     for (const int slices : {1, 2, 3, 4, 6, 8}) {
       if (slices > (choice.slices > 0 ? 1 : shape.blocks)) break;
-      // Large tiles, or many, were never better for slices.
-      const int64_t tiles = DivideUp(shape.tokens, tile.tokens) * RowTiles(shape, tile.rows);
-      if (slices > 1 && (tile.tokens > 128 || tile.rows > 128 || tiles * slices > 160)) continue;
-      const Cut cut{tile, choice.slices > 0 ? choice.slices : slices};
+      // Large tiles, or many, were never better for slices, nor were many slices with BF16.
+      if (slices > 1 && (cut.tile.tokens > 128 || cut.tile.rows > 128 || tiles * slices > 160))
+        break;
+      if (slices > 4 && bf16) break;
+      cut.slices = choice.slices > 0 ? choice.slices : slices;
       const double cost = Cost(shape, cut);
       if (best.tile.rows != 0 && cost >= least) continue;
       best = cut;
       least = cost;
     }
+  };
+  for (const Tile& tile : kTiles) {
+    if (choice.token_tile > 0 && tile.tokens != choice.token_tile) continue;
+    if (choice.token_tile == 0 && tile.tokens > 64 && shape.tokens <= 64) continue;
+    if (choice.row_tile > 0 && tile.rows != choice.row_tile) continue;
+    const int64_t token_tiles = DivideUp(shape.tokens, tile.tokens);
+    const int64_t fp8_tiles = token_tiles * RowTiles(shape, false, tile.rows);
+    if (!bf16) try_slices({tile, 1, 0, fp8_tiles, 0});
+    for (const int bf16_tile : kBf16Tiles)
+      if (bf16 && bf16_tile <= tile.rows &&
+          (choice.bf16_tile == 0 || choice.bf16_tile == bf16_tile))
+        try_slices({tile, 1, bf16_tile, fp8_tiles, token_tiles * RowTiles(shape, true, bf16_tile)});
   }
   return best;
 }
@@ -99,13 +146,16 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.token_tile = tile.tokens;
   plan.row_tile = tile.rows;
   plan.token_tiles = DivideUp(shape.tokens, tile.tokens);
-  plan.row_tiles = static_cast<int>(RowTiles(shape, tile.rows));
+  plan.row_tiles = static_cast<int>((cut.fp8_tiles + cut.bf16_tiles) / plan.token_tiles);
+  plan.bf16_tile = cut.bf16_tile;
+  plan.bf16_boxes = BoxesOfStage(cut);
   plan.resident = std::min(LargeResident(tile.tokens, tile.rows), std::max(choice.resident, 1));
   plan.slices = std::min(cut.slices, shape.blocks);
   // Not several CTAs of a multiprocessor with clusters of four or eight: sums were seen to differ.
   if (plan.slices > 2) plan.resident = 1;
 
-  const int share = plan.slices > 1 ? 1 : choice.share;
+  // Who shares walks through K alike.
+  const int share = plan.slices > 1 || plan.bf16_tile > 0 ? 1 : choice.share;
   if ((share == 2 || share == 4) && plan.row_tiles > 1) plan.share_x = 2;
   if ((share == -2 || share == 4) && plan.token_tiles > 1) plan.share_w = 2;
 

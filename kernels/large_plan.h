@@ -15,6 +15,7 @@ struct LargeShape {
   int64_t tokens = 1;
   int blocks = 1;                            // of K
   int64_t rows_of_tiles[kGpuSegments] = {};  // of each segment, those before row 0 of tile 0 too
+  bool bf16[kGpuSegments] = {};              // of which each, else FP8
   int segments = 0;
 };
 
@@ -26,10 +27,14 @@ struct LargeChoice {
   int share = 0;       // 1; 2: two row tiles read x together; -2: two token tiles read W together;
                        // 4: both, four CTAs
   int resident = 0;    // CTAs of one multiprocessor: 1, or 2 where LargeResident allows it
+  int bf16_tile = 0;   // rows of a tile of BF16: 16, 32 or 64; kApart: BF16 has its own launch
+  static constexpr int kApart = -1;
 };
 
 struct LargePlan {
   int token_tile = 128, row_tile = 128;
+  int bf16_tile = 0;   // rows of a tile of BF16; 0: all segments are FP8
+  int bf16_boxes = 1;  // of 64 columns, in a stage: 2 where that has room for those of x too
   int slices = 1;
   int share_x = 1, share_w = 1;  // CTAs of a cluster that read it once for all: 1 or 2
   int clusters = 1;

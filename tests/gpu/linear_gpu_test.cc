@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "kernels/fp8.h"
 #include "tests/catch.h"
@@ -98,8 +99,9 @@ std::vector<Case> Cases() {
   cases.push_back({"wide tiles", 700, 512, {Fp8(9000, 37)}});
   cases.push_back({"wide tiles of both kinds", 515, 384, {Fp8(5000), Bf16(4100)}});
   cases.push_back({"many tokens", 4095, 256, {Fp8(300)}});
-  for (const int64_t tokens : {20, 40, 150})  // 12.8 million weights: apart from 33 on
+  for (const int64_t tokens : {20, 30, 40, 150})
     cases.push_back({"BF16 beside a large weight", tokens, 6272, {Fp8(2048), Bf16(40)}});
+  cases.push_back({"so much in BF16 that it is apart", 1200, 2048, {Fp8(64), Bf16(4100)}});
   return cases;
 }
 
@@ -219,6 +221,44 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
   }
 }
 
+TEST_CASE("every tile of many tokens takes BF16 beside FP8 and alone") {
+  // Rows end inside tiles of BF16 and groups of eight; columns inside boxes, and inside the first
+  // of two boxes of a stage; K goes several times round every ring; more tiles than CTAs; a slice
+  // of K has no box of BF16; FP8 begins inside a block both ways.
+  const Case cases[] = {{"even", 300, 1152, {Fp8(500), Bf16(200)}},
+                        {"few", 19, 4224, {Fp8(200), Bf16(70), Bf16(1)}},
+                        {"many", 600, 384, {Fp8(700), Bf16(900)}},
+                        {"odd", 333, 650, {Fp8(301, 37, 48), Bf16(75), Fp8(70, 0, 48)}},
+                        {"short", 70, 64, {Fp8(100, 0, 112), Bf16(100)}},
+                        {"biases", 70, 328, {With(Fp8(100), true), With(Bf16(50), true)}},
+                        {"alone", 130, 1096, {Bf16(301), Bf16(8)}}};
+  for (const Case& c : cases) {
+    TestGroup test(80, c.tokens, c.in, c.shapes);
+    RunOnCpu(&test);
+    const auto magnitudes = Magnitudes(80, c);
+    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+      DeviceGroup::Layout layout;
+      layout.y_type = type;
+      DeviceGroup device(test.group(), layout);
+      for (const int tokens : {64, 128, 256})
+        for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
+          for (const int bf16_tile : {16, 32, 64})
+            for (const int way : {1, -1, 2, 3, 4, 8}) {  // slices of K; -1: two CTAs side by side
+              if (!LargeTileExists(tokens, rows) || bf16_tile > rows) continue;
+              GpuChoice choice = Only(GpuKernel::kLarge);
+              choice.large = {tokens, rows, way > 0 ? way : 1, 1, way > 0 ? 1 : 2, bf16_tile};
+              device.Poison();
+              INFO(c.sentence << ": " << tokens << " x " << rows << " and " << bf16_tile << ", "
+                              << way << "\n"
+                              << ExplainGpu(device.group(), choice));
+              REQUIRE(device.Run(choice) == "");
+              CHECK(device.Damage() == "");
+              CHECK(Disagreement(device, test, magnitudes) == "");
+            }
+    }
+  }
+}
+
 TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU") {
   // Whole tiles, which are stored without a look; tiles that end inside; BF16 beside FP8.
   const std::vector<Shape> groups[] = {
@@ -310,6 +350,19 @@ TEST_CASE("a hundred runs give the same bits") {
       REQUIRE(device.Run(Only(kernel)) == "");
       RunsAlike(&device, Only(kernel), {device.Raw(0), device.Raw(1)});
     }
+  // Stages with two boxes of BF16, clusters with BF16, and BF16 alone.
+  for (const auto& [rows, slices, fp8] : {std::tuple{128, 1, 1100}, {64, 4, 300}, {64, 2, 0}}) {
+    std::vector<Shape> shapes = {Bf16(513)};
+    if (fp8 > 0) shapes.push_back(Fp8(fp8));
+    TestGroup test(8, 64, 2048, shapes);
+    DeviceGroup device(test.group(), {});
+    GpuChoice choice = Only(GpuKernel::kLarge);
+    choice.large = {64, rows, slices, 1, fp8 > 0 ? 1 : 2, 0};
+    REQUIRE(device.Run(choice) == "");
+    std::vector<std::vector<uint8_t>> bytes;
+    for (size_t n = 0; n < shapes.size(); ++n) bytes.push_back(device.Raw(n));
+    RunsAlike(&device, choice, bytes);
+  }
   // Clusters of several CTAs.
   for (const int slices : {2, 4, 8})
     for (const int64_t tokens : {64, 128}) {

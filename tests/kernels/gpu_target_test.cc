@@ -89,25 +89,24 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(17, {Of(kChannel, 4096)}).On(alone) == "quantize mma0");
   CHECK(Asked(32, {Of(kBf16, 16384)}).On(both) == "small0");
   CHECK(Asked(33, {Of(kBf16, 16384)}).On(both) == "lt0");
-  CHECK(Asked(128, {Of(kBf16, 1024)}).On(both) == "tile0");
-  CHECK(Asked(256, {Of(kBf16, 64)}).On(both) == "tile0");
-  CHECK(Asked(512, {Of(kBf16, 64)}).On(both) == "lt0");
-  CHECK(Asked(512, {Of(kBf16, 64)}).On(alone) == "tile0");
+  CHECK(Asked(128, {Of(kBf16, 2048)}).On(both) == "large0");
+  CHECK(Asked(129, {Of(kBf16, 2048)}).On(both) == "lt0");
+  CHECK(Asked(128, {Of(kBf16, 64)}).On(both) == "small0");
+  CHECK(Asked(4096, {Of(kBf16, 64)}).On(both) == "large0");
+  CHECK(Asked(4097, {Of(kBf16, 64)}).On(both) == "lt0");
   CHECK(Asked(1024, {Of(kBf16, 16384)}).On(both) == "lt0");
-  CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "tile0");
-  // Beside blocks BF16 goes in their launches, unless the blocks are much work.
-  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
-  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize tile01");
-  CHECK(Asked(1024, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
-  CHECK(Asked(4095, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize tile01");
-  CHECK(Asked(4096, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large0 tile1");
+  CHECK(Asked(1024, {Of(kBf16, 16384)}).On(alone) == "large0");
+  // Beside blocks BF16 goes in their launches, unless it is much work.
+  CHECK(Asked(128, {Of(kBlocks, 512), Of(kBf16, 1 << 20)}).On(both) == "quantize large10");
+  CHECK(Asked(129, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize large10");
+  CHECK(Asked(299, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(both) == "quantize large0 lt1");
+  CHECK(Asked(299, {Of(kBlocks, 512), Of(kBf16, 16384)}).On(alone) == "quantize large0 large1");
+  CHECK(Asked(4095, {Of(kBlocks, 1024), Of(kBf16, 512)}).On(both) == "quantize large10");
   CHECK(Asked(16, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
-  CHECK(Asked(32, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
-  CHECK(Asked(33, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
-  CHECK(Asked(64, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 small1");
-  CHECK(Asked(130, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 lt1");
-  CHECK(Asked(200, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(alone) == "quantize large0 tile1");
-  CHECK(Asked(512, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large0 lt1");
+  CHECK(Asked(24, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "small01");
+  CHECK(Asked(25, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large10");
+  for (const int64_t tokens : {33, 64, 130, 512, 4096})
+    CHECK(Asked(tokens, {Of(kBlocks, 12288), Of(kBf16, 64)}).On(both) == "quantize large10");
   // Blocks of shapes that were not measured: our own.
   CHECK(Asked(33, {Of(kBlocks, 500)}).On(both) == "quantize large0");
   CHECK(Asked(1024, {Of(kBlocks, 500)}).On(both) == "quantize large0");

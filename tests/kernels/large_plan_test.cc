@@ -29,6 +29,46 @@ LargeShape ShapeOf(int64_t tokens, int64_t rows, int blocks) {
 
 }  // namespace
 
+TEST_CASE("BF16 beside FP8, or alone, is cut into tiles whose boxes fit their stages") {
+  int pairs = 0;
+  for (const int64_t tokens : {1, 33, 64, 65, 200, 1000, 8192})
+    for (const int64_t fp8_rows : {0, 8, 200, 1024, 12288})
+      for (const int64_t bf16_rows : {1, 64, 513, 4096})
+        for (const int blocks : {1, 4, 16, 56})
+          for (const int tile : {0, 32, 64, 96, 128, 192})
+            for (const int bf16_tile : {0, 16, 32, 64})
+              for (const int slices : {0, 1, 3, 8}) {
+                LargeShape shape = ShapeOf(tokens, bf16_rows, blocks);
+                shape.bf16[0] = true;
+                if (fp8_rows > 0) shape.rows_of_tiles[shape.segments++] = fp8_rows;
+                const LargePlan p = PlanLarge(shape, {0, tile, slices, 4, 2, bf16_tile});
+                INFO(tokens << " tokens, " << fp8_rows << " and " << bf16_rows << " rows, "
+                            << blocks << " blocks, tile of " << p.token_tile << " x " << p.row_tile
+                            << " and " << p.bf16_tile);
+                REQUIRE(LargeTileExists(p.token_tile, p.row_tile));
+                REQUIRE(p.bf16_tile <= p.row_tile);
+                REQUIRE((p.bf16_tile == 16 || p.bf16_tile == 32 || p.bf16_tile == 64));
+                const int64_t fp8_tiles = (fp8_rows + p.row_tile - 1) / p.row_tile;
+                const int64_t bf16_tiles = (bf16_rows + p.bf16_tile - 1) / p.bf16_tile;
+                REQUIRE(p.row_tiles == fp8_tiles + bf16_tiles);
+                // Both boxes of W, and the second of x, where a stage has W of FP8.
+                if (p.bf16_boxes == 2) {
+                  ++pairs;
+                  REQUIRE(p.token_tile + 2 * p.bf16_tile <= p.row_tile);
+                } else {
+                  REQUIRE(p.bf16_boxes == 1);
+                }
+                // Those who share must walk through K alike.
+                REQUIRE(p.share_x == 1);
+                REQUIRE(p.share_w == 1);
+                REQUIRE(p.slices <= blocks);
+                REQUIRE(p.in_flight <= p.stages - 2);
+                REQUIRE(p.shared <= static_cast<size_t>(p.resident == 2 ? 113 : 227) * 1024);
+                if (p.slices > 1) REQUIRE(p.clusters == p.token_tiles * p.row_tiles);
+              }
+  CHECK(pairs > 0);
+}
+
 TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
   for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
     for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
