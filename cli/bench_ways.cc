@@ -39,8 +39,18 @@ void AddSmall(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
   }
 }
 
+// The same cut with every tile of BF16 that it takes, and with a launch of BF16's own.
+void AddBf16Tiles(const Way& way, std::vector<Way>* ways) {
+  for (const int bf16_tile : {LargeChoice::kApart, 16, 32, 64}) {
+    if (bf16_tile > way.choice.large.row_tile) continue;
+    ways->push_back(way);
+    ways->back().choice.large.bf16_tile = bf16_tile;
+    ways->back().name += bf16_tile > 0 ? fmt::format(" b{}", bf16_tile) : " apart";
+  }
+}
+
 // kernels/large_m_linear.cuh: tiles, and either K shared out or x and W shared.
-void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
+void AddLarge(int64_t tokens, int64_t rows, bool bf16, std::vector<Way>* ways) {
   for (const int token_tile : {64, 128, 256})
     for (const int row_tile : {32, 64, 80, 96, 112, 128, 160, 192})
       for (const int slices : {1, 2, 3, 4, 6, 8})
@@ -57,6 +67,7 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
             if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
               continue;
             if (share < 0 && tokens <= token_tile) continue;
+            if (share != 1 && bf16) continue;
             // Small tiles only where there are few of them.
             const int64_t tiles = Ctas(tokens, token_tile) * Ctas(rows, row_tile);
             if (((token_tile == 64 && tokens > 512) || (size < 128 * 128 && tokens > 1024)) &&
@@ -65,10 +76,15 @@ void AddLarge(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
             GpuChoice choice;
             choice.kernel = GpuKernel::kLarge;
             choice.large = {token_tile, row_tile, slices, share, resident};
-            ways->push_back({fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
-                                         share, resident),
-                             choice,
-                             {}});
+            const Way way{fmt::format("large t{} r{} s{} x{} c{}", token_tile, row_tile, slices,
+                                      share, resident),
+                          choice,
+                          {}};
+            if (bf16) {
+              AddBf16Tiles(way, ways);
+            } else {
+              ways->push_back(way);
+            }
           }
 }
 
@@ -113,7 +129,9 @@ std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
         ways.push_back({fmt::format("tile n{} s{} x{}", token_tile, slices, share), choice, {}});
       }
   }
-  if (tokens > kFewTokens) AddLarge(tokens, rows, &ways);
+  const bool bf16 = std::any_of(shape.segments.begin(), shape.segments.end(),
+                                [](const BenchSegment& s) { return s.bf16(); });
+  if (tokens > kFewTokens) AddLarge(tokens, rows, bf16, &ways);
   return ways;
 }
 
