@@ -95,7 +95,7 @@ __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
     BarrierInit(Empty(a, s) + 8 * i, 4);  // warps of a warpgroup
   }
   for (int i = 0; i < a.plan.slots; ++i) {
-    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 4 * a.plan.halves);  // own warps, and who expects
+    BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own lanes, and who expects
     BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
   }
   if (a.plan.quantized)
