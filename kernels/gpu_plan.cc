@@ -29,20 +29,38 @@ struct SmallRule {
   bool quantized;
 };
 
+// BF16 beside FP8, up to 16 tokens, where tiles times blocks are more than 512. Measured on H200
+// for seven groups: 2048 -> 12288 beside 64 took 7.9 us at 1 token, 8.6 with eight slices and whole
+// tiles; 9.0 at 16, 9.4 with those; 8192 beside 64 6.0 and 7.1, 7.2 and 8.8.
+SmallRule RuleOfBoth(const SmallShape& shape, int64_t work) {
+  const bool deep = shape.blocks >= 24, few = shape.tokens <= 8;
+  SmallRule rule{8, 1, 9, 4, false};
+  if (!deep && few) {
+    rule.slices = 4;
+    rule.halves = 2;
+  } else if (!deep && work > 2500) {
+    rule.slices = 2;
+  } else if (!deep && work > 1024) {
+    rule.ahead = SmallChoice::kAfterX;
+  }
+  while (rule.slices > shape.blocks) rule.slices /= 2;
+  return rule;
+}
+
 // Measured on H200 over 18 shapes. Eight slices of K, two where K is short or, with few tokens, the
 // weight is huge. A small launch lets the next one in once x is read; a large one near its end; the
 // largest at once: the next launch comes late otherwise.
 SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, int token_tiles) {
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
-  // Both measured at 8 tokens, H200: 2048 -> 12288 in FP8 and 64 in BF16, 8.3 us against 9.2 with
-  // four slices; 1024, 512 and 1, 3.0 us against 3.5 with the next launch after x; at 16 3.4, 3.6.
-  // At 32 tokens the former takes 10.7 us with four slices, 13.4 with eight.
+  // BF16 beside FP8, 1024, 512 and 1 rows of 2048: 3.0 us at 8 tokens against 3.5 with the next
+  // launch after x; at 16 3.4, 3.6.
   const bool both = shape.fp8_tiles > 0 && shape.bf16_tiles > 0, mixed = both && shape.tokens <= 16;
-  const bool many = static_cast<int64_t>(tiles) * shape.blocks > 1024 && shape.blocks < 24;
+  const int64_t work = int64_t{tiles} * shape.blocks;
+  if (mixed && work > 512) return RuleOfBoth(shape, work);
+  const bool many = work > 1024 && shape.blocks < 24;
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
-  rule.quantized = shape.bf16_tiles == 0 &&
-                   (shape.tokens > 16 ? static_cast<int64_t>(tiles) * shape.blocks >= 256
-                                      : !few && bytes >= 70000000);
+  rule.quantized =
+      shape.bf16_tiles == 0 && (shape.tokens > 16 ? work >= 256 : !few && bytes >= 70000000);
   if (rule.quantized) {
     rule.slices = shape.blocks >= 100 ? 8 : 2;
   } else if (shape.blocks < 16 || (few && bytes > 200000000)) {
@@ -55,7 +73,7 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
   while (token_tiles > 1 && rule.slices > 1 &&
          int64_t{tiles} * token_tiles * rule.slices > 2 * kMultiprocessors)
     rule.slices /= 2;
-  if (static_cast<int64_t>(tiles) * shape.blocks <= 512 && !mixed) {
+  if (work <= 512 && !mixed) {
     rule.ahead = SmallChoice::kAfterX;
   } else if (bytes < 85000000) {
     rule.ahead = 9;
@@ -103,9 +121,16 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
   plan->clusters = ClustersOf(tiles, slices, plan->token_tiles);
   if (choice.clusters > 0) plan->clusters = std::min(choice.clusters, tiles);
   plan->most_blocks = static_cast<int>(DivideUp(shape.blocks, slices));
-  plan->most_tiles = static_cast<int>(DivideUp(tiles, plan->clusters));
-  plan->tiles_each = tiles / plan->clusters;
-  plan->tiles_over = tiles % plan->clusters;
+  // A tile of BF16 takes as long as two in FP8: where there are enough of those to make it good.
+  const bool late = shape.fp8_tiles > 0 && shape.bf16_tiles <= plan->clusters &&
+                    shape.fp8_tiles >= 2 * (plan->clusters - shape.bf16_tiles) &&
+                    2 * tiles >= 5 * plan->clusters;
+  plan->late = late ? shape.bf16_tiles : 0;
+  plan->first_late = shape.fp8_tiles;
+  const int rounds = tiles + plan->late;
+  plan->most_tiles = static_cast<int>(DivideUp(rounds, plan->clusters));
+  plan->tiles_each = rounds / plan->clusters;
+  plan->tiles_over = rounds % plan->clusters;
   plan->slots = std::min(4, plan->most_tiles);
   plan->ring = 0;
   const int64_t rest = LayOut(shape, plan) + int64_t{32} * 16;  // barriers of the deepest ring

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/fast_divide.h"
+
 namespace ferrule {
 
 constexpr int kBlock = 128;            // columns and rows of a scale block
@@ -23,10 +25,10 @@ int ClustersThatFit(int slices);
 
 // ---- few tokens, or more of them with few rows: kernels/small_m_linear.cu ----
 struct SmallShape {
-  int tokens = 1;     // 1 … kSmallTokens · kSmallTokenTiles
-  int blocks = 1;     // of K
-  int fp8_tiles = 0;  // 64-row tiles of FP8 segments
-  int bf16_tiles = 0;
+  int tokens = 1;      // 1 … kSmallTokens · kSmallTokenTiles
+  int blocks = 1;      // of K
+  int fp8_tiles = 0;   // 64-row tiles of FP8 segments
+  int bf16_tiles = 0;  // numbered last
 };
 
 // What can be chosen; 0 (and -1 for `ahead`) means: by rule.
@@ -48,15 +50,35 @@ struct SmallPlan {
   int log_slices = 0, halves = 1;
   int clusters = 1;  // of each tile of tokens
   int ahead = 0, in_flight = 0;
-  int ring = 1;                         // boxes of each warpgroup's ring
-  int slots = 1;                        // tiles whose partial sums are under way
-  int tiles_each = 1, tiles_over = 0;   // the first so many clusters take one more
+  int ring = 1;   // boxes of each warpgroup's ring
+  int slots = 1;  // tiles whose partial sums are under way
+  // The last clusters, which end with a tile of BF16 each: as many as there are of those, or 0.
+  int late = 0, first_late = 0;
+  int tiles_each = 1, tiles_over = 0;   // rounds; the first so many clusters take one more
   int most_blocks = 1, most_tiles = 1;  // of one CTA
   // Offsets from the 1024-aligned start of shared memory, in bytes.
   int x_fp8 = 0, x_bf16 = 0, sums = 0, x_scales = 0, w_scales = 0, barriers = 0;
   size_t shared = 0;  // bytes to ask for
 };
 SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice = {});
+
+// The tiles of a cluster, in rising order. They are dealt out in rounds; a tile of BF16 takes two
+// of them, the first ones of one of the last clusters, but comes in the end.
+struct SmallTiles {
+  int count;
+  int first, step, less;  // tile t: first + t · step - min(t, 2) · less
+  int late, late_tile;    // but tile `late` is this one
+};
+FERRULE_HOST_DEVICE SmallTiles SmallTilesOf(const SmallPlan& p, int cluster) {
+  const int others = p.clusters - p.late;
+  const int rounds = p.tiles_each + (cluster < p.tiles_over ? 1 : 0);
+  if (cluster < others) return {rounds, cluster, p.clusters, p.late, -1, 0};
+  return {rounds - 1, cluster + 2 * others, p.clusters,
+          0,          rounds - 2,           p.first_late + cluster - others};
+}
+FERRULE_HOST_DEVICE int SmallTile(const SmallTiles& s, int t) {
+  return t == s.late ? s.late_tile : s.first + t * s.step - (t < 2 ? t : 2) * s.less;
+}
 
 constexpr int kSmallTokens = 32;       // of a tile
 constexpr int kSmallTokenTiles = 128;  // at most so many

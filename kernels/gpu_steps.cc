@@ -126,6 +126,7 @@ class Walk {
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
+      PutBf16(step, false);  // its tiles are numbered last
       step->why = WhySmall(*step);
       if (step->small.fits && step->small.quantized && !QuantizeOnce(*step, quantized))
         return false;
@@ -255,6 +256,12 @@ class Walk {
                                             : choice.kernel == GpuKernel::kLarge;
   }
 
+  // Puts the BF16 segments before the others, or behind them.
+  void PutBf16(GpuStep* step, bool first) const {
+    std::stable_partition(step->segments, step->segments + step->count,
+                          [&](int32_t i) { return IsBf16(At(i)) == first; });
+  }
+
   // The segments of a step, or those in FP8 alone.
   bool Large(const GpuStep& all, bool fp8_alone, const LargeChoice& choice) {
     GpuStep step = all;
@@ -263,14 +270,16 @@ class Walk {
     LargeShape shape;
     shape.tokens = group_.tokens;
     shape.blocks = all.blocks;
-    for (const bool bf16 : {true, false})  // those that take longer begin first
-      for (int i = 0; i < all.count; ++i) {
-        const LinearSegment& s = At(all.segments[i]);
-        if (IsBf16(s) != bf16 || (fp8_alone && bf16)) continue;
-        step.segments[step.count++] = all.segments[i];
-        shape.bf16[shape.segments] = bf16;
-        shape.rows_of_tiles[shape.segments++] = s.rows - FirstRow(s, kBlock);
-      }
+    for (int i = 0; i < all.count; ++i) {
+      if (fp8_alone && IsBf16(At(all.segments[i]))) continue;
+      step.segments[step.count++] = all.segments[i];
+    }
+    PutBf16(&step, true);  // its tiles take longer
+    for (int i = 0; i < step.count; ++i) {
+      const LinearSegment& s = At(step.segments[i]);
+      shape.bf16[shape.segments] = IsBf16(s);
+      shape.rows_of_tiles[shape.segments++] = s.rows - FirstRow(s, kBlock);
+    }
     step.large = PlanLarge(shape, choice);
     step.tiles = step.large.row_tiles;
     return Take(step);

@@ -4,7 +4,8 @@
 //
 // Shapes.  n = 8, 16 or 32 >= M tokens; more are cut into tiles of 32, one for each y of the grid,
 //   which know nothing of each other. W is cut into tiles of 64 rows. A cluster of S CTAs takes
-//   tiles c, c + clusters, …; CTA `rank` multiplies blocks [G·rank/S, G·(rank+1)/S) of K of each.
+//   tiles c, c + clusters, … (with BF16: see SmallTilesOf); CTA `rank` multiplies blocks
+//   [G·rank/S, G·(rank+1)/S) of K of each.
 //   ring     2 warpgroups × `ring` × [64 rows][128 bytes] W, by TMA, filled BEFORE the wait for the
 //            kernels before: weights are constant, and DRAM must not idle
 //   x_fp8    blocks × [n][128 bytes]  x of this slice in E4M3, swizzled like W: quantized here,
@@ -157,7 +158,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Share& s, int warp)
   }
 #pragma unroll 1
   for (int t = halves == 2 ? 0 : wg; t < s.tiles; t += 3 - halves) {
-    segment = SegmentOf(a, s.cluster + t * a.plan.clusters, segment);
+    segment = SegmentOf(a, TileOf(a, s, t), segment);
     float sum[n / 2] = {};
     if (!IsBf16(a, segment)) {
       MultiplyFp8<n>(a, s, ring, full, empty, x_full, begin, end, scales + t * s.blocks, &stage,
@@ -187,7 +188,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int w
   int slot = 0, phase = 0, segment = 0;
 #pragma unroll 1
   for (int t = 0; t < s.tiles; ++t) {
-    const int tile = s.cluster + t * a.plan.clusters;
+    const int tile = TileOf(a, s, t);
     segment = SegmentOf(a, tile, segment);
     const GpuSegment g = a.segments[segment];
     const int row0 = g.first_row + (tile - g.first_tile) * kSmallTile + s.rank * s.rows;

@@ -25,6 +25,7 @@ struct Share {
   int first, tokens;        // of the whole: its tile of tokens
   int first_block, blocks;  // its slice of K
   int tiles;                // of its cluster
+  SmallTiles dealt;         // with BF16: which ones
   int rows;                 // of each tile that it sums and stores
   uint32_t base;            // shared memory, 1024-aligned
   char* memory;             // the same, generic
@@ -46,8 +47,20 @@ __device__ __forceinline__ Share MakeShare(const auto& a, char* raw) {
   s.first_block = a.blocks * s.rank >> s.log_slices;
   s.blocks = (a.blocks * (s.rank + 1) >> s.log_slices) - s.first_block;
   s.tiles = a.plan.tiles_each + (s.cluster < a.plan.tiles_over ? 1 : 0);
+  if constexpr (std::decay_t<decltype(a)>::kMode == SmallX::kMixed) {
+    s.dealt = SmallTilesOf(a.plan, s.cluster);
+    s.tiles = s.dealt.count;
+  }
   s.rows = kSmallTile >> s.log_slices;
   return s;
+}
+
+// The number of the cluster's tile `t`.
+__device__ __forceinline__ int TileOf(const auto& a, const Share& s, int t) {
+  if constexpr (std::decay_t<decltype(a)>::kMode == SmallX::kMixed)
+    return SmallTile(s.dealt, t);
+  else
+    return s.cluster + t * a.plan.clusters;
 }
 
 // The segment of a tile, searched from segment `i` on: tiles come in rising order.
@@ -149,10 +162,10 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
   int segment = 0;
 #pragma unroll 1
   for (int t = 0; t < s.tiles; t += 3 - halves) {
-    const int tile = s.cluster + t * a.plan.clusters;
+    const int tile = TileOf(a, s, t);
     segment = SegmentOf(a, tile, segment);
     const bool second = halves == 2 || t + 1 < s.tiles;
-    const int tile1 = halves == 2 ? tile : tile + a.plan.clusters;
+    const int tile1 = halves == 2 ? tile : TileOf(a, s, t + 1);
     const int segment1 = second ? SegmentOf(a, tile1, segment) : segment;
     const int boxes0 = IsBf16(a, segment) ? 2 : 1;  // of a block
     const int boxes1 = IsBf16(a, segment1) ? 2 : 1;
@@ -173,7 +186,7 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
   float* to = reinterpret_cast<float*>(s.memory + a.plan.w_scales);
   int segment = 0;
   for (int t = warp; t < s.tiles; t += kQuantizers) {
-    const int tile = s.cluster + t * a.plan.clusters;
+    const int tile = TileOf(a, s, t);
     segment = SegmentOf(a, tile, segment);
     const GpuSegment& g = a.segments[segment];
     if (IsBf16(a, segment)) continue;

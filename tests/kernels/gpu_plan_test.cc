@@ -47,6 +47,47 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
   CHECK(planned > 2000);
 }
 
+TEST_CASE("every tile is one cluster's, and tiles of BF16 are twice the work of others") {
+  int plans = 0;
+  for (const int tokens : {1, 16, 32})
+    for (const int fp8 : {0, 1, 5, 16, 29, 30, 48, 192, 500})
+      for (const int bf16 : {0, 1, 2, 9, 15, 16, 40})
+        for (const int slices : {1, 2, 8, 16})
+          for (const int clusters : {0, 1, 7}) {
+            if (fp8 + bf16 == 0) continue;
+            SmallChoice choice;
+            choice.slices = slices;
+            choice.clusters = clusters;
+            const SmallPlan p = PlanSmall({tokens, 16, fp8, bf16}, choice);
+            if (!p.fits) continue;
+            INFO(fp8 << " + " << bf16 << " tiles, " << p.clusters << " clusters, late " << p.late);
+            std::vector<int> owner(static_cast<size_t>(fp8 + bf16), -1);
+            int most = 0;
+            for (int c = 0; c < p.clusters; ++c) {
+              int before = -1, work = 0;
+              const SmallTiles dealt = SmallTilesOf(p, c);
+              REQUIRE(dealt.count >= 1);
+              REQUIRE(dealt.count <= p.most_tiles);
+              for (int t = 0; t < dealt.count; ++t) {
+                const int tile = SmallTile(dealt, t);
+                REQUIRE(tile > before);  // in rising order, or its segment is not found
+                REQUIRE(tile < fp8 + bf16);
+                REQUIRE(owner[static_cast<size_t>(tile)] == -1);
+                owner[static_cast<size_t>(tile)] = c;
+                work += tile >= fp8 ? 2 : 1;
+                before = tile;
+              }
+              most = std::max(most, work);
+            }
+            REQUIRE(std::count(owner.begin(), owner.end(), -1) == 0);
+            if (p.late == 0) continue;
+            ++plans;
+            REQUIRE(p.late == bf16);
+            REQUIRE(most == (fp8 + 2 * bf16 + p.clusters - 1) / p.clusters);
+          }
+  CHECK(plans > 300);
+}
+
 TEST_CASE("a small plan of more than 32 tokens lays tiles of tokens side by side") {
   SmallChoice four;
   four.slices = 4;
