@@ -23,7 +23,7 @@ constexpr Tile kTiles[] = {{256, 128}, {256, 96}, {128, 192}, {128, 160}, {128, 
                            {128, 112}, {128, 96}, {128, 80},  {128, 64},  {64, 192},
                            {64, 160},  {64, 128}, {64, 96},   {64, 64},   {64, 32}};
 
-constexpr int kBf16Tiles[] = {64, 32, 16};
+constexpr int kBf16Tiles[] = {16, 32, 64};
 
 struct Cut {
   Tile tile{0, 0};
@@ -118,10 +118,14 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
     if (choice.row_tile > 0 && tile.rows != choice.row_tile) continue;
     const int64_t token_tiles = DivideUp(shape.tokens, tile.tokens);
     const int64_t fp8_tiles = token_tiles * RowTiles(shape, false, tile.rows);
-    if (!bf16) try_slices({tile, 1, 0, fp8_tiles, 0});
+    if (!bf16) {
+      try_slices({tile, 1, 0, fp8_tiles, 0});
+      continue;
+    }
+    // 64 x 192 beside BF16 took 12.8 us for 2048 -> 12288 at 128 tokens, 128 x 96 11.2.
+    if (choice.row_tile == 0 && tile.tokens == 64 && tile.rows > 128) continue;
     for (const int bf16_tile : kBf16Tiles)
-      if (bf16 && bf16_tile <= tile.rows &&
-          (choice.bf16_tile == 0 || choice.bf16_tile == bf16_tile))
+      if (bf16_tile <= tile.rows && (choice.bf16_tile == 0 || choice.bf16_tile == bf16_tile))
         try_slices({tile, 1, bf16_tile, fp8_tiles, token_tiles * RowTiles(shape, true, bf16_tile)});
   }
   return best;

@@ -187,6 +187,46 @@ TEST_CASE("where nothing was measured the rule takes what would have been among 
   }
 }
 
+TEST_CASE("beside BF16 the rule takes what was among the fastest") {
+  std::ifstream file(FERRULE_TEST_DATA "/kernels/bf16_ways_h200.tsv");
+  struct Cell {
+    double fastest = 0, rule = 0;
+  };
+  std::map<std::array<int64_t, 5>, Cell> cells;  // tokens, rows of three segments, columns
+  for (std::string line; std::getline(file, line);) {
+    if (!std::isdigit(static_cast<unsigned char>(line[0]))) continue;
+    std::istringstream fields(line);
+    std::array<int64_t, 5> key{};
+    int token_tile = 0, row_tile = 0, slices = 0, bf16_tile = 0;
+    double us = 0;
+    for (int64_t& number : key) REQUIRE(fields >> number);
+    REQUIRE(fields >> token_tile >> row_tile >> slices >> bf16_tile >> us);
+    LargeShape shape = ShapeOf(key[0], key[1], static_cast<int>((key[4] + 127) / 128));
+    for (const int64_t rows : {key[2], key[3]}) {
+      if (rows == 0) continue;
+      shape.bf16[shape.segments] = true;
+      shape.rows_of_tiles[shape.segments++] = rows;
+    }
+    // As gpu_steps.cc asks for it up to 32 tokens.
+    const LargePlan p = PlanLarge(shape, key[0] > 32 ? LargeChoice{} : LargeChoice{64, 128});
+    Cell& cell = cells[key];
+    if (cell.fastest == 0 || us < cell.fastest) cell.fastest = us;
+    if (token_tile == p.token_tile && row_tile == p.row_tile && slices == p.slices &&
+        bf16_tile == p.bf16_tile)
+      cell.rule = us;
+  }
+  REQUIRE(cells.size() == 36);
+  double sum = 0;
+  for (const auto& [key, cell] : cells) {
+    INFO(key[1] << " beside " << key[2] << " and " << key[3] << " x " << key[4] << ", " << key[0]
+                << " tokens");
+    REQUIRE(cell.rule > 0);  // all else was within half as long again
+    CHECK(cell.rule <= 1.25 * cell.fastest);
+    sum += std::log(cell.fastest / cell.rule);
+  }
+  CHECK(std::exp(sum / static_cast<double>(cells.size())) > 0.96);
+}
+
 TEST_CASE("tiles follow the shape") {
   // Work for all without slices.
   CHECK(PlanLarge(ShapeOf(4096, 12288, 16)).token_tile >= 128);
