@@ -153,6 +153,29 @@ void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector
   }
 }
 
+// Every way to run a group in kLarge against the CPU.
+void AgreeInLarge(uint32_t seed, const Case& c, const std::vector<LargeChoice>& choices) {
+  TestGroup test(seed, c.tokens, c.in, c.shapes);
+  RunOnCpu(&test);
+  const auto magnitudes = Magnitudes(seed, c);
+  for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+    DeviceGroup::Layout layout;
+    layout.y_type = type;
+    DeviceGroup device(test.group(), layout);
+    for (const LargeChoice& large : choices) {
+      GpuChoice choice = Only(GpuKernel::kLarge);
+      choice.large = large;
+      device.Poison();
+      INFO(c.sentence << ": " << large.token_tile << " x " << large.row_tile << ", share "
+                      << large.share << "\n"
+                      << ExplainGpu(device.group(), choice));
+      REQUIRE(device.Run(choice) == "");
+      CHECK(device.Damage() == "");
+      CHECK(Disagreement(device, test, magnitudes) == "");
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
@@ -188,75 +211,45 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
 }
 
 TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CPU") {
+  std::vector<LargeChoice> choices;
+  for (const int tokens : {64, 128, 256})
+    for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192}) {
+      if (!LargeTileExists(tokens, rows)) continue;
+      for (const int slices : {1, 2, 3, 4, 6, 8}) choices.push_back({tokens, rows, slices, 1, 2});
+      for (const int share : {2, -2, 4}) choices.push_back({tokens, rows, 1, share, 2});
+      choices.push_back({tokens, rows, 1, 1, 1});
+    }
   // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block. K
   // goes several times round every ring; there are more tiles than CTAs.
-  const Case cases[] = {{"even", 300, 1152, {Fp8(1000)}},
+  for (const Case& c : {Case{"even", 300, 1152, {Fp8(1000)}},
                         {"few", 19, 1152, {Fp8(1000)}},
                         {"long", 70, 4224, {Fp8(200)}},
                         {"many", 600, 384, {Fp8(1500)}},
-                        {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}};
-  for (const Case& c : cases) {
-    TestGroup test(77, c.tokens, c.in, c.shapes);
-    RunOnCpu(&test);
-    const auto magnitudes = Magnitudes(77, c);
-    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
-      DeviceGroup::Layout layout;
-      layout.y_type = type;
-      DeviceGroup device(test.group(), layout);
-      for (const int tokens : {64, 128, 256})
-        for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
-          for (const int way : {1, -1, 2, -2, 4, 12, 13, 14, 16, 18}) {  // above 10: slices of K
-            if (!LargeTileExists(tokens, rows)) continue;
-            GpuChoice choice = Only(GpuKernel::kLarge);
-            choice.large = {tokens, rows, way > 10 ? way - 10 : 1, way > 10 || way == -1 ? 1 : way,
-                            way == -1 ? 1 : 2};
-            device.Poison();
-            INFO(c.sentence << ": " << tokens << " x " << rows << ", " << way << "\n"
-                            << ExplainGpu(device.group(), choice));
-            REQUIRE(device.Run(choice) == "");
-            CHECK(device.Damage() == "");
-            CHECK(Disagreement(device, test, magnitudes) == "");
-          }
-    }
-  }
+                        {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}})
+    AgreeInLarge(77, c, choices);
 }
 
 TEST_CASE("every tile of many tokens takes BF16 beside FP8 and alone") {
+  std::vector<LargeChoice> choices;
+  for (const int tokens : {64, 128, 256})
+    for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
+      for (const int bf16_tile : {16, 32, 64}) {
+        if (!LargeTileExists(tokens, rows) || bf16_tile > rows) continue;
+        for (const int slices : {1, 2, 3, 4, 8})
+          choices.push_back({tokens, rows, slices, 1, 1, bf16_tile});
+        choices.push_back({tokens, rows, 1, 1, 2, bf16_tile});
+      }
   // Rows end inside tiles of BF16 and groups of eight; columns inside boxes, and inside the first
   // of two boxes of a stage; K goes several times round every ring; more tiles than CTAs; a slice
   // of K has no box of BF16; FP8 begins inside a block both ways.
-  const Case cases[] = {{"even", 300, 1152, {Fp8(500), Bf16(200)}},
+  for (const Case& c : {Case{"even", 300, 1152, {Fp8(500), Bf16(200)}},
                         {"few", 19, 4224, {Fp8(200), Bf16(70), Bf16(1)}},
                         {"many", 600, 384, {Fp8(700), Bf16(900)}},
                         {"odd", 333, 650, {Fp8(301, 37, 48), Bf16(75), Fp8(70, 0, 48)}},
                         {"short", 70, 64, {Fp8(100, 0, 112), Bf16(100)}},
                         {"biases", 70, 328, {With(Fp8(100), true), With(Bf16(50), true)}},
-                        {"alone", 130, 1096, {Bf16(301), Bf16(8)}}};
-  for (const Case& c : cases) {
-    TestGroup test(80, c.tokens, c.in, c.shapes);
-    RunOnCpu(&test);
-    const auto magnitudes = Magnitudes(80, c);
-    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
-      DeviceGroup::Layout layout;
-      layout.y_type = type;
-      DeviceGroup device(test.group(), layout);
-      for (const int tokens : {64, 128, 256})
-        for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
-          for (const int bf16_tile : {16, 32, 64})
-            for (const int way : {1, -1, 2, 3, 4, 8}) {  // slices of K; -1: two CTAs side by side
-              if (!LargeTileExists(tokens, rows) || bf16_tile > rows) continue;
-              GpuChoice choice = Only(GpuKernel::kLarge);
-              choice.large = {tokens, rows, way > 0 ? way : 1, 1, way > 0 ? 1 : 2, bf16_tile};
-              device.Poison();
-              INFO(c.sentence << ": " << tokens << " x " << rows << " and " << bf16_tile << ", "
-                              << way << "\n"
-                              << ExplainGpu(device.group(), choice));
-              REQUIRE(device.Run(choice) == "");
-              CHECK(device.Damage() == "");
-              CHECK(Disagreement(device, test, magnitudes) == "");
-            }
-    }
-  }
+                        {"alone", 130, 1096, {Bf16(301), Bf16(8)}}})
+    AgreeInLarge(80, c, choices);
 }
 
 TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU") {
