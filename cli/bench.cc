@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--peers] [--sweep] [--no-check]
+// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--peers [--python PYTHON]] [--sweep]
 //
 // With --svg FILE also a plot. A TSV line for each shape, number of tokens and way to run it; `#`
 // lines say where and when.
@@ -12,6 +12,7 @@
 
 #include "cli/bench_ways.h"
 #include "cli/command.h"
+#include "cli/packages.h"
 #include "engine/text/version.h"
 #include "kernels/gpu_bench.h"
 
@@ -148,11 +149,48 @@ std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways,
   return times;
 }
 
+// A line of the table up to the part that only what was checked has.
+std::string Row(const std::string& where, double microseconds, double spread, double floor) {
+  return fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}", where, microseconds, spread, floor,
+                     floor / microseconds);
+}
+
+// Lines of what the packages of an interpreter take for the cells that are one linear in FP8
+// blocks.
+template <typename Printer>
+void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<double>& floors,
+                     const BenchOptions& options, const Printer& print) {
+  const auto take = [&](const std::string& line) {
+    const std::vector<std::string_view> words = Split(line, '\t');
+    size_t i = cells.size();
+    double us = 0, spread = 0;
+    const auto read = [&words](size_t n, auto* value) {
+      const char* const end = words[n].data() + words[n].size();
+      const auto [stop, error] = std::from_chars(words[n].data(), end, *value);
+      return error == std::errc() && stop == end;
+    };
+    if (words.size() != 4 || !read(0, &i) || i >= cells.size() || !read(2, &us) ||
+        !read(3, &spread) || !(us > 0)) {
+      print((line.rfind('#', 0) == 0 ? "" : "# ") + line + "\n");
+      return;
+    }
+    const PackageCell& c = cells[i];
+    const std::string where =
+        fmt::format("{}\t{}\t{}\t{}\tpeer {}", c.name, c.tokens, c.rows, c.in, words[1]);
+    print(Row(where, us, spread, floors[i]) + fmt::format("\t\t\t{}\n", c.copies));
+  };
+  std::string failure;
+  if (!TimePackages(options.python, cells, take, &failure))
+    print(fmt::format("# peers of {}: {}\n", options.python, failure));
+}
+
 // A line for each way of each cell. Returns whether one failed.
 template <typename Printer>
 bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& options,
              const Printer& print) {
   bool failed = false;
+  std::vector<PackageCell> for_packages;
+  std::vector<double> floors;
   for (Cell& cell : cells)
     for (size_t i = 0; i < cell.ways.size() && options.check; ++i)
       if (cell.ways[i].check) cell.checks[i] = bench->Check(cell.At(i), cell.tokens);
@@ -161,6 +199,12 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
     for (size_t i = 0; i < cell.ways.size(); ++i) ways.push_back(cell.At(i));
     const std::vector<BenchTime> times =
         options.sweep ? Sweep(bench, ways, cell.tokens) : bench->Time(ways, cell.tokens);
+    const std::vector<BenchSegment>& segments = cell.shape->segments;
+    if (segments.size() == 1 && segments[0].scheme == LinearScheme::kFp8Block) {
+      for_packages.push_back(
+          {cell.shape->name, cell.tokens, cell.shape->in, cell.rows, times[0].copies});
+      floors.push_back(times[0].floor_us);
+    }
     for (size_t i = 0; i < ways.size(); ++i) {
       const BenchTime& time = times[i];
       const BenchCheck& check = cell.checks[i];
@@ -177,15 +221,14 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
         print(fmt::format("# {}: {:.2f} us, not among the fastest\n", where, time.microseconds));
         continue;
       }
-      print(fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\n", where,
-                        time.microseconds, time.spread, time.floor_us,
-                        time.floor_us / time.microseconds,
-                        checked ? fmt::format("{:.2e}", check.error) : "",
+      print(Row(where, time.microseconds, time.spread, time.floor_us) +
+            fmt::format("\t{}\t{}\t{}\n", checked ? fmt::format("{:.2e}", check.error) : "",
                         checked ? (check.same_bits ? "yes" : "NO") : "", time.copies));
       const bool same = check.same_bits || cell.ways[i].name != "rule";
       failed = failed || (checked && (!(check.error < 4e-4) || !same));
     }
   }
+  if (!options.python.empty()) MeasurePackages(for_packages, floors, options, print);
   return failed;
 }
 

@@ -59,6 +59,7 @@ struct BenchOptions {
   std::vector<std::string> shapes;  // NAME=IN:ROWS[b],…; empty: linears of released models
   std::vector<int64_t> tokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
   bool peers = false;  // what others would run, too
+  std::string python;  // and what the packages of this interpreter run
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
   std::string commit;  // for the first line

@@ -221,8 +221,12 @@ int Main(int argc, char** argv) {
   bench_app->add_option("--tokens", bench.tokens, "numbers of tokens")
       ->delimiter(',')
       ->check(WholeNumber(1, 65536));
-  bench_app->add_flag("--peers", bench.peers,
-                      "beside it what cuBLASLt takes, block scales and BF16");
+  CLI::Option* bench_peers = bench_app->add_flag(
+      "--peers", bench.peers, "beside it what cuBLASLt takes, block scales and BF16");
+  bench_app
+      ->add_option("--python", bench.python,
+                   "with --peers: also DeepGEMM, Triton and FlashInfer of this interpreter")
+      ->needs(bench_peers);
   bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
   bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
   bench_app->add_option("--svg", bench.svg, "also a plot: part of the floor over tokens");
