@@ -232,6 +232,21 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
   return failed;
 }
 
+// What the host takes for a call: of the first shape at one token, and the most of any shape.
+std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
+  double most = 0;
+  std::string where;
+  for (const int64_t tokens : {1, 64})
+    for (const BenchShape& shape : shapes) {
+      const double us = bench->HostCost(shape, tokens);
+      if (us <= most) continue;
+      most = us;
+      where = fmt::format("{}, {} tokens", shape.name, tokens);
+    }
+  return fmt::format("# host time of a call: {:.2f} us, at most {:.2f} ({})\n",
+                     bench->HostCost(shapes[0], 1), most, where);
+}
+
 std::string Today() {
   const std::time_t now = std::time(nullptr);
   char text[32] = {};
@@ -277,8 +292,7 @@ int Bench(const Common& common, const BenchOptions& options) {
                     device.name, device.driver, device.bandwidth * 1e-12));
   print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
   const bool failed = Measure(bench.get(), Cells(shapes, options), options, print);
-  if (!options.sweep)
-    Print(fmt::format("# host time of a call: {:.2f} us\n", bench->HostCost(shapes[0], 1)));
+  if (!options.sweep) Print(HostTimes(bench.get(), shapes));
   if (!options.svg.empty() && !WritePlot(table, "the table", options.svg, &findings))
     return Finish(common, "bench", findings);
   return failed ? 1 : 0;

@@ -408,6 +408,7 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
 }
 
 double GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
+  if (!Refuses({shape, {}}, tokens).empty()) return -1;
   Memory& m = *memory_;
   Call call;
   Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &call);

@@ -63,7 +63,7 @@ class GpuBench {
   // `enough` > 0 a way whose second replay takes longer than so many microseconds a call is not
   // measured further: `gave_up`. A time for each way, in their order.
   std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
-  // Microseconds of host time that one call takes, launches included.
+  // Microseconds of host time that one call takes, launches included; below 0: it cannot run.
   double HostCost(const BenchShape& shape, int64_t tokens);
 
  private:
