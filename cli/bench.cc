@@ -234,17 +234,17 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
 
 // What the host takes for a call: of the first shape at one token, and the most of any shape.
 std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
-  double most = 0;
+  double first = 0, most = 0;
   std::string where;
   for (const int64_t tokens : {1, 64})
     for (const BenchShape& shape : shapes) {
       const double us = bench->HostCost(shape, tokens);
+      if (first == 0) first = us;
       if (us <= most) continue;
       most = us;
       where = fmt::format("{}, {} tokens", shape.name, tokens);
     }
-  return fmt::format("# host time of a call: {:.2f} us, at most {:.2f} ({})\n",
-                     bench->HostCost(shapes[0], 1), most, where);
+  return fmt::format("# host time of a call: {:.2f} us, at most {:.2f} ({})\n", first, most, where);
 }
 
 std::string Today() {
