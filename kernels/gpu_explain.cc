@@ -78,7 +78,8 @@ std::string What(const GpuStep& step, bool counts) {
       return Segments(step) + ", " +
              Tiles(p.row_tiles * p.token_tiles, alone ? p.bf16_tile : p.row_tile, p.token_tile,
                    counts) +
-             (p.bf16_tile > 0 && !alone ? ", of BF16 " + Number(p.bf16_tile) + " rows" : "") +
+             (p.bf16_tile > 0 && !alone ? ", BF16 in tiles of " + Number(p.bf16_tile) + " rows"
+                                        : "") +
              Slices(p.slices, p.stages) + (p.share_x > 1 ? ", two CTAs share x" : "") +
              (p.share_w > 1 ? ", two CTAs share W" : "");
     }

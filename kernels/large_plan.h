@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes of FP8 segments → how kernels/large_m_linear.cuh is launched. Plain arithmetic, no CUDA.
-// Words as in gpu_plan.h.
+// Sizes of FP8 and BF16 segments → how kernels/large_m_linear.cuh is launched. Plain arithmetic, no
+// CUDA. Words as in gpu_plan.h.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct LargeChoice {
   int share = 0;       // 1; 2: two row tiles read x together; -2: two token tiles read W together;
                        // 4: both, four CTAs
   int resident = 0;    // CTAs of one multiprocessor: 1, or 2 where LargeResident allows it
-  int bf16_tile = 0;   // rows of a tile of BF16: 16, 32 or 64; kApart: BF16 has its own launch
+  int bf16_tile = 0;   // rows of a tile of BF16: 16, 32 or 64; kApart: BF16 goes by rule
   static constexpr int kApart = -1;
 };
 

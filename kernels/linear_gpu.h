@@ -35,10 +35,10 @@
 namespace ferrule {
 
 // Lets cuBLASLt, where it is installed, choose how it would run what it does faster with many
-// tokens: BF16 alone, per-tensor and per-channel FP8, one segment of FP8 blocks on Hopper. For this
-// very group on the current device: sizes, strides and alignments, not addresses. Allocates, and
-// may take milliseconds; LinearGpu then does not. Without it, or where it failed, LinearGpu uses
-// its own kernels. kOk also where nothing is to be prepared.
+// tokens: BF16 alone or much of it, per-tensor and per-channel FP8, one segment of FP8 blocks on
+// Hopper. For this very group on the current device: sizes, strides and alignments, not addresses.
+// Allocates, and may take milliseconds; LinearGpu then does not. Without it, or where it failed,
+// LinearGpu uses its own kernels. kOk also where nothing is to be prepared.
 LinearStatus PrepareGpu(const LinearGroup& group);
 
 // Bytes LinearGpu needs for this group; grows with tokens, and with what PrepareGpu has prepared. 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// R1 … R3: linears of any number of tokens, FP8 block and BF16 segments in one launch, x quantized
-// before by kernels/quantize.cu.
+// Linears of any number of tokens, FP8 block and BF16 segments in one launch, x quantized before by
+// kernels/quantize.cu: with `batch_invariant`, and up to 16 tokens where x does not fit R0.
 #pragma once
 
 #include <cuda.h>

@@ -146,6 +146,24 @@ TEST_CASE("BF16 segments join the FP8 ones unless they are much work") {
   CHECK(apart[2].segments[0] == 1);
 }
 
+TEST_CASE("BF16 that is to be apart goes by rule") {
+  GpuChoice apart;
+  apart.kernel = GpuKernel::kLarge;
+  apart.large = {64, 96, 1, 1, 1, LargeChoice::kApart};
+  for (const auto& [rows, kernel] : {std::pair{64, GpuKernel::kSmall}, {512, GpuKernel::kLarge}}) {
+    const std::vector<GpuStep> steps = StepsOf(Group(64, {Fp8(1024), Bf16(rows)}).group, {}, apart);
+    const std::vector<GpuStep> alone = StepsOf(Group(64, {Bf16(rows)}).group);
+    REQUIRE(steps.size() == 3);
+    CHECK(steps[1].kernel == GpuKernel::kLarge);
+    CHECK(steps[1].large.row_tile == 96);
+    CHECK(steps[1].large.bf16_tile == 0);
+    CHECK(steps[2].kernel == kernel);
+    CHECK(steps[2].kernel == alone[0].kernel);
+    CHECK(steps[2].large.token_tile == alone[0].large.token_tile);
+    CHECK(steps[2].small.log_slices == alone[0].small.log_slices);
+  }
+}
+
 TEST_CASE("a group without FP8 is not quantized") {
   const Group g(100, {Bf16(512)});
   const std::vector<GpuStep> steps = StepsOf(g.group);
@@ -176,6 +194,10 @@ TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
   CHECK(mixture.back().kernel == GpuKernel::kLarge);
   CHECK(mixture.back().large.slices == 4);  // 25 clusters: 4.8 us, the fastest of 33 cuts on H200
   CHECK(mixture.back().tiles == 25);
+  const Group mixed(64, {Fp8(1024), Bf16(512), Bf16(1)});
+  CHECK(ExplainGpu(mixed.group, {})
+            .find("segments 1 2 0, 25 tiles of 64 rows x 64 tokens, BF16 in "
+                  "tiles of 64 rows") != std::string::npos);
   CHECK(steps(64, {Fp8(65)}).back().kernel == GpuKernel::kLarge);
   const Group two(100, {Bf16(40), Bf16(24)});
   const std::string text = ExplainGpu(two.group, {});
