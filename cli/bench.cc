@@ -10,9 +10,9 @@
 #include <chrono>
 #include <ctime>
 
+#include "cli/bench_packages.h"
 #include "cli/bench_ways.h"
 #include "cli/command.h"
-#include "cli/packages.h"
 #include "engine/text/version.h"
 #include "kernels/gpu_bench.h"
 

@@ -2,7 +2,7 @@
 """`bench --peers --python`: the interpreter is started, asked and heard. Its packages need a GPU; without one each says what is
 missing.
 
-  packages_test.py PACKAGES_MAIN [PYTHON]
+  bench_packages_test.py FERRULE_BENCH_PACKAGES [PYTHON]
 
 PYTHON: an interpreter that has SGLang, FlashInfer and torch.
 """

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// packages_main PYTHON: what cli/packages.h hears of two cells, a line each, then how it ended.
+// bench_packages PYTHON: what cli/bench_packages.h hears of two cells, a line each, then how it
+// ended.
 #include <cstdio>
 
-#include "cli/packages.h"
+#include "cli/bench_packages.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/packages.h"
+// Cells → a request in JSON → the Python program of bench_packages.py → its lines.
+#include "cli/bench_packages.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,7 +14,7 @@
 #include <cstring>
 #include <memory>
 
-#include "cli/packages_program.h"
+#include "cli/bench_packages_program.h"
 #include "engine/text/json_writer.h"
 
 extern char** environ;

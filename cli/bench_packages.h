@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What serving engines run, timed by the packages of a Python interpreter (cli/packages.py).
+// What serving engines run, timed by the packages of a Python interpreter (cli/bench_packages.py).
 #pragma once
 
 #include <cstdint>
