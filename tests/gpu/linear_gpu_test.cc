@@ -119,8 +119,8 @@ void RunsAlike(DeviceGroup* device, const GpuChoice& choice,
   }
 }
 
-// Every way to run a group in kSmall, with so many clusters (0: by rule), against the CPU.
-void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<int>& clusters) {
+// Every way to run a group against the CPU.
+void Agree(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<GpuChoice>& choices) {
   TestGroup test(seed, c.tokens, c.in, c.shapes);
   RunOnCpu(&test);
   const auto magnitudes = Magnitudes(seed, c);
@@ -129,51 +129,44 @@ void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector
     layout.y_type = type;
     layout.y_gap = y_gap;
     DeviceGroup device(test.group(), layout);
-    for (const int slices : {1, 2, 4, 8, 16})
-      for (const int halves : {1, 2})
-        for (const int quantized : {0, 1})
-          for (const int of : clusters) {
-            GpuChoice choice = Only(GpuKernel::kSmall);
-            choice.small.slices = slices;
-            choice.small.halves = halves;
-            choice.small.quantized = quantized;
-            choice.small.clusters = of;
-            device.Poison();
-            const std::string steps = ExplainGpu(device.group(), choice);
-            INFO(c.sentence << ": " << c.tokens << " tokens, " << c.shapes[0].rows << " rows, "
-                            << halves << " halves, " << quantized << "\n"
-                            << steps);
-            // Of one slice shared memory may not hold x; of few tokens K may be too short for all.
-            if (c.tokens > 32 && slices > 1)
-              REQUIRE(steps.find("small_m_linear") != std::string::npos);
-            REQUIRE(device.Run(choice) == "");
-            CHECK(device.Damage() == "");
-            CHECK(Disagreement(device, test, magnitudes) == "");
-          }
-  }
-}
-
-// Every way to run a group in kLarge against the CPU.
-void AgreeInLarge(uint32_t seed, const Case& c, const std::vector<LargeChoice>& choices) {
-  TestGroup test(seed, c.tokens, c.in, c.shapes);
-  RunOnCpu(&test);
-  const auto magnitudes = Magnitudes(seed, c);
-  for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
-    DeviceGroup::Layout layout;
-    layout.y_type = type;
-    DeviceGroup device(test.group(), layout);
-    for (const LargeChoice& large : choices) {
-      GpuChoice choice = Only(GpuKernel::kLarge);
-      choice.large = large;
+    for (const GpuChoice& choice : choices) {
       device.Poison();
-      INFO(c.sentence << ": " << large.token_tile << " x " << large.row_tile << ", share "
-                      << large.share << "\n"
-                      << ExplainGpu(device.group(), choice));
+      const std::string steps = ExplainGpu(device.group(), choice);
+      INFO(c.sentence << ": " << c.tokens << " tokens, " << c.shapes[0].rows << " rows, "
+                      << choice.small.halves << " halves, quantized " << choice.small.quantized
+                      << ", share " << choice.large.share << "\n"
+                      << steps);
+      // Of one slice shared memory may not hold x; of few tokens K may be too short for all.
+      if (choice.kernel == GpuKernel::kSmall && c.tokens > 32 && choice.small.slices > 1)
+        REQUIRE(steps.find("small_m_linear") != std::string::npos);
       REQUIRE(device.Run(choice) == "");
       CHECK(device.Damage() == "");
       CHECK(Disagreement(device, test, magnitudes) == "");
     }
   }
+}
+
+// In kSmall, with so many clusters (0: by rule).
+void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<int>& clusters) {
+  std::vector<GpuChoice> choices;
+  for (const int slices : {1, 2, 4, 8, 16})
+    for (const int halves : {1, 2})
+      for (const int quantized : {0, 1})
+        for (const int of : clusters) {
+          choices.push_back(Only(GpuKernel::kSmall));
+          SmallChoice& small = choices.back().small;
+          small.slices = slices;
+          small.halves = halves;
+          small.quantized = quantized;
+          small.clusters = of;
+        }
+  Agree(seed, c, y_gap, choices);
+}
+
+GpuChoice InLarge(const LargeChoice& large) {
+  GpuChoice choice = Only(GpuKernel::kLarge);
+  choice.large = large;
+  return choice;
 }
 
 }  // namespace
@@ -211,13 +204,14 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
 }
 
 TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CPU") {
-  std::vector<LargeChoice> choices;
+  std::vector<GpuChoice> choices;
   for (const int tokens : {64, 128, 256})
     for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192}) {
       if (!LargeTileExists(tokens, rows)) continue;
-      for (const int slices : {1, 2, 3, 4, 6, 8}) choices.push_back({tokens, rows, slices, 1, 2});
-      for (const int share : {2, -2, 4}) choices.push_back({tokens, rows, 1, share, 2});
-      choices.push_back({tokens, rows, 1, 1, 1});
+      for (const int slices : {1, 2, 3, 4, 6, 8})
+        choices.push_back(InLarge({tokens, rows, slices, 1, 2}));
+      for (const int share : {2, -2, 4}) choices.push_back(InLarge({tokens, rows, 1, share, 2}));
+      choices.push_back(InLarge({tokens, rows, 1, 1, 1}));
     }
   // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block. K
   // goes several times round every ring; there are more tiles than CTAs.
@@ -226,18 +220,18 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
                         {"long", 70, 4224, {Fp8(200)}},
                         {"many", 600, 384, {Fp8(1500)}},
                         {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}})
-    AgreeInLarge(77, c, choices);
+    Agree(77, c, 8, choices);
 }
 
 TEST_CASE("every tile of many tokens takes BF16 beside FP8 and alone") {
-  std::vector<LargeChoice> choices;
+  std::vector<GpuChoice> choices;
   for (const int tokens : {64, 128, 256})
     for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
       for (const int bf16_tile : {16, 32, 64}) {
         if (!LargeTileExists(tokens, rows) || bf16_tile > rows) continue;
         for (const int slices : {1, 2, 3, 4, 8})
-          choices.push_back({tokens, rows, slices, 1, 1, bf16_tile});
-        choices.push_back({tokens, rows, 1, 1, 2, bf16_tile});
+          choices.push_back(InLarge({tokens, rows, slices, 1, 1, bf16_tile}));
+        choices.push_back(InLarge({tokens, rows, 1, 1, 2, bf16_tile}));
       }
   // Rows end inside tiles of BF16 and groups of eight; columns inside boxes, and inside the first
   // of two boxes of a stage; K goes several times round every ring; more tiles than CTAs; a slice
@@ -249,7 +243,7 @@ TEST_CASE("every tile of many tokens takes BF16 beside FP8 and alone") {
                         {"short", 70, 64, {Fp8(100, 0, 112), Bf16(100)}},
                         {"biases", 70, 328, {With(Fp8(100), true), With(Bf16(50), true)}},
                         {"alone", 130, 1096, {Bf16(301), Bf16(8)}}})
-    AgreeInLarge(80, c, choices);
+    Agree(80, c, 8, choices);
 }
 
 TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU") {
