@@ -5,6 +5,7 @@
 #include "kernels/launch.cuh"
 #include "kernels/quantize.cuh"
 #include "kernels/quantize_gpu.h"
+#include "kernels/round.h"
 #include "kernels/sm90.cuh"
 
 namespace ferrule {
@@ -14,64 +15,74 @@ using namespace sm90;
 
 constexpr int kThreads = 256;
 constexpr int kBlock = 128;
-constexpr int64_t kManyGroups = 32768;  // of a token and a block
+constexpr int kGroupLanes = 8;
+// From so many on DRAM is the limit, and longer runs of a row are quicker (H200: up to 4 %).
+constexpr int64_t kManyGroups = 100000;
 
 __device__ __forceinline__ bool Inside(int column, int columns) {
   return column >= 0 && column < columns;
 }
 
-// Thread → (token, `kEach` blocks one after another, 8 columns of each half of one: neighbours then
-// read and write whole sectors). Tokens follow one another, so that scales lie side by side. x,
-// x_stride, columns and phase are multiples of 8 (x: of 16 bytes).
-template <int kEach>
-__global__ void __launch_bounds__(kThreads)
-    QuantizeBlocks(const __grid_constant__ QuantizeArguments a) {
-  const uint32_t group = (blockIdx.x * kThreads + threadIdx.x) / 8;
-  const int part = threadIdx.x & 7;
-  const int first = static_cast<int>(group / static_cast<uint32_t>(a.tokens)) * kEach;
-  const int token = static_cast<int>(group % static_cast<uint32_t>(a.tokens));
-  const int column = first * kBlock + part * 8 - a.recipe.phase;
-  LaunchDependents();
-  WaitForEarlier();
-  uint4 v[kEach], w[kEach];
-  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride + column);
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    v[i] = w[i] = make_uint4(0, 0, 0, 0);
-    const bool active = first + i < a.blocks;
-    if (active && Inside(column + i * kBlock, a.columns)) v[i] = __ldcg(from + i * (kBlock / 8));
-    if (active && Inside(column + i * kBlock + kBlock / 2, a.columns))
-      w[i] = __ldcg(from + i * (kBlock / 8) + kBlock / 16);
-  }
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    const int block = first + i;
-    uint32_t pair = Amax(Amax(0, v[i]), w[i]);
-#pragma unroll
-    for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
-    if (block >= a.blocks) continue;
-    const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
-    const float inverse = __frcp_rn(scale);
-    uint8_t* to = a.codes + token * a.pitch + block * kBlock + part * 8;
-    *reinterpret_cast<uint2*>(to) = Encode(v[i], scale, inverse);
-    *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(w[i], scale, inverse);
-    if (part > 0) continue;
-    float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
-    scales[token] = scale;
-    if (token == a.tokens - 1)  // copies of scales are multiples of 16 bytes
-      for (int j = a.tokens; j % 4 != 0; ++j) scales[j] = 0;
-  }
+// A token's block of 128 columns.
+struct Group {
+  int token, block;
+};
+// In runs: a warp has four blocks of a token, a CTA eight tokens. Else groups are tokens one after
+// the other, so that scales lie side by side.
+constexpr int kRunBlocks = 32 / kGroupLanes, kRunTokens = kThreads / 32;
+template <bool kRuns>
+__device__ __forceinline__ Group GroupOfThread(int tokens) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if (kRuns)
+    return {static_cast<int>(blockIdx.x) * kRunTokens + warp,
+            static_cast<int>(blockIdx.y) * kRunBlocks + lane / kGroupLanes};
+  const uint32_t group = (blockIdx.x * kThreads + threadIdx.x) / kGroupLanes;
+  const uint32_t block = group / static_cast<uint32_t>(tokens);
+  return {static_cast<int>(group - block * static_cast<uint32_t>(tokens)), static_cast<int>(block)};
 }
 
-template <int kEach>
+// Eight lanes a group, each with eight columns of each half: neighbours then read and write whole
+// sectors. x, x_stride, columns and phase are multiples of 8 (x: of 16 bytes).
+template <bool kRuns>
+__global__ void __launch_bounds__(kThreads)
+    QuantizeBlocks(const __grid_constant__ QuantizeArguments a) {
+  const auto [token, block] = GroupOfThread<kRuns>(a.tokens);
+  const int part = threadIdx.x % kGroupLanes, column = block * kBlock + part * 8 - a.recipe.phase;
+  const bool active = block < a.blocks && token < a.tokens;
+  LaunchDependents();
+  WaitForEarlier();
+  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride + column);
+  uint4 v = make_uint4(0, 0, 0, 0), w = v;
+  if (active && Inside(column, a.columns)) v = __ldcg(from);
+  if (active && Inside(column + kBlock / 2, a.columns)) w = __ldcg(from + kBlock / 16);
+  uint32_t pair = Amax(Amax(0, v), w);
+#pragma unroll
+  for (int o = kGroupLanes / 2; o > 0; o >>= 1)
+    pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
+  if (!active) return;
+  const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
+  const float inverse = __frcp_rn(scale);
+  uint8_t* to = a.codes + token * a.pitch + block * kBlock + part * 8;
+  *reinterpret_cast<uint2*>(to) = Encode(v, scale, inverse);
+  *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(w, scale, inverse);
+  if (part > 0) return;
+  float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
+  scales[token] = scale;
+  if (token == a.tokens - 1)  // copies of scales are multiples of 16 bytes
+    for (int j = a.tokens; j % 4 != 0; ++j) scales[j] = 0;
+}
+
+template <bool kRuns>
 cudaError_t LaunchBlocks(const QuantizeArguments& a, cudaStream_t stream) {
-  const int64_t threads = int64_t{8} * a.tokens * ((a.blocks + kEach - 1) / kEach);
-  if (threads > 0x7FFFFFFF) return cudaErrorInvalidValue;
-  const auto grid = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+  const int64_t groups = int64_t{a.tokens} * a.blocks;
+  if (groups > 0x7FFFFFFF / kGroupLanes) return cudaErrorInvalidValue;
+  const dim3 grid = kRuns ? dim3(static_cast<unsigned>(DivideUp(a.tokens, kRunTokens)),
+                                 static_cast<unsigned>(DivideUp(a.blocks, kRunBlocks)))
+                          : dim3(static_cast<unsigned>(DivideUp(groups, kThreads / kGroupLanes)));
   static DeviceFlags ready;
-  const cudaError_t error = AllowAllShared(QuantizeBlocks<kEach>, &ready, false);
+  const cudaError_t error = AllowAllShared(QuantizeBlocks<kRuns>, &ready, false);
   if (error != cudaSuccess) return error;
-  return LaunchPdl(QuantizeBlocks<kEach>, dim3(grid), kThreads, stream, a);
+  return LaunchPdl(QuantizeBlocks<kRuns>, grid, kThreads, stream, a);
 }
 
 __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
@@ -159,9 +170,8 @@ cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&
                        a.columns % 8 == 0 && a.recipe.phase % 8 == 0;
   if (a.recipe.kind == XKind::kGroup && a.recipe.group == kBlock && aligned) {
-    // Where there is work for all multiprocessors anyway, longer runs of a row: DRAM likes them.
-    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<1>(a, stream)
-                                                      : LaunchBlocks<4>(a, stream);
+    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<false>(a, stream)
+                                                      : LaunchBlocks<true>(a, stream);
   }
   const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));
   return LaunchPdl(QuantizeAny, grid, kThreads, stream, a);
