@@ -107,6 +107,23 @@ class Launcher {
     return true;
   }
 
+  // Of y in BF16 without a bias, where TMA can write it: boxes and rows begin and end at multiples
+  // of 16 bytes.
+  bool MapsOfY(const GpuStep& step, LargeArguments* a) const {
+    for (int i = 0; i < step.count; ++i) {
+      const LinearSegment& s = group_.segments[step.segments[i]];
+      if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr || s.y_stride % 8 != 0 ||
+          s.rows % 8 != 0 || FirstRow(s, kBlock) % 8 != 0 ||
+          reinterpret_cast<uintptr_t>(s.y) % 16 != 0)
+        continue;
+      if (!MakeMap(&a->y.of[i], s.y, 2, s.rows, group_.tokens, s.y_stride, 16,
+                   LargeBox(a->plan.row_tile)))
+        return false;
+      a->sends |= 1 << i;
+    }
+    return true;
+  }
+
   static LinearStatus NoMap() {
     return {LinearCode::kDevice, -1, "the driver makes no tensor map of these sizes"};
   }
@@ -197,6 +214,7 @@ class Launcher {
         return NoMap();
     }
     if (!Segments(step, a.plan.row_tile, a.plan.share_w, a.segments, a.weights)) return NoMap();
+    if (a.plan.sends && !MapsOfY(step, &a)) return NoMap();
     if (a.plan.bf16_tile > 0 &&
         !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, a.plan.token_tile))
       return NoMap();

@@ -273,15 +273,13 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     const Place done = p;
     if (plan.slices == 1) look_ahead(tile + plan.clusters);
     if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
-      float half[n / 4];
-      Combine<n>(w.memory + plan.exchange, wg, sum[0], half);
-      Finish<kTokens, kRows, n / 2>(a, w, done, 0, wg * n / 2, half);
+      float half[1][n / 4];
+      Combine<n>(w.memory + plan.exchange, wg, sum[0], half[0]);
+      Finish<kRows, 1, n / 2>(a, w, done, 0, wg * n / 2, half);
     } else {
       // The ring is read to its end by both, where sums or y go there.
       if (plan.slices > 1 || plan.staging == 0) NamedBarrier<kConsumers>(1);
-#pragma unroll
-      for (int i = 0; i < kPieces; ++i)
-        Finish<kTokens, kRows, n>(a, w, done, token_of_wg + 64 * i, 0, sum[i]);
+      Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
     }
     if (plan.slices > 1) AddSlices<kTokens, kRows>(a, w, done);
   }
@@ -290,10 +288,10 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
 template <typename S>
 constexpr int kRegisters = S::kAtEntry;
 
-template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed,
+template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed, bool kSends,
           typename S = Shape<kTokens, kRows, kResident>>
 __global__ void __maxnreg__(kRegisters<S>)
-    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed> a) {
+    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends> a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -332,6 +330,9 @@ __global__ void __maxnreg__(kRegisters<S>)
     if constexpr (S::kResident == 1)
       asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::kConsuming));
     Consume<kTokens, kRows, kResident>(a, w, warp >> 2);
+    // Shared memory stays until boxes were read. What they write need not be awaited: the next
+    // kernel's griddepcontrol.wait, as the end of this one, does that.
+    if constexpr (kSends) BulkWaitRead();
   }
   if (share > 1) {  // nobody leaves while others may still release to it
     __syncwarp();
@@ -340,18 +341,19 @@ __global__ void __maxnreg__(kRegisters<S>)
   }
 }
 
-template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed>
+template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed, bool kSends>
 cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
-  LargeArgumentsOf<kSegments, kMixed> own;
+  LargeArgumentsOf<kSegments, kMixed, kSends> own;
   static_cast<LargeCommon&>(own) = a;
   for (int i = 0; i < kSegments; ++i) {
     own.segments[i] = a.segments[i];
     own.weights[i] = a.weights[i];
+    if constexpr (kSends) own.y.of[i] = a.y.of[i];
   }
   own.x = a.x;
   if constexpr (kMixed) own.x_bf16 = a.x_bf16;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments, kMixed>;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments, kMixed, kSends>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
@@ -362,10 +364,16 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
 
 template <int kTokens, int kRows, int kResident>
 cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+  constexpr bool kSends = kTokens > 64;  // of 64 tokens no plan does
   if (a.plan.bf16_tile > 0)
-    return LaunchAs<kTokens, kRows, kResident, kGpuSegments, true>(a, stream);
-  return a.segment_count > 1 ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false>(a, stream)
-                             : LaunchAs<kTokens, kRows, kResident, 1, false>(a, stream);
+    return LaunchAs<kTokens, kRows, kResident, kGpuSegments, true, kSends>(a, stream);
+  if (a.plan.sends)
+    return a.segment_count > 1
+               ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false, kSends>(a, stream)
+               : LaunchAs<kTokens, kRows, kResident, 1, false, kSends>(a, stream);
+  return a.segment_count > 1
+             ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false, false>(a, stream)
+             : LaunchAs<kTokens, kRows, kResident, 1, false, false>(a, stream);
 }
 
 }  // namespace ferrule::large_m

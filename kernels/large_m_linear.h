@@ -21,23 +21,29 @@ struct LargeCommon {
   int segment_count;
   const float* x_scales;  // [blocks][x_scale_stride], 16-byte aligned
   int x_scale_stride;     // a multiple of 64, >= tokens
+  int sends;              // bit i: y of segment i has a tensor map
   LargePlan plan;
 };
 
-struct NoBf16 {};
+struct NoMaps {};
 
 // A launch with one segment has parameters for one, and for BF16 only where there is some: more
 // bytes start later.
-template <int kSegments, bool kMixed>
+template <int kSegments, bool kMixed, bool kSends>
 struct LargeArgumentsOf : LargeCommon {
   static constexpr int kSegmentCount = kSegments;
   static constexpr bool kTakesBf16 = kMixed;
+  static constexpr bool kHasMapsOfY = kSends;
   GpuSegment segments[kSegments];  // tiles of plan.row_tile rows, in BF16 of plan.bf16_tile
   CUtensorMap weights[kSegments];  // boxes of row_tile / share_w or bf16_tile rows × 128 bytes
   CUtensorMap x;                   // boxes of token_tile / share_x rows × 128 bytes
-  std::conditional_t<kMixed, CUtensorMap, NoBf16> x_bf16;  // boxes of token_tile rows × 128 bytes
+  struct Maps {
+    CUtensorMap of[kSegments];
+  };
+  std::conditional_t<kMixed, CUtensorMap, NoMaps> x_bf16;  // boxes of token_tile rows × 128 bytes
+  std::conditional_t<kSends, Maps, NoMaps> y;              // boxes of 16 tokens × LargeBox bytes
 };
-using LargeArguments = LargeArgumentsOf<kGpuSegments, true>;
+using LargeArguments = LargeArgumentsOf<kGpuSegments, true, true>;
 
 cudaError_t LaunchLarge(const LargeArguments& arguments, cudaStream_t stream);
 

@@ -54,12 +54,11 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
   }
 }
 
-// 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh; `staging`: kLargeStaging bytes
-// of each warp.
+// 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh; `rows`: kLargeStaging bytes of
+// the warp.
 template <int n>
 __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int token0, int row0,
-                                           int row_end, uint32_t staging,
-                                           const float (&sum)[n / 2]) {
+                                           int row_end, uint32_t rows, const float (&sum)[n / 2]) {
   const int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
   const int c = (lane & 3) * 2, token_of_warp = token0 + warp * 16;
   const int token_of_lane = token_of_warp + (lane >> 2);
@@ -71,13 +70,46 @@ __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int 
     }
     return;
   }
-  const uint32_t rows = staging + (threadIdx.x >> 5) * kLargeStaging;
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
     StoreRows<64>(g, tokens, token_of_warp, row0 + 64 * h, row_end, rows, sum + 32 * h);
   if constexpr (n % 64 != 0)
     StoreRows<n % 64>(g, tokens, token_of_warp, row0 + n / 64 * 64, row_end, rows,
                       sum + n / 64 * 32);
+}
+
+// kPieces × 64 tokens × n columns of a warpgroup: each warp leaves its tokens in `rows`, in boxes
+// of 16 tokens, and goes on; the boxes are on their way then. 16-byte chunks are swizzled as the
+// map says.
+template <int kRows, int kPieces, int n>
+__device__ __forceinline__ void SendTile(const CUtensorMap* map, int token0, int row0,
+                                         uint32_t rows, const float (&sum)[kPieces][n / 2]) {
+  constexpr int kBytes = LargeBox(kRows), kColumns = kBytes / 2, kBoxes = n / kColumns;
+  constexpr int kShift = kBytes == 128 ? 0 : kBytes == 64 ? 1 : 2, kMask = kBytes / 16 - 1;
+  static_assert(n % kColumns == 0);
+  const int lane = threadIdx.x & 31, token = token0 + (threadIdx.x >> 5 & 3) * 16;
+  const int mine = lane & 15;  // the token whose chunks this lane gives the addresses of
+  const uint32_t to = rows + mine * kBytes;
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i)
+#pragma unroll
+    for (int q = 0; q < n / 16; ++q) {
+      const float* v = sum[i] + 8 * q;
+      const int box = i * kBoxes + q * 16 / kColumns, chunk = 2 * q % (kBytes / 16) + (lane >> 4);
+      StoreMatrices(to + box * (16 * kBytes) + ((chunk ^ (mine >> kShift & kMask)) << 4),
+                    PackBf16(v[0], v[1]), PackBf16(v[2], v[3]), PackBf16(v[4], v[5]),
+                    PackBf16(v[6], v[7]));
+    }
+  FenceAsync();
+  __syncwarp();
+  if (lane == 0) {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i)
+#pragma unroll
+      for (int b = 0; b < kBoxes; ++b)
+        SendBox(map, row0 + b * kColumns, token + 64 * i, rows + (i * kBoxes + b) * (16 * kBytes));
+    BulkCommit();
+  }
 }
 
 // K shared out over a cluster: partial sums of a warpgroup into the CTA's own shared memory, where
@@ -131,16 +163,30 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
   }
 }
 
-// One piece of a warpgroup's sums: to y, or to shared memory for the cluster.
-template <int kTokens, int kRows, int n>
+// The sums of a warpgroup: to y, or to shared memory for the cluster.
+template <int kRows, int kPieces, int n>
 __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place& p, int token0,
-                                       int column0, const float (&sum)[n / 2]) {
-  if (a.plan.slices == 1) {
-    StorePiece<n>(a.segments[p.segment], a.tokens, p.token + token0, p.row + column0, RowEnd(a, p),
-                  w.base + a.plan.staging, sum);
-  } else {
-    StageSums<kRows, n>(w, token0, column0, sum);
+                                       int column0, const float (&sum)[kPieces][n / 2]) {
+  constexpr bool kSends = std::decay_t<decltype(a)>::kHasMapsOfY;
+  const int token = p.token + token0, row = p.row + column0;
+  if (a.plan.slices > 1) {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) StageSums<kRows, n>(w, token0 + 64 * i, column0, sum[i]);
+    return;
   }
+  const uint32_t rows = w.base + a.plan.staging + (threadIdx.x >> 5) * a.plan.y_bytes;
+  if constexpr (kSends) {
+    BulkWaitRead();  // what was there is read: the lane that asked waits, then all
+    __syncwarp();
+    // TMA stores nothing from a negative place on.
+    if (!p.bf16 && row >= 0 && (a.sends >> p.segment & 1) != 0) {
+      SendTile<kRows, kPieces, n>(&a.y.of[p.segment], token, row, rows, sum);
+      return;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i)
+    StorePiece<n>(a.segments[p.segment], a.tokens, token + 64 * i, row, RowEnd(a, p), rows, sum[i]);
 }
 
 // K shared out over a cluster: what all its CTAs left in shared memory → y.

@@ -31,6 +31,13 @@ struct LargeChoice {
   static constexpr int kApart = -1;
 };
 
+constexpr int kLargeStaging = 2048;  // bytes a warp, of eight, that stores y piece by piece
+
+// Bytes a token of a box in which a warp sends y away, 16 tokens.
+FERRULE_HOST_DEVICE constexpr int LargeBox(int row_tile) {
+  return row_tile % 64 == 0 ? 128 : row_tile % 32 == 0 ? 64 : 32;
+}
+
 struct LargePlan {
   int token_tile = 128, row_tile = 128;
   int bf16_tile = 0;   // rows of a tile of BF16; 0: all segments are FP8
@@ -48,7 +55,9 @@ struct LargePlan {
   int stages = 2;
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
-  int staging = 0;   // y of a warp on its way out; where `exchange` may be, too
+  bool sends = false;  // y leaves in boxes (LargeBox) by TMA while the next tile is multiplied
+  int staging = 0;     // y of the warps on its way out; where `exchange` may be, too
+  int y_bytes = kLargeStaging;  // of a warp there
   int exchange = 0;  // of the two warpgroups of 64 tokens; in the ring where it is not needed again
   size_t shared = 0;
 };
@@ -70,8 +79,6 @@ FERRULE_HOST_DEVICE LargeGroups GroupsOf(const LargePlan& plan, int tile) {
   const int row = Divide(rest, whole ? plan.by_token_group : plan.by_last_token_group);
   return {row, first + rest - row * (whole ? plan.token_group : left)};
 }
-
-constexpr int kLargeStaging = 2048;  // bytes a warp, of eight
 
 // Floats between tokens where the CTAs of a cluster leave their partial sums.
 template <int row_tile>

@@ -162,7 +162,25 @@ __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, int
       "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
       : "memory");
 }
-// The same into the CTAs of the cluster whose bits are set in `mask`, at the same place in each;
+// The other way: a box of this CTA's shared memory, of which what lies beyond the matrix is left
+// out. An H200 counts in 16 bytes: `column` and the matrix's columns are multiples of that; and it
+// takes a negative `row` or `column` for an illegal instruction. What a thread asked for since its
+// last BulkCommit is one group; BulkWaitRead: all groups of the thread have read their shared
+// memory.
+__device__ __forceinline__ void SendBox(const CUtensorMap* map, int column, int row,
+                                        uint32_t from) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0,{%1,%2}],[%3];" ::"l"(map),
+      "r"(column), "r"(row), "r"(from)
+      : "memory");
+}
+__device__ __forceinline__ void BulkCommit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+__device__ __forceinline__ void BulkWaitRead() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+// As CopyBox, into the CTAs of the cluster whose bits are set in `mask`, at the same place in each;
 // the barrier at the same place counts in each.
 __device__ __forceinline__ void CopyBoxToMany(uint32_t to, const CUtensorMap* map, int column,
                                               int row, uint32_t barrier, uint16_t mask,

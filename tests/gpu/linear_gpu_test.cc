@@ -223,6 +223,24 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
     Agree(77, c, 8, choices);
 }
 
+TEST_CASE("y that leaves while the next tile is multiplied agrees with the CPU, wherever it lies") {
+  std::vector<GpuChoice> shared, alone;
+  for (const int tokens : {128, 256})
+    for (const int rows : {64, 80, 96, 112, 128, 160, 192}) {
+      if (!LargeTileExists(tokens, rows)) continue;
+      for (const int share : {2, -2, 4}) shared.push_back(InLarge({tokens, rows, 1, share, 1}));
+      alone.push_back(InLarge({tokens, rows, 1, 1, 1}));
+    }
+  // More tiles than CTAs whatever the tile; the last tokens are half a warp's. Rows begin and end
+  // inside tiles, boxes and groups of eight; y begins anywhere; BF16, a bias and float32, which
+  // warps store, take turns with what leaves in boxes.
+  const Case c = {"tiles in turn", 2056, 336, {Fp8(1048, 40, 48), Fp8(1112, 0, 48)}};
+  Agree(81, c, 8, shared);
+  for (const int gap : {0, 1}) Agree(81, c, gap, alone);
+  Agree(82, {"rows", 2056, 336, {Fp8(1051, 37, 48), Fp8(1099, 0, 48)}}, 8, alone);
+  Agree(83, {"kinds", 2056, 208, {Fp8(1048), Bf16(600), With(Fp8(800), true)}}, 8, alone);
+}
+
 TEST_CASE("every tile of many tokens takes BF16 beside FP8 and alone") {
   std::vector<GpuChoice> choices;
   for (const int tokens : {64, 128, 256})
