@@ -30,27 +30,36 @@ constexpr int kLoading = 40;  // registers of a loading thread
 
 template <int kTokens, int kRows, int kResident_>
 struct Shape {
-  static constexpr bool kTurns = kTokens == 64;           // warpgroups take blocks of K in turns
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
-  static constexpr int kColumns = kRows;                  // a warpgroup
-  static constexpr int kBf16Columns = kRows < 64 ? kRows : 64;
+  static constexpr int kConsumers = ConsumersOf(kTokens);
+  static constexpr int kBf16Rows = kRows < 64 ? kRows : 64;
   static constexpr int kResident = kResident_;  // CTAs of a multiprocessor
-  // With one CTA a multiprocessor the loading warpgroup gives its registers away; what a tile does
-  // not need is left for CTAs of the next launch's quantizer, 256 threads of 32 registers, which
-  // else begin when this CTA ends.
-  static constexpr int kThreads = kResident == 1 ? 384 : 320;
-  static constexpr int kSize = kPieces == 1 ? kColumns : 256;
-  static constexpr int kAtEntry = kResident == 2 ? 96 : kSize <= 64 ? 112 : kSize <= 96 ? 144 : 168;
-  static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 96 ? 192 : 232;
-  static_assert(kResident == 2 || 2 * kConsuming + kLoading <= 3 * kAtEntry);
   // Registers for two products of a warpgroup, one under way while the other is added up.
-  static constexpr bool kAhead =
-      !kTurns && kPieces == 1 && 3 * kColumns / 2 <= (kResident == 1 ? 144 : 64);
+  static constexpr bool kSolo = kConsumers == 128;
+  static constexpr bool kAhead = kSolo ? kRows <= (kResident == 1 ? 128 : 64)
+                                       : kPieces == 1 && kRows <= (kResident == 1 ? 96 : 32);
+  // Two warpgroups that multiply, one CTA a multiprocessor: the loading one gives its registers
+  // away. What a tile does not need is left for CTAs of the next launch's quantizer, 256 threads of
+  // 32 registers, which else begin when this CTA ends.
+  static constexpr bool kGives = kResident == 1 && !kSolo;
+  static constexpr int kSize = kPieces == 1 ? kRows : 256;
+  static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 96 ? 192 : 232;
+  static constexpr int kSoloRegisters = kAhead ? 3 * kRows / 2 + 48 : kRows + 56;
+  static constexpr int kRegisters = kSolo ? (kResident == 2 && kRows == 64 ? 136 : kSoloRegisters)
+                                          : (kResident == 2 ? 96
+                                             : kSize <= 64  ? 112
+                                             : kSize <= 96  ? 144
+                                                            : 168);
+  // Those that do not multiply load, and all add up sums of a cluster. Without that more warps only
+  // take registers from the quantizer.
+  static constexpr int kThreads = kGives ? 384 : kConsumers + 64;
+  static constexpr int kThreadsOfSlices = kSolo && kResident == 1 && kRows <= 96 ? 256 : kThreads;
+  static_assert(!kGives || 2 * kConsuming + kLoading <= 3 * kRegisters);
+  static_assert(kResident * kThreadsOfSlices * kRegisters <= 65536);
   // Rows of W that have one scale whatever the tile; more than one row of scales in a tile.
-  static constexpr int kUnit = std::gcd(kColumns, kBlock);
-  static constexpr bool kStraddles = kBlock % kColumns != 0;
-  static_assert(kColumns % 32 == 0 || !kTurns);
-  static_assert(kColumns % 16 == 0 && kColumns <= 192 && kPieces * kColumns <= 256);
+  static constexpr int kUnit = std::gcd(kRows, kBlock);
+  static constexpr bool kStraddles = kBlock % kRows != 0;
+  static_assert(kRows % 16 == 0 && kRows <= 192 && kPieces * kRows <= 256);
 };
 
 // sx·sw of a thread's two tokens, by the first scale of W of a tile and by the second.
@@ -59,7 +68,7 @@ struct Factors {
 };
 
 // sum += d · sx · sw; columns from `border` on by the second scale of W.
-template <typename S, int n = S::kColumns>
+template <typename S, int n>
 __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n / 2],
                                         const Factors& f, int border) {
   float a[n / S::kUnit], b[n / S::kUnit];
@@ -118,22 +127,19 @@ class TileScales {
 template <int kTokens, int kRows, int kResident>
 __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   using S = Shape<kTokens, kRows, kResident>;
-  constexpr int n = S::kColumns, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
+  constexpr int n = kRows, kPieces = S::kPieces;
   const LargePlan& plan = a.plan;
   WaitForEarlier();  // y may be what an earlier kernel still reads; here, where x is awaited anyway
   const int depth = plan.stages;
   const uint32_t full = w.base + plan.barriers;
   const Releaser release(a, w);
-  const int token_of_wg = S::kTurns ? 0 : wg * 64 * kPieces;
+  const int token_of_wg = wg * 64 * kPieces;
   const uint32_t first_w = DescriptorLow(w.base);
   const uint32_t first_x = DescriptorLow(w.base + plan.x_box + token_of_wg * kBoxBytes);
   uint32_t sx = w.base + plan.x_scales +
                 (token_of_wg + (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2)) * 4;
   asm volatile("" : "+r"(sx));  // or it would be worked out again for every block
-  // In turns: stages of even numbers are the first warpgroup's, of odd ones the second's, so that
-  // both never wait at one barrier, where a parity would not tell a phase from the one before last.
-  Stage stage{S::kTurns ? wg : 0, 0};
-  int turn = S::kTurns ? wg : 0;  // blocks of the tile before the first that this warpgroup takes
+  Stage stage;
   Place p;
   TileScales<S::kStraddles> scales;
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
@@ -141,25 +147,17 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     p = PlaceOf<kTokens, kRows>(a, w, tile);
     if (!p.bf16) scales.Start(a, p, w.begin);
   };
-  const auto next = [&](Stage* at) {
-    at->index += kStep;
-    if (at->index >= depth) {
-      at->index -= depth;
-      at->phase ^= 1;
-    }
-  };
   look_ahead(w.cluster);
 #pragma unroll 1
   for (int tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
     const int end = EndOf(w, p);
-    int k = BeginOf(w, p) + turn;
-    if (S::kTurns) turn ^= (end - BeginOf(w, p)) & 1;
+    int k = BeginOf(w, p);
     if (p.beyond) {  // nothing to do but to release what the other CTA reads too
 #pragma unroll 1
-      for (; k < end; k += kStep) {
+      for (; k < end; ++k) {
         BarrierWait(full + 8 * stage.index, stage.phase);
         release(stage.index);
-        next(&stage);
+        stage.Next(depth);
       }
       look_ahead(tile + plan.clusters);
       continue;
@@ -187,7 +185,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       WgmmaCommit();
     };
     if (p.bf16) {
-      constexpr int kBf16 = S::kBf16Columns;
+      constexpr int kBf16 = S::kBf16Rows;
       const uint32_t bf16_w = Bf16Offset<kTokens>(plan.bf16_boxes) / 16;
       const uint32_t second_x = token_of_wg * kBoxBytes / 16;
       const auto multiply_bf16 = [&](uint32_t x_at, uint32_t w_at) {
@@ -201,7 +199,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
         WgmmaCommit();
       };
 #pragma unroll 1
-      for (; k < end; k += kStep) {
+      for (; k < end; ++k) {
         BarrierWait(full + 8 * stage.index, stage.phase);
         const uint32_t w_at = first_w + stage.index * (kRows * kBoxBytes / 16);
         const uint32_t x_at = first_x + stage.index * (kTokens * kBoxBytes / 16);
@@ -211,12 +209,12 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
             multiply_bf16(w_at + second_x, w_at + bf16_w + plan.bf16_tile * (kBoxBytes / 16));
         WgmmaWait<0>();
         release(stage.index);
-        next(&stage);
+        stage.Next(depth);
       }
     } else if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time
 #pragma unroll 4           // so that what a block needs is worked out while the one before is added
-      for (; k < end; k += kStep) {
+      for (; k < end; ++k) {
         if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
         Factors f[kPieces];
         factors(f);
@@ -226,10 +224,10 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
           WgmmaWait<0>();
           if (i == kPieces - 1) {
             release(ahead.index);
-            next(&ahead);
+            ahead.Next(depth);
             ready = BarrierReady(full + 8 * ahead.index, ahead.phase);
           }
-          Promote<S>(sum[i], d[0], f[i], border);
+          Promote<S, n>(sum[i], d[0], f[i], border);
         }
       }
       stage = ahead;
@@ -239,18 +237,18 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
         BarrierWait(full + 8 * ahead.index, ahead.phase);
         factors(f[to]);
         multiply(d[to], 0);
-        next(&ahead);
-        k += kStep;
+        ahead.Next(depth);
+        ++k;
       };
       const auto add = [&](int from) {
         release(stage.index);
-        Promote<S>(sum[0], d[from], f[from][0], border);
-        next(&stage);
+        Promote<S, n>(sum[0], d[from], f[from][0], border);
+        stage.Next(depth);
       };
       if (k < end) {
         multiply_next(0);
 #pragma unroll 1
-        while (k + kStep < end) {
+        while (k + 1 < end) {
           multiply_next(1);
           WgmmaWait<1>();
           add(0);
@@ -272,36 +270,25 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     }
     const Place done = p;
     if (plan.slices == 1) look_ahead(tile + plan.clusters);
-    if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
-      float half[1][n / 4];
-      Combine<n>(w.memory + plan.exchange, wg, sum[0], half[0]);
-      Finish<kRows, 1, n / 2>(a, w, done, 0, wg * n / 2, half);
-    } else {
-      // The ring is read to its end by both, where sums or y go there.
-      if (plan.slices > 1 || plan.staging == 0) NamedBarrier<kConsumers>(1);
-      Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
-    }
-    if (plan.slices > 1) AddSlices<kTokens, kRows>(a, w, done);
+    // The ring is read to its end by all, where sums or y go there.
+    if (plan.slices > 1 || plan.staging == 0) NamedBarrier<S::kConsumers>(1);
+    Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
   }
 }
 
-template <typename S>
-constexpr int kRegisters = S::kAtEntry;
-
 template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed, bool kSends,
           typename S = Shape<kTokens, kRows, kResident>>
-__global__ void __maxnreg__(kRegisters<S>)
+__global__ void __maxnreg__(S::kRegisters)
     LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends> a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
   const int share = a.plan.share_x * a.plan.share_w;
-  if (threadIdx.x == kConsumers) {
+  if (threadIdx.x == S::kConsumers) {
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
-      BarrierInit(full + 8 * (a.plan.stages + i),
-                  kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan));
+      BarrierInit(full + 8 * (a.plan.stages + i), S::kConsumers / 32 * Fillers(a.plan));
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
     BarrierInitFence();
@@ -311,29 +298,27 @@ __global__ void __maxnreg__(kRegisters<S>)
     ClusterArrive();
     ClusterWait();
   }
-  if (warp >= kConsumers / 32) {
-    if constexpr (S::kResident == 1)
-      asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
-    if (warp == kConsumers / 32) {
+  const auto add_slices = [&] {  // of the one tile that a cluster takes then
+    if (a.plan.slices > 1) AddSlices<kTokens, kRows>(a, w);
+  };
+  if (warp >= S::kConsumers / 32) {
+    if constexpr (S::kGives) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
+    if (warp == S::kConsumers / 32) {
       LoadW<kTokens, kRows>(a, w);
-    } else if (warp == kConsumers / 32 + 1) {
+    } else if (warp == S::kConsumers / 32 + 1) {
       LoadX<kTokens, kRows>(a, w);
     }
-    __syncwarp();
-    if (a.plan.slices > 1) {
-      ClusterArriveRelaxed();
-      ClusterWait();
-      ClusterArriveRelaxed();
-      ClusterWait();
-    }
+    if constexpr (S::kGives) add_slices();  // here, for those with few registers
   } else {
-    if constexpr (S::kResident == 1)
+    if constexpr (S::kGives)
       asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::kConsuming));
     Consume<kTokens, kRows, kResident>(a, w, warp >> 2);
+    if constexpr (S::kGives) add_slices();
     // Shared memory stays until boxes were read. What they write need not be awaited: the next
     // kernel's griddepcontrol.wait, as the end of this one, does that.
     if constexpr (kSends) BulkWaitRead();
   }
+  if constexpr (!S::kGives) add_slices();
   if (share > 1) {  // nobody leaves while others may still release to it
     __syncwarp();
     ClusterArrive();
@@ -357,9 +342,10 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
-  return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together,
-                       Shape<kTokens, kRows, kResident>::kThreads, together, a.plan.shared, stream,
-                       own);
+  using S = Shape<kTokens, kRows, kResident>;
+  const int threads = a.plan.slices > 1 ? S::kThreadsOfSlices : S::kThreads;
+  return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, threads, together,
+                       a.plan.shared, stream, own);
 }
 
 template <int kTokens, int kRows, int kResident>

@@ -139,7 +139,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
   const bool eights = ByEights(g, p.row);
   const int row_end = RowEnd(a, p);
 #pragma unroll 1
-  for (int i = threadIdx.x; i < count; i += kConsumers) {
+  for (int i = threadIdx.x; i < count; i += static_cast<int>(blockDim.x)) {
     const int m = first + i / (kRows / 4), c = i % (kRows / 4) * 4;
     const uint32_t from = w.base + (m * kLargePitch<kRows> + c) * 4;
     float4 v = make_float4(0, 0, 0, 0);
@@ -191,7 +191,8 @@ __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place
 
 // K shared out over a cluster: what all its CTAs left in shared memory → y.
 template <int kTokens, int kRows>
-__device__ __forceinline__ void AddSlices(const auto& a, const Work& w, const Place& p) {
+__device__ __forceinline__ void AddSlices(const auto& a, const Work& w) {
+  const Place p = PlaceOf<kTokens, kRows>(a, w, w.cluster);
   __syncwarp();
   ClusterArrive();
   ClusterWait();
@@ -211,47 +212,6 @@ __device__ __forceinline__ void AddSlices(const auto& a, const Work& w, const Pl
   __syncwarp();
   ClusterArriveRelaxed();  // nobody's memory goes before it was read
   ClusterWait();
-}
-
-// Blocks of K in turns: both warpgroups hold sums of all n columns, in the same places. The first
-// (second) ends with the first (second) half of the columns of both; 256·n bytes of `exchange`.
-template <int kHalf, int n>
-__device__ __forceinline__ void LeaveHalf(float4* at, const float (&sum)[n / 2]) {
-  constexpr int kEach = n / 16;  // groups of eight columns
-#pragma unroll
-  for (int h = 0; h < kEach; ++h) {
-    const int i = 4 * (h + kEach * kHalf);
-    at[(kHalf * kEach + h) * 128] = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
-  }
-}
-template <int kHalf, int n>
-__device__ __forceinline__ void AddHalf(const float4* at, const float (&sum)[n / 2],
-                                        float (&half)[n / 4]) {
-  constexpr int kEach = n / 16;
-#pragma unroll
-  for (int h = 0; h < kEach; ++h) {
-    const int i = 4 * (h + kEach * kHalf);
-    const float4 v = at[(kHalf * kEach + h) * 128];
-    half[4 * h] = sum[i] + v.x, half[4 * h + 1] = sum[i + 1] + v.y;
-    half[4 * h + 2] = sum[i + 2] + v.z, half[4 * h + 3] = sum[i + 3] + v.w;
-  }
-}
-template <int n>
-__device__ __forceinline__ void Combine(char* exchange, int wg, const float (&sum)[n / 2],
-                                        float (&half)[n / 4]) {
-  float4* at = reinterpret_cast<float4*>(exchange) + (threadIdx.x & 127);
-  NamedBarrier<kConsumers>(1);  // the ring is read to its end, and the exchange before this one
-  if (wg == 0) {
-    LeaveHalf<1, n>(at, sum);
-  } else {
-    LeaveHalf<0, n>(at, sum);
-  }
-  NamedBarrier<kConsumers>(1);
-  if (wg == 0) {
-    AddHalf<0, n>(at, sum, half);
-  } else {
-    AddHalf<1, n>(at, sum, half);
-  }
 }
 
 }  // namespace ferrule::large_m

@@ -193,17 +193,14 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.by_slices = FastDivisor(plan.slices);
 
   const int64_t limit = plan.resident == 2 ? kHalfShared : kAllShared;
-  // The sums of 64 tokens that warpgroups give one another.
-  const int64_t exchange = plan.token_tile == 64 ? int64_t{256} * plan.row_tile : 0;
   const bool again = groups > plan.clusters;
   const int64_t each = (plan.token_tile + plan.row_tile) * kBoxBytes + plan.token_tile * 4 + 24;
   // A CTA that takes one tile has nothing to do while y is on its way. Of 64 tokens stores by warps
   // are as quick.
   plan.sends = again && tile.tokens > 64;
   if (plan.sends) plan.y_bytes = tile.tokens * tile.rows * 2 / 8;
-  const int64_t room = limit - kAlign - (again ? exchange + 8 * plan.y_bytes : 0);
+  const int64_t room = limit - kAlign - (again ? 8 * plan.y_bytes : 0);
   plan.stages = static_cast<int>(std::min<int64_t>(room / each, 16));
-  if (plan.token_tile == 64) plan.stages &= ~1;  // half of them are each warpgroup's
   const int64_t stages = plan.stages;
   // A warpgroup may wait for two stages before it gives one back, and whoever fills waits for that
   // before it passes on what came: those two must have been passed on by then. Of 256 tokens it
@@ -215,11 +212,7 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.barriers = static_cast<int>(plan.x_scales + stages * plan.token_tile * 4);
   int64_t end = plan.barriers + stages * 24;
   if (again) end = (end + kAlign - 1) / kAlign * kAlign;
-  // A CTA that takes one tile puts both where its ring was, after the sums of a cluster.
-  plan.exchange = static_cast<int>(again             ? end
-                                   : plan.slices > 1 ? int64_t{64} * (plan.row_tile + 8) * 4
-                                                     : 0);
-  plan.staging = static_cast<int>(plan.exchange + exchange);
+  plan.staging = static_cast<int>(again ? end : 0);  // else where the ring was
   plan.shared = static_cast<size_t>((again ? plan.staging + 8 * plan.y_bytes : end) + kAlign);
   return plan;
 }

@@ -56,9 +56,8 @@ struct LargePlan {
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
   bool sends = false;  // y leaves in boxes (LargeBox) by TMA while the next tile is multiplied
-  int staging = 0;     // y of the warps on its way out; where `exchange` may be, too
+  int staging = 0;     // y of the warps on its way out; in the ring where that is read to its end
   int y_bytes = kLargeStaging;  // of a warp there
-  int exchange = 0;  // of the two warpgroups of 64 tokens; in the ring where it is not needed again
   size_t shared = 0;
 };
 

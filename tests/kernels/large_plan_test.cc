@@ -92,30 +92,26 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
               REQUIRE(p.in_flight >= 1);
               // Else those who read and who fills wait for one another.
               REQUIRE(p.in_flight <= p.stages - (p.token_tile == 256 ? 1 : 2));
-              // Sums that warpgroups exchange, and y on its way out, where no ring is or was.
-              const bool turns = p.token_tile == 64;
-              REQUIRE((!turns || p.stages % 2 == 0));
-              const int end = p.staging + 8 * p.y_bytes;
-              REQUIRE(p.staging >= p.exchange + (turns ? 256 * p.row_tile : 0));
-              REQUIRE(p.staging % 16 == 0);
-              REQUIRE(p.exchange % 16 == 0);
+              // y on its way out, where no ring is or was; boxes lie where their swizzle begins
+              // anew, and a warp sends an eighth of a tile.
               const int64_t groups = (p.token_tiles + p.share_w - 1) / p.share_w *
                                      ((p.row_tiles + p.share_x - 1) / p.share_x);
-              // Boxes lie where their swizzle begins anew; a warp sends an eighth of a tile.
-              REQUIRE(p.sends == (groups > p.clusters && !turns));
+              const bool again = groups > p.clusters;
+              REQUIRE(p.sends == (again && p.token_tile > 64));
               if (p.sends) {
                 REQUIRE(p.staging % 1024 == 0);
                 REQUIRE(p.y_bytes % (8 * LargeBox(p.row_tile)) == 0);
                 REQUIRE(p.y_bytes * 8 == p.token_tile * p.row_tile * 2);
               } else {
+                REQUIRE(p.staging % 16 == 0);
                 REQUIRE(p.y_bytes == kLargeStaging);
               }
-              if (groups > p.clusters) {
-                REQUIRE(p.exchange >= ring_end);
+              const int end = p.staging + 8 * p.y_bytes;
+              if (again) {
+                REQUIRE(p.staging >= ring_end);
                 REQUIRE(end <= shared);
               } else {
                 REQUIRE(end <= p.barriers);
-                if (p.slices > 1 && turns) REQUIRE(p.exchange >= 4 * 64 * (p.row_tile + 8));
               }
               REQUIRE(p.slices <= blocks);
               REQUIRE(p.slices * p.share_x * p.share_w <= 8);
