@@ -18,6 +18,7 @@
 // the second.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/large_m_store.cuh"
@@ -44,7 +45,7 @@ struct Shape {
   static constexpr bool kGives = kResident == 1 && !kSolo;
   static constexpr int kSize = kPieces == 1 ? kRows : 256;
   static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 96 ? 192 : 232;
-  static constexpr int kSoloRegisters = kAhead ? 3 * kRows / 2 + 48 : kRows + 56;
+  static constexpr int kSoloRegisters = std::min(248, (kAhead ? 3 * kRows / 2 : kRows) + 64);
   static constexpr int kRegisters = kSolo ? (kResident == 2 && kRows == 64 ? 136 : kSoloRegisters)
                                           : (kResident == 2 ? 96
                                              : kSize <= 64  ? 112
@@ -100,6 +101,8 @@ class TileScales {
     second_ = g.scale + static_cast<int64_t>(min(p.scale_row + 1, last)) * g.scale_stride;
     last_block_ = a.blocks - 1;
     from_ = begin;
+    lane_ = static_cast<int>(threadIdx.x & 31);
+    asm volatile("" : "+r"(lane_));  // or it would be asked for again in every block
     held_ = Load(begin);
     coming_ = Load(begin + 32);
   }
@@ -116,11 +119,11 @@ class TileScales {
 
  private:
   __device__ __forceinline__ float2 Load(int from) const {
-    const int k = min(from + static_cast<int>(threadIdx.x & 31), last_block_);
+    const int k = min(from + lane_, last_block_);
     return make_float2(__ldg(first_ + k), kStraddles ? __ldg(second_ + k) : 0.0f);
   }
   const float *first_, *second_;
-  int last_block_, from_;
+  int last_block_, from_, lane_;
   float2 held_, coming_;
 };
 

@@ -54,28 +54,44 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
   }
 }
 
+// The same one by one, wherever y lies: float32, a bias, rows that end anywhere.
+template <int n>
+__device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
+                                              int row_end, uint32_t rows, const float* sum) {
+  const int lane = threadIdx.x & 31;
+  const uint32_t mine = rows + (lane >> 2) * 64 + (lane & 3) * 8;
+#pragma unroll
+  for (int q = 0; q < n / 16; ++q) {
+    const float* v = sum + 8 * q;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      StoreShared(mine + (i & 1) * 512 + (i >> 1) * 32, v[2 * i], v[2 * i + 1]);
+    __syncwarp();
+#pragma unroll 1
+    for (int i = lane; i < 16 * 16; i += 32) {
+      const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
+      if (token < tokens && row >= 0 && row < row_end)
+        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4));
+    }
+  }
+}
+
 // 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh; `rows`: kLargeStaging bytes of
 // the warp.
 template <int n>
 __device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int token0, int row0,
                                            int row_end, uint32_t rows, const float (&sum)[n / 2]) {
-  const int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
-  const int c = (lane & 3) * 2, token_of_warp = token0 + warp * 16;
-  const int token_of_lane = token_of_warp + (lane >> 2);
+  const int token = token0 + (threadIdx.x >> 5 & 3) * 16;
   if (!ByEights(g, row0)) {
-#pragma unroll
-    for (int i = 0; i < n / 2; ++i) {
-      const int row = row0 + (i >> 2) * 8 + c + (i & 1), token = token_of_lane + (i & 2) * 4;
-      if (token < tokens && row >= 0 && row < row_end) StoreOne(g, token, row, sum[i]);
-    }
+    StoreOneByOne<n>(g, tokens, token, row0, row_end, rows, sum);
     return;
   }
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
-    StoreRows<64>(g, tokens, token_of_warp, row0 + 64 * h, row_end, rows, sum + 32 * h);
+    StoreRows<64>(g, tokens, token, row0 + 64 * h, row_end, rows, sum + 32 * h);
   if constexpr (n % 64 != 0)
-    StoreRows<n % 64>(g, tokens, token_of_warp, row0 + n / 64 * 64, row_end, rows,
-                      sum + n / 64 * 32);
+    StoreRows<n % 64>(g, tokens, token, row0 + n / 64 * 64, row_end, rows, sum + n / 64 * 32);
 }
 
 // kPieces × 64 tokens × n columns of a warpgroup: each warp leaves its tokens in `rows`, in boxes

@@ -201,6 +201,9 @@ __device__ __forceinline__ void CopyBytes(uint32_t to, const void* from, uint32_
       : "memory");
 }
 
+__device__ __forceinline__ void StoreShared(uint32_t address, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0],{%1,%2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+}
 __device__ __forceinline__ float LoadSharedFloat(uint32_t address) {
   float v;
   asm volatile("ld.shared.f32 %0,[%1];" : "=f"(v) : "r"(address) : "memory");
