@@ -61,7 +61,7 @@ void AddLarge(int64_t tokens, int64_t rows, bool bf16, std::vector<Way>* ways) {
             if (!LargeTileExists(token_tile, row_tile)) continue;
             if (token_tile > 64 && token_tile >= 2 * tokens) continue;
             if (resident > LargeResident(token_tile, row_tile)) continue;
-            if (resident > 1 && (share != 1 || slices > 1 || tokens > 128)) continue;
+            if (resident > 1 && (share != 1 || slices > 1 || tokens > 1024)) continue;
             if (slices > 1 && (share != 1 || row_tile > 128)) continue;
             if (slices > 1 && tokens > (slices > 3 ? 256 : 1024)) continue;
             if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 160)
