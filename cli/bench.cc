@@ -232,7 +232,8 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
   return failed;
 }
 
-// What the host takes for a call: of the first shape at one token, and the most of any shape.
+// What the host takes for a call: of the first shape at one token, and the most of any shape; and
+// for a launch, of which a call has one or two.
 std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
   double first = 0, most = 0;
   std::string where;
@@ -244,7 +245,9 @@ std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
       most = us;
       where = fmt::format("{}, {} tokens", shape.name, tokens);
     }
-  return fmt::format("# host time of a call: {:.2f} us, at most {:.2f} ({})\n", first, most, where);
+  return fmt::format(
+      "# host time of a call: {:.2f} us, at most {:.2f} ({}); of launching nothing: {:.2f}\n",
+      first, most, where, bench->LaunchCost());
 }
 
 std::string Today() {

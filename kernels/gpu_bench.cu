@@ -11,6 +11,7 @@
 #include "kernels/cuda_error.h"
 #include "kernels/gpu_bench.h"
 #include "kernels/gpu_linear.h"
+#include "kernels/launch.cuh"
 #include "kernels/linear_gpu.h"
 
 namespace ferrule {
@@ -407,24 +408,43 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
   return results;
 }
 
+namespace {
+
+__global__ void Nothing() {}
+
+// Microseconds of host time of a call; below 0: it fails.
+template <typename Call>
+double HostTime(cudaStream_t stream, const Call& call) {
+  constexpr int kCalls = 200;  // fewer than what the queue holds
+  double best = 1e9;
+  for (int round = 0; round < 10; ++round) {
+    cudaStreamSynchronize(stream);
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kCalls; ++i)
+      if (!call()) return -1;
+    const std::chrono::duration<double, std::micro> passed =
+        std::chrono::steady_clock::now() - begin;
+    best = std::min(best, passed.count() / kCalls);
+  }
+  cudaStreamSynchronize(stream);
+  return best;
+}
+
+}  // namespace
+
 double GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
   if (!Refuses({shape, {}}, tokens).empty()) return -1;
   Memory& m = *memory_;
   Call call;
   Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &call);
-  constexpr int kCalls = 200;  // fewer than what the queue holds
-  double best = 1e9;
-  for (int round = 0; round < 10; ++round) {
-    cudaStreamSynchronize(m.stream);
-    const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < kCalls; ++i)
-      if (!LinearGpu(call.group, m.workspace, m.workspace_size, m.stream)) return -1;
-    const std::chrono::duration<double, std::micro> passed =
-        std::chrono::steady_clock::now() - begin;
-    best = std::min(best, passed.count() / kCalls);
-  }
-  cudaStreamSynchronize(m.stream);
-  return best;
+  return HostTime(m.stream, [&] {
+    return static_cast<bool>(LinearGpu(call.group, m.workspace, m.workspace_size, m.stream));
+  });
+}
+
+double GpuBench::LaunchCost() {
+  return HostTime(memory_->stream,
+                  [&] { return LaunchPdl(Nothing, dim3(1), 32, memory_->stream) == cudaSuccess; });
 }
 
 }  // namespace ferrule

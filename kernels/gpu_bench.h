@@ -65,6 +65,8 @@ class GpuBench {
   std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
   // Microseconds of host time that one call takes, launches included; below 0: it cannot run.
   double HostCost(const BenchShape& shape, int64_t tokens);
+  // The same of launching a kernel that does nothing.
+  double LaunchCost();
 
  private:
   struct Memory;
