@@ -192,27 +192,40 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       const uint32_t bf16_w = Bf16Offset<kTokens>(plan.bf16_boxes) / 16;
       const uint32_t second_x = token_of_wg * kBoxBytes / 16;
       const auto multiply_bf16 = [&](uint32_t x_at, uint32_t w_at) {
-        WgmmaFence();
 #pragma unroll
         for (int i = 0; i < kPieces; ++i)
 #pragma unroll
           for (int q = 0; q < 4; ++q)
             WgmmaBf16<kBf16>(reinterpret_cast<float(&)[kBf16 / 2]>(sum[i]),
                              DescriptorOf(x_at + 512 * i + 2 * q), DescriptorOf(w_at + 2 * q), 1);
-        WgmmaCommit();
       };
-#pragma unroll 1
-      for (; k < end; ++k) {
-        BarrierWait(full + 8 * stage.index, stage.phase);
-        const uint32_t w_at = first_w + stage.index * (kRows * kBoxBytes / 16);
-        const uint32_t x_at = first_x + stage.index * (kTokens * kBoxBytes / 16);
-        multiply_bf16(x_at, w_at + bf16_w);
-        if constexpr (kBf16Pairs<kTokens, kRows>)
-          if (plan.bf16_boxes == 2)
-            multiply_bf16(w_at + second_x, w_at + bf16_w + plan.bf16_tile * (kBoxBytes / 16));
-        WgmmaWait<0>();
+      const auto give_back = [&] {
         release(stage.index);
         stage.Next(depth);
+      };
+      const auto stages_of = [&](auto pairs) {
+        const int first = k;
+#pragma unroll 1
+        for (; k < end; ++k) {  // a stage is given back under the products of the next one
+          BarrierWait(full + 8 * ahead.index, ahead.phase);
+          const uint32_t w_at = first_w + ahead.index * (kRows * kBoxBytes / 16);
+          const uint32_t x_at = first_x + ahead.index * (kTokens * kBoxBytes / 16);
+          WgmmaFence();
+          multiply_bf16(x_at, w_at + bf16_w);
+          if constexpr (decltype(pairs)::value)
+            multiply_bf16(w_at + second_x, w_at + bf16_w + plan.bf16_tile * (kBoxBytes / 16));
+          WgmmaCommit();
+          ahead.Next(depth);
+          WgmmaWait<1>();
+          if (k > first) give_back();
+        }
+        WgmmaWait<0>();
+        if (k > first) give_back();
+      };
+      if (kBf16Pairs<kTokens, kRows> && plan.bf16_boxes == 2) {
+        stages_of(std::bool_constant<kBf16Pairs<kTokens, kRows>>());
+      } else {
+        stages_of(std::false_type());
       }
     } else if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time

@@ -204,9 +204,10 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   const int64_t stages = plan.stages;
   // A warpgroup may wait for two stages before it gives one back, and whoever fills waits for that
   // before it passes on what came: those two must have been passed on by then. Of 256 tokens it
-  // waits for one.
+  // waits for one, except in BF16.
+  const bool waits_for_one = tile.tokens == 256 && plan.bf16_tile == 0;
   plan.in_flight = static_cast<int>(std::clamp<int64_t>(kInFlight / (plan.row_tile * kBoxBytes), 1,
-                                                        stages - (tile.tokens == 256 ? 1 : 2)));
+                                                        stages - (waits_for_one ? 1 : 2)));
   plan.x_box = static_cast<int>(stages * plan.row_tile * kBoxBytes);
   plan.x_scales = static_cast<int>(plan.x_box + stages * plan.token_tile * kBoxBytes);
   plan.barriers = static_cast<int>(plan.x_scales + stages * plan.token_tile * 4);

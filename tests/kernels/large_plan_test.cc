@@ -62,7 +62,7 @@ TEST_CASE("BF16 beside FP8, or alone, is cut into tiles whose boxes fit their st
                 REQUIRE(p.share_x == 1);
                 REQUIRE(p.share_w == 1);
                 REQUIRE(p.slices <= blocks);
-                REQUIRE(p.in_flight <= p.stages - (p.token_tile == 256 ? 1 : 2));
+                REQUIRE(p.in_flight <= p.stages - 2);
                 REQUIRE(p.shared <= static_cast<size_t>(p.resident == 2 ? 113 : 227) * 1024);
                 if (p.slices > 1) REQUIRE(p.clusters == p.token_tiles * p.row_tiles);
               }
