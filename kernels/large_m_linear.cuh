@@ -5,13 +5,14 @@
 // Shapes.  A tile is 64, 128 or 256 tokens × R rows of W. Tokens are the m operand of wgmma: a
 //   thread then holds two tokens, so that scales cost two products a block, and y leaves in rows.
 //   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x) by TMA, [tokens] scales of x
-//   work     two warpgroups. 64 tokens: they take blocks of K in turns, and add up at the end; 128:
-//            64 tokens each; 256: twice 64 tokens each. The sum of 128 columns goes into float32
-//            registers times sx·sw: tensor cores add with few bits
+//   work     a warpgroup for every 64 tokens, of 256 tokens two that take twice 64 each. The sum of
+//            128 columns goes into float32 registers times sx·sw: tensor cores add with few bits
 //   share    two CTAs of a cluster, neighbours in rows (tokens), each bring half of x (W) for both:
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
 //            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic
+//   y        of 128 and 256 tokens leaves by TMA while the next tile is multiplied; where there is
+//            none, and of 64 tokens, warps store it
 //   BF16     a tile of 16, 32 or 64 rows: a stage has 64 columns, or 128 where W is so much larger
 //            than x that both boxes of x have room; sums stay in the tensor cores
 // A tile may straddle two rows of scales of W: columns up to the border take the first, the others
@@ -31,36 +32,38 @@ constexpr int kLoading = 40;  // registers of a loading thread
 
 template <int kTokens, int kRows, int kResident_>
 struct Shape {
+  static constexpr int kResident = kResident_;            // CTAs of a multiprocessor
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
   static constexpr int kConsumers = ConsumersOf(kTokens);
+  static constexpr bool kAlone = kConsumers == 128;  // one warpgroup
   static constexpr int kBf16Rows = kRows < 64 ? kRows : 64;
-  static constexpr int kResident = kResident_;  // CTAs of a multiprocessor
-  // Registers for two products of a warpgroup, one under way while the other is added up.
-  static constexpr bool kSolo = kConsumers == 128;
-  static constexpr bool kAhead = kSolo ? kRows <= (kResident == 1 ? 128 : 64)
-                                       : kPieces == 1 && kRows <= (kResident == 1 ? 96 : 32);
-  // Two warpgroups that multiply, one CTA a multiprocessor: the loading one gives its registers
-  // away. What a tile does not need is left for CTAs of the next launch's quantizer, 256 threads of
-  // 32 registers, which else begin when this CTA ends.
-  static constexpr bool kGives = kResident == 1 && !kSolo;
+  static_assert(kRows % 16 == 0 && kRows <= 192 && kPieces * kRows <= 256);
+
+  // Whether there are registers for two products of a warpgroup, one under way while the other is
+  // added up.
+  static constexpr bool kAhead = kAlone ? kRows <= (kResident == 1 ? 128 : 64)
+                                        : kPieces == 1 && kRows <= (kResident == 1 ? 96 : 32);
+  // What a tile does not need is left for CTAs of the next launch's quantizer, 256 threads of 32
+  // registers, which else begin when this CTA ends.
+  static constexpr int kOfOne =
+      kResident == 2 && kRows == 64 ? 136 : std::min(248, (kAhead ? 3 * kRows / 2 : kRows) + 64);
+  // Beside two warpgroups that multiply the loading one gives its registers away.
+  static constexpr bool kGives = kResident == 1 && !kAlone;
   static constexpr int kSize = kPieces == 1 ? kRows : 256;
+  static constexpr int kOfTwo = kResident == 2 ? 96 : kSize <= 64 ? 112 : kSize <= 96 ? 144 : 168;
   static constexpr int kConsuming = kSize <= 64 ? 144 : kSize <= 96 ? 192 : 232;
-  static constexpr int kSoloRegisters = std::min(248, (kAhead ? 3 * kRows / 2 : kRows) + 64);
-  static constexpr int kRegisters = kSolo ? (kResident == 2 && kRows == 64 ? 136 : kSoloRegisters)
-                                          : (kResident == 2 ? 96
-                                             : kSize <= 64  ? 112
-                                             : kSize <= 96  ? 144
-                                                            : 168);
-  // Those that do not multiply load, and all add up sums of a cluster. Without that more warps only
-  // take registers from the quantizer.
-  static constexpr int kThreads = kGives ? 384 : kConsumers + 64;
-  static constexpr int kThreadsOfSlices = kSolo && kResident == 1 && kRows <= 96 ? 256 : kThreads;
+  static constexpr int kRegisters = kAlone ? kOfOne : kOfTwo;
   static_assert(!kGives || 2 * kConsuming + kLoading <= 3 * kRegisters);
+
+  // Those that do not multiply load; all add up sums of a cluster. Without sums more warps would
+  // only take registers from the quantizer.
+  static constexpr int kThreads = kGives ? 384 : kConsumers + 64;
+  static constexpr int kThreadsOfSlices = kAlone && kResident == 1 && kRows <= 96 ? 256 : kThreads;
   static_assert(kResident * kThreadsOfSlices * kRegisters <= 65536);
+
   // Rows of W that have one scale whatever the tile; more than one row of scales in a tile.
   static constexpr int kUnit = std::gcd(kRows, kBlock);
   static constexpr bool kStraddles = kBlock % kRows != 0;
-  static_assert(kRows % 16 == 0 && kRows <= 192 && kPieces * kRows <= 256);
 };
 
 // sx·sw of a thread's two tokens, by the first scale of W of a tile and by the second.

@@ -62,11 +62,12 @@ double Traffic(int tokens, int rows) {
 constexpr double kBf16Traffic = 0.3, kOthers = 0.8;
 
 // Clocks, about, of the slowest multiprocessor; the start, which all have, is left out. Constants
-// fitted to 12,000 timings of 21 shapes at 64 to 4096 tokens (H200, 2026-11-29); for shapes left
-// out of the fit the cheapest cut took 1.04 times as long as the fastest, geometric mean.
+// fitted to 12,000 timings of 21 shapes at 64 to 4096 tokens (H200, 2026-11-29); of those measured
+// since (tests/kernels/large_ways_h200.tsv) the cheapest cut took 1.02 times as long as the
+// fastest, geometric mean.
 //
-// What a stage costs is what goes through shared memory: x and W come once; 64 tokens are read once
-// by the warpgroup whose turn it is, else W by both. A block of BF16 takes two stages.
+// What a stage costs is what goes through shared memory: x and W come once; x is read once, W once
+// for every 64 tokens. A block of BF16 takes two stages.
 //
 // `memory`: the least that reading W takes.
 double Cost(const LargeShape& shape, const Cut& cut, double memory) {
