@@ -2,6 +2,7 @@
 #include "kernels/large_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 #include "kernels/round.h"
@@ -142,18 +143,7 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
   return best;
 }
 
-}  // namespace
-
-bool LargeTileExists(int token_tile, int row_tile) {
-  return std::any_of(std::begin(kTiles), std::end(kTiles),
-                     [=](const Tile& t) { return t.tokens == token_tile && t.rows == row_tile; });
-}
-
-int LargeResident(int token_tile, int row_tile) {
-  return row_tile <= 64 && token_tile <= 128 ? 2 : 1;
-}
-
-LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
+LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   LargePlan plan;
   Cut cut = BestCut(shape, choice);
   if (cut.tile.rows == 0) cut = BestCut(shape, {0, 0, choice.slices});
@@ -217,6 +207,46 @@ LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
   plan.staging = static_cast<int>(again ? end : 0);  // else where the ring was
   plan.shared = static_cast<size_t>((again ? plan.staging + 8 * plan.y_bytes : end) + kAlign);
   return plan;
+}
+
+// All that a plan depends on.
+using Key = std::array<int64_t, 10 + kGpuSegments>;
+Key KeyOf(const LargeShape& shape, const LargeChoice& choice) {
+  Key key{shape.tokens,  shape.blocks, shape.segments,  choice.token_tile, choice.row_tile,
+          choice.slices, choice.share, choice.resident, choice.bf16_tile};
+  for (const int slices : {2, 3, 4, 6, 8}) key[9] = key[9] * 256 + ClustersThatFit(slices);
+  for (int i = 0; i < shape.segments; ++i)
+    key[10 + i] = shape.rows_of_tiles[i] * 2 + (shape.bf16[i] ? 1 : 0);
+  return key;
+}
+
+struct Remembered {
+  Key key{};  // of no plan
+  LargePlan plan;
+};
+
+}  // namespace
+
+bool LargeTileExists(int token_tile, int row_tile) {
+  return std::any_of(std::begin(kTiles), std::end(kTiles),
+                     [=](const Tile& t) { return t.tokens == token_tile && t.rows == row_tile; });
+}
+
+int LargeResident(int token_tile, int row_tile) {
+  return row_tile <= 64 && token_tile <= 128 ? 2 : 1;
+}
+
+LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice) {
+  // A model calls with the same shapes again and again, and a plan takes up to a microsecond.
+  constexpr size_t kRemembered = 64;
+  thread_local Remembered remembered[kRemembered];
+  const Key key = KeyOf(shape, choice);
+  uint64_t hash = 0;
+  for (const int64_t part : key) hash = (hash ^ static_cast<uint64_t>(part)) * 0x9E3779B97F4A7C15u;
+  Remembered& r = remembered[hash >> 58];
+  static_assert(kRemembered == size_t{1} << (64 - 58));
+  if (r.key != key) r = {key, MakePlan(shape, choice)};
+  return r.plan;
 }
 
 }  // namespace ferrule

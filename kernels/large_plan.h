@@ -63,6 +63,7 @@ struct LargePlan {
 
 bool LargeTileExists(int token_tile, int row_tile);
 int LargeResident(int token_tile, int row_tile);  // at most so many
+// Each thread remembers those it was asked for last.
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice = {});
 
 // The groups of tile `tile`, 0 … row_groups · token_groups - 1: rows change least often, within a

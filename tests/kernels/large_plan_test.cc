@@ -8,8 +8,10 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/catch.h"
@@ -123,6 +125,57 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
                 REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
               }
             }
+}
+
+TEST_CASE("a plan that is remembered is the one that is made anew") {
+  using Fields = std::array<int64_t, 23>;
+  const auto plans = [](bool backwards) {
+    std::vector<Fields> all;
+    for (int at = 0; at < 900; ++at) {  // many more than are remembered
+      const int i = backwards ? 899 - at : at;
+      LargeShape shape = ShapeOf(1 + i % 30 * 97, 64 + i % 7 * 1000, 1 + i % 5 * 15);
+      shape.rows_of_tiles[1] = 8 + i % 3 * 64;
+      shape.segments = 1 + i % 2;
+      shape.bf16[1] = i % 4 == 1;
+      LargeChoice choice;
+      if (i % 6 == 0) choice = {128, 96, 1 + i % 4, 1, 1};
+      if (i % 6 == 1) choice.bf16_tile = 32;
+      for (int twice = 0; twice < 2; ++twice) {
+        const LargePlan p = PlanLarge(shape, choice);
+        all.push_back({p.token_tile,
+                       p.row_tile,
+                       p.bf16_tile,
+                       p.bf16_boxes,
+                       p.slices,
+                       p.share_x,
+                       p.share_w,
+                       p.clusters,
+                       p.row_tiles,
+                       p.token_tiles,
+                       p.row_groups,
+                       p.token_groups,
+                       p.token_group,
+                       p.in_flight,
+                       p.stages,
+                       p.resident,
+                       p.x_box,
+                       p.x_scales,
+                       p.barriers,
+                       p.sends ? 1 : 0,
+                       p.staging,
+                       p.y_bytes,
+                       static_cast<int64_t>(p.shared)});
+      }
+    }
+    if (backwards) std::reverse(all.begin(), all.end());
+    return all;
+  };
+  std::vector<Fields> here, there;
+  plans(true);
+  here = plans(false);
+  std::thread([&] { there = plans(true); }).join();  // it remembers none of these
+  CHECK(here == there);
+  CHECK(std::set<Fields>(here.begin(), here.end()).size() > 200);
 }
 
 TEST_CASE("the walk over tiles meets every one once, a few token tiles at a time") {
