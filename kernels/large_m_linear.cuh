@@ -7,6 +7,8 @@
 //   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x) by TMA, [tokens] scales of x
 //   work     a warpgroup for every 64 tokens, of 256 tokens two that take twice 64 each. The sum of
 //            128 columns goes into float32 registers times sx·sw: tensor cores add with few bits
+//   turns    of 64 tokens, where a plan says so, two warpgroups take every other block of K each
+//            and add up half of the rows each in the end
 //   share    two CTAs of a cluster, neighbours in rows (tokens), each bring half of x (W) for both:
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
@@ -30,19 +32,22 @@ namespace ferrule::large_m {
 
 constexpr int kLoading = 40;  // registers of a loading thread
 
-template <int kTokens, int kRows, int kResident_>
+template <int kTokens, int kRows, int kResident_, bool kTurns_>
 struct Shape {
   static constexpr int kResident = kResident_;            // CTAs of a multiprocessor
+  static constexpr bool kTurns = kTurns_;                 // two warpgroups share 64 tokens
   static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
-  static constexpr int kConsumers = ConsumersOf(kTokens);
+  static constexpr int kConsumers = kTokens == 64 && !kTurns ? 128 : 256;
   static constexpr bool kAlone = kConsumers == 128;  // one warpgroup
   static constexpr int kBf16Rows = kRows < 64 ? kRows : 64;
   static_assert(kRows % 16 == 0 && kRows <= 192 && kPieces * kRows <= 256);
+  static_assert(!kTurns || (kTokens == 64 && kRows % 32 == 0));
 
   // Whether there are registers for two products of a warpgroup, one under way while the other is
   // added up.
-  static constexpr bool kAhead = kAlone ? kRows <= (kResident == 1 ? 128 : 64)
-                                        : kPieces == 1 && kRows <= (kResident == 1 ? 96 : 32);
+  static constexpr bool kAhead =
+      kAlone ? kRows <= (kResident == 1 ? 128 : 64)
+             : kPieces == 1 && !kTurns && kRows <= (kResident == 1 ? 96 : 32);
   // What a tile does not need is left for CTAs of the next launch's quantizer, 256 threads of 32
   // registers, which else begin when this CTA ends.
   static constexpr int kOfOne =
@@ -130,22 +135,23 @@ class TileScales {
   float2 held_, coming_;
 };
 
-template <int kTokens, int kRows, int kResident>
+template <typename S, int kTokens, int kRows>
 __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
-  using S = Shape<kTokens, kRows, kResident>;
-  constexpr int n = kRows, kPieces = S::kPieces;
+  constexpr int n = kRows, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
   const LargePlan& plan = a.plan;
   WaitForEarlier();  // y may be what an earlier kernel still reads; here, where x is awaited anyway
   const int depth = plan.stages;
   const uint32_t full = w.base + plan.barriers;
   const Releaser release(a, w);
-  const int token_of_wg = wg * 64 * kPieces;
+  const int token_of_wg = S::kTurns ? 0 : wg * 64 * kPieces;
   const uint32_t first_w = DescriptorLow(w.base);
   const uint32_t first_x = DescriptorLow(w.base + plan.x_box + token_of_wg * kBoxBytes);
   uint32_t sx = w.base + plan.x_scales +
                 (token_of_wg + (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2)) * 4;
   asm volatile("" : "+r"(sx));  // or it would be worked out again for every block
-  Stage stage;
+  // In turns there is one tile, and stages of even numbers are the first warpgroup's, of odd ones
+  // the second's.
+  Stage stage{S::kTurns ? wg : 0, 0};
   Place p;
   TileScales<S::kStraddles> scales;
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
@@ -153,17 +159,24 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     p = PlaceOf<kTokens, kRows>(a, w, tile);
     if (!p.bf16) scales.Start(a, p, w.begin);
   };
+  const auto next = [&](Stage* at) {
+    at->index += kStep;
+    if (at->index >= depth) {
+      at->index -= depth;
+      at->phase ^= 1;
+    }
+  };
   look_ahead(w.cluster);
 #pragma unroll 1
   for (int tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
     const int end = EndOf(w, p);
-    int k = BeginOf(w, p);
+    int k = BeginOf(w, p) + (S::kTurns ? wg : 0);
     if (p.beyond) {  // nothing to do but to release what the other CTA reads too
 #pragma unroll 1
-      for (; k < end; ++k) {
+      for (; k < end; k += kStep) {
         BarrierWait(full + 8 * stage.index, stage.phase);
         release(stage.index);
-        stage.Next(depth);
+        next(&stage);
       }
       look_ahead(tile + plan.clusters);
       continue;
@@ -204,12 +217,12 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       };
       const auto give_back = [&] {
         release(stage.index);
-        stage.Next(depth);
+        next(&stage);
       };
       const auto stages_of = [&](auto pairs) {
         const int first = k;
 #pragma unroll 1
-        for (; k < end; ++k) {  // a stage is given back under the products of the next one
+        for (; k < end; k += kStep) {  // a stage is given back under the products of the next one
           BarrierWait(full + 8 * ahead.index, ahead.phase);
           const uint32_t w_at = first_w + ahead.index * (kRows * kBoxBytes / 16);
           const uint32_t x_at = first_x + ahead.index * (kTokens * kBoxBytes / 16);
@@ -218,7 +231,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
           if constexpr (decltype(pairs)::value)
             multiply_bf16(w_at + second_x, w_at + bf16_w + plan.bf16_tile * (kBoxBytes / 16));
           WgmmaCommit();
-          ahead.Next(depth);
+          next(&ahead);
           WgmmaWait<1>();
           if (k > first) give_back();
         }
@@ -233,7 +246,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     } else if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time
 #pragma unroll 4           // so that what a block needs is worked out while the one before is added
-      for (; k < end; ++k) {
+      for (; k < end; k += kStep) {
         if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
         Factors f[kPieces];
         factors(f);
@@ -243,7 +256,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
           WgmmaWait<0>();
           if (i == kPieces - 1) {
             release(ahead.index);
-            ahead.Next(depth);
+            next(&ahead);
             ready = BarrierReady(full + 8 * ahead.index, ahead.phase);
           }
           Promote<S, n>(sum[i], d[0], f[i], border);
@@ -256,18 +269,18 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
         BarrierWait(full + 8 * ahead.index, ahead.phase);
         factors(f[to]);
         multiply(d[to], 0);
-        ahead.Next(depth);
-        ++k;
+        next(&ahead);
+        k += kStep;
       };
       const auto add = [&](int from) {
         release(stage.index);
         Promote<S, n>(sum[0], d[from], f[from][0], border);
-        stage.Next(depth);
+        next(&stage);
       };
       if (k < end) {
         multiply_next(0);
 #pragma unroll 1
-        while (k + 1 < end) {
+        while (k + kStep < end) {
           multiply_next(1);
           WgmmaWait<1>();
           add(0);
@@ -289,14 +302,20 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
     }
     const Place done = p;
     if (plan.slices == 1) look_ahead(tile + plan.clusters);
-    // The ring is read to its end by all, where sums or y go there.
-    if (plan.slices > 1 || plan.staging == 0) NamedBarrier<S::kConsumers>(1);
-    Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
+    if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
+      float half[1][n / 4];
+      Combine<n>(w.memory, wg, sum[0], half[0]);
+      Finish<kRows, 1, n / 2>(a, w, done, 0, wg * n / 2, half);
+    } else {
+      // The ring is read to its end by all, where sums or y go there.
+      if (plan.slices > 1 || plan.staging == 0) NamedBarrier<S::kConsumers>(1);
+      Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
+    }
   }
 }
 
-template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed, bool kSends,
-          typename S = Shape<kTokens, kRows, kResident>>
+template <int kTokens, int kRows, int kResident, bool kTurns, int kSegments, bool kMixed,
+          bool kSends, typename S = Shape<kTokens, kRows, kResident, kTurns>>
 __global__ void __maxnreg__(S::kRegisters)
     LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends> a) {
   extern __shared__ char raw[];
@@ -307,7 +326,8 @@ __global__ void __maxnreg__(S::kRegisters)
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
-      BarrierInit(full + 8 * (a.plan.stages + i), S::kConsumers / 32 * Fillers(a.plan));
+      BarrierInit(full + 8 * (a.plan.stages + i),
+                  S::kConsumers / 32 / (kTurns ? 2 : 1) * Fillers(a.plan));
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
     BarrierInitFence();
@@ -318,7 +338,7 @@ __global__ void __maxnreg__(S::kRegisters)
     ClusterWait();
   }
   const auto add_slices = [&] {  // of the one tile that a cluster takes then
-    if (a.plan.slices > 1) AddSlices<kTokens, kRows>(a, w);
+    if (!kTurns && a.plan.slices > 1) AddSlices<kTokens, kRows>(a, w);
   };
   if (warp >= S::kConsumers / 32) {
     if constexpr (S::kGives) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
@@ -331,7 +351,7 @@ __global__ void __maxnreg__(S::kRegisters)
   } else {
     if constexpr (S::kGives)
       asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::kConsuming));
-    Consume<kTokens, kRows, kResident>(a, w, warp >> 2);
+    Consume<S, kTokens, kRows>(a, w, warp >> 2);
     if constexpr (S::kGives) add_slices();
     // Shared memory stays until boxes were read. What they write need not be awaited: the next
     // kernel's griddepcontrol.wait, as the end of this one, does that.
@@ -345,7 +365,8 @@ __global__ void __maxnreg__(S::kRegisters)
   }
 }
 
-template <int kTokens, int kRows, int kResident, int kSegments, bool kMixed, bool kSends>
+template <int kTokens, int kRows, int kResident, bool kTurns, int kSegments, bool kMixed,
+          bool kSends>
 cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   LargeArgumentsOf<kSegments, kMixed, kSends> own;
   static_cast<LargeCommon&>(own) = a;
@@ -357,28 +378,35 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   own.x = a.x;
   if constexpr (kMixed) own.x_bf16 = a.x_bf16;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident, kSegments, kMixed, kSends>;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident, kTurns, kSegments, kMixed, kSends>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
-  using S = Shape<kTokens, kRows, kResident>;
+  using S = Shape<kTokens, kRows, kResident, kTurns>;
   const int threads = a.plan.slices > 1 ? S::kThreadsOfSlices : S::kThreads;
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, threads, together,
                        a.plan.shared, stream, own);
 }
 
-template <int kTokens, int kRows, int kResident>
-cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+template <int kTokens, int kRows, int kResident, bool kTurns>
+cudaError_t LaunchTileAs(const LargeArguments& a, cudaStream_t stream) {
   constexpr bool kSends = kTokens > 64;  // of 64 tokens no plan does
   if (a.plan.bf16_tile > 0)
-    return LaunchAs<kTokens, kRows, kResident, kGpuSegments, true, kSends>(a, stream);
+    return LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, true, kSends>(a, stream);
   if (a.plan.sends)
     return a.segment_count > 1
-               ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false, kSends>(a, stream)
-               : LaunchAs<kTokens, kRows, kResident, 1, false, kSends>(a, stream);
+               ? LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, false, kSends>(a, stream)
+               : LaunchAs<kTokens, kRows, kResident, kTurns, 1, false, kSends>(a, stream);
   return a.segment_count > 1
-             ? LaunchAs<kTokens, kRows, kResident, kGpuSegments, false, false>(a, stream)
-             : LaunchAs<kTokens, kRows, kResident, 1, false, false>(a, stream);
+             ? LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, false, false>(a, stream)
+             : LaunchAs<kTokens, kRows, kResident, kTurns, 1, false, false>(a, stream);
+}
+
+template <int kTokens, int kRows, int kResident>
+cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+  if constexpr (kResident == 1 && LargeTakesTurns(kTokens, kRows))
+    if (a.plan.turns) return LaunchTileAs<kTokens, kRows, kResident, true>(a, stream);
+  return LaunchTileAs<kTokens, kRows, kResident, false>(a, stream);
 }
 
 }  // namespace ferrule::large_m

@@ -11,9 +11,6 @@ namespace ferrule::large_m {
 
 using namespace sm90;
 
-// Threads that multiply: 64 tokens are work for one warpgroup.
-__host__ __device__ constexpr int ConsumersOf(int tokens) { return tokens == 64 ? 128 : 256; }
-
 struct Place {  // of a tile
   bool beyond;  // the last: it only brings its part for the other CTA
   bool bf16;

@@ -230,4 +230,47 @@ __device__ __forceinline__ void AddSlices(const auto& a, const Work& w) {
   ClusterWait();
 }
 
+// Blocks of K in turns: both warpgroups hold sums of all n columns, in the same places. The first
+// (second) ends with the first (second) half of the columns of both; 256·n bytes where the ring
+// was.
+template <int kHalf, int n>
+__device__ __forceinline__ void LeaveHalf(float4* at, const float (&sum)[n / 2]) {
+  constexpr int kEach = n / 16;  // groups of eight columns
+#pragma unroll
+  for (int h = 0; h < kEach; ++h) {
+    const int i = 4 * (h + kEach * kHalf);
+    at[(kHalf * kEach + h) * 128] = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
+  }
+}
+template <int kHalf, int n>
+__device__ __forceinline__ void AddHalf(const float4* at, const float (&sum)[n / 2],
+                                        float (&half)[n / 4]) {
+  constexpr int kEach = n / 16;
+#pragma unroll
+  for (int h = 0; h < kEach; ++h) {
+    const int i = 4 * (h + kEach * kHalf);
+    const float4 v = at[(kHalf * kEach + h) * 128];
+    half[4 * h] = sum[i] + v.x, half[4 * h + 1] = sum[i + 1] + v.y;
+    half[4 * h + 2] = sum[i + 2] + v.z, half[4 * h + 3] = sum[i + 3] + v.w;
+  }
+}
+template <int n>
+__device__ __forceinline__ void Combine(char* ring, int wg, const float (&sum)[n / 2],
+                                        float (&half)[n / 4]) {
+  constexpr int kBoth = 256;  // threads
+  float4* at = reinterpret_cast<float4*>(ring) + (threadIdx.x & 127);
+  NamedBarrier<kBoth>(1);  // the ring is read to its end
+  if (wg == 0) {
+    LeaveHalf<1, n>(at, sum);
+  } else {
+    LeaveHalf<0, n>(at, sum);
+  }
+  NamedBarrier<kBoth>(1);
+  if (wg == 0) {
+    AddHalf<0, n>(at, sum, half);
+  } else {
+    AddHalf<1, n>(at, sum, half);
+  }
+}
+
 }  // namespace ferrule::large_m

@@ -56,6 +56,7 @@ struct LargePlan {
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
   bool sends = false;  // y leaves in boxes (LargeBox) by TMA while the next tile is multiplied
+  bool turns = false;  // two warpgroups take blocks of K in turns; sums change hands in the ring
   int staging = 0;     // y of the warps on its way out; in the ring where that is read to its end
   int y_bytes = kLargeStaging;  // of a warp there
   size_t shared = 0;
@@ -63,6 +64,10 @@ struct LargePlan {
 
 bool LargeTileExists(int token_tile, int row_tile);
 int LargeResident(int token_tile, int row_tile);  // at most so many
+// Whether there is a kernel for two warpgroups that take blocks of K in turns.
+FERRULE_HOST_DEVICE constexpr bool LargeTakesTurns(int token_tile, int row_tile) {
+  return token_tile == 64 && (row_tile == 96 || row_tile == 128);
+}
 // Each thread remembers those it was asked for last.
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice = {});
 

@@ -72,6 +72,7 @@ TEST_CASE("BF16 beside FP8, or alone, is cut into tiles whose boxes fit their st
 }
 
 TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
+  int turns = 0;
   for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
     for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
       for (const int blocks : {1, 4, 16, 56, 144})
@@ -115,6 +116,17 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
               } else {
                 REQUIRE(end <= p.barriers);
               }
+              // Each warpgroup has stages of its own, and a CTA one tile: sums change hands in the
+              // ring, before y.
+              if (p.turns) {
+                ++turns;
+                REQUIRE(LargeTakesTurns(p.token_tile, p.row_tile));
+                REQUIRE(p.resident == 1);
+                REQUIRE(p.slices == 1);
+                REQUIRE_FALSE(again);
+                REQUIRE(p.stages % 2 == 0);
+                REQUIRE(p.staging == 64 * p.row_tile * 4);
+              }
               REQUIRE(p.slices <= blocks);
               REQUIRE(p.slices * p.share_x * p.share_w <= 8);
               // A cluster that shares out K takes one tile, and has room for its sums.
@@ -125,10 +137,11 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
                 REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
               }
             }
+  CHECK(turns > 0);
 }
 
 TEST_CASE("a plan that is remembered is the one that is made anew") {
-  using Fields = std::array<int64_t, 23>;
+  using Fields = std::array<int64_t, 24>;
   const auto plans = [](bool backwards) {
     std::vector<Fields> all;
     for (int at = 0; at < 900; ++at) {  // many more than are remembered
@@ -162,6 +175,7 @@ TEST_CASE("a plan that is remembered is the one that is made anew") {
                        p.x_scales,
                        p.barriers,
                        p.sends ? 1 : 0,
+                       p.turns ? 1 : 0,
                        p.staging,
                        p.y_bytes,
                        static_cast<int64_t>(p.shared)});
