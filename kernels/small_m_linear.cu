@@ -151,16 +151,15 @@ __device__ __forceinline__ void Consume(const auto& a, const Share& s, int warp)
   const int end = halves == 2 && wg == 0 ? half : s.blocks;
   Stage stage;
   uint32_t x_full = std::decay_t<decltype(a)>::kMode == SmallX::kQuantized ? XFull(a, s) : 0;
-  int slot = halves == 2 ? 0 : wg, round = 0, segment = 0;
+  int slot = halves == 2 ? 0 : wg, round = 0;
   if (slot >= a.plan.slots) {
     slot -= a.plan.slots;
     ++round;
   }
 #pragma unroll 1
   for (int t = halves == 2 ? 0 : wg; t < s.tiles; t += 3 - halves) {
-    segment = SegmentOf(a, TileOf(a, s, t), segment);
     float sum[n / 2] = {};
-    if (!IsBf16(a, segment)) {
+    if (std::decay_t<decltype(a)>::kMode != SmallX::kMixed || t < s.fp8) {
       MultiplyFp8<n>(a, s, ring, full, empty, x_full, begin, end, scales + t * s.blocks, &stage,
                      sum);
       x_full = 0;
@@ -177,20 +176,30 @@ __device__ __forceinline__ void Consume(const auto& a, const Share& s, int warp)
   }
 }
 
-// Adds the sources of each row in their order and stores y, two rows a thread. `kPlain`: y is BF16,
-// without a bias, and pairs of rows are whole and aligned.
+// y is BF16, without a bias, and pairs of rows are whole and aligned.
+__host__ __device__ inline bool IsPlain(const GpuSegment& g) {
+  return g.y_f32 == 0 && g.bias == nullptr && g.first_row == 0 && g.rows % kSmallTile == 0 &&
+         g.y_stride % 2 == 0 && reinterpret_cast<uintptr_t>(g.y) % 4 == 0;
+}
+
+// Adds the sources of each row in their order and stores y, two rows a thread. `kPlain`: all
+// segments are. `at`, `g`: of its first tile.
 template <int n, bool kPlain>
-__device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int warp) {
+__device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e, At at,
+                                            GpuSegment g) {
   constexpr int kPitch = kSmallPitch<n>;
-  const int lane = threadIdx.x & 31, e = warp - kProducer - 1;
+  const int lane = threadIdx.x & 31;
   const int sources = s.slices * a.plan.halves, slot_floats = kSmallTile * a.plan.halves * kPitch;
   const int log_pairs = 5 - s.log_slices;
-  int slot = 0, phase = 0, segment = 0;
+  int slot = 0, phase = 0;
+  bool plain = kPlain || IsPlain(g);
 #pragma unroll 1
   for (int t = 0; t < s.tiles; ++t) {
     const int tile = TileOf(a, s, t);
-    segment = SegmentOf(a, tile, segment);
-    const GpuSegment g = a.segments[segment];
+    if (MoveTo(a, tile, &at)) {
+      g = a.segments[at.segment];
+      plain = kPlain || IsPlain(g);
+    }
     const int row0 = g.first_row + (tile - g.first_tile) * kSmallTile + s.rank * s.rows;
     BarrierWait(SumsFull(a, s) + 8 * slot, phase);
     const float* sums = reinterpret_cast<const float*>(s.memory + a.plan.sums) + slot * slot_floats;
@@ -206,8 +215,8 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int w
       }
       const int token = s.first + m;
       __nv_bfloat16* y = static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row;
-      if (kPlain || (g.y_f32 == 0 && g.bias == nullptr && row >= 0 && row + 1 < g.rows &&
-                     (reinterpret_cast<uintptr_t>(y) & 3) == 0)) {
+      if (plain || (g.y_f32 == 0 && g.bias == nullptr && row >= 0 && row + 1 < g.rows &&
+                    (reinterpret_cast<uintptr_t>(y) & 3) == 0)) {
         *reinterpret_cast<__nv_bfloat162*>(y) = __floats2bfloat162_rn(u, v);
       } else {
         if (row >= 0 && row < g.rows) StoreOne(g, token, row, u);
@@ -240,7 +249,7 @@ __global__ void __maxnreg__(RegistersOf(kX))
   // where matrix instructions want their descriptors.
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   if (warp == kProducer) {
-    if (lane == 0) InitBarriers(a, s);
+    if (lane == 0) InitBarriers<n>(a, s);
     __syncwarp();
     ClusterArriveRelaxed();
     if (ElectOne()) Produce<n>(a, s);
@@ -250,7 +259,19 @@ __global__ void __maxnreg__(RegistersOf(kX))
   }
   const int quantizer = warp < kProducer ? warp : warp - 1;
   ClusterArriveRelaxed();
-  LoadScales(a, s, quantizer, lane);
+  LoadScales<n>(a, s, quantizer, lane);
+  // Asked for while x is awaited: indexed parameters take their time.
+  At at;
+  GpuSegment g = a.segments[0];
+  if constexpr (kSegments > 1 && (n == 8 || kX == SmallX::kMixed)) {
+    if (warp > kProducer) {
+      MoveTo(a, TileOf(a, s, 0), &at);
+      at.segment = Uniform(at.segment);
+      at.end = Uniform(at.end);
+      g = a.segments[at.segment];
+      KeepHere(&g);
+    }
+  }
   ClusterWait();
   if constexpr (kX == SmallX::kQuantized) {
     if (warp < kProducer) {
@@ -276,7 +297,7 @@ __global__ void __maxnreg__(RegistersOf(kX))
   if (warp < kProducer) {
     Consume<n>(a, s, warp);
   } else {
-    SumAndStore<n, kPlain>(a, s, warp);
+    SumAndStore<n, kPlain>(a, s, warp - kProducer - 1, at, g);
   }
 }
 
@@ -297,11 +318,6 @@ cudaError_t LaunchShape(const SmallArguments& a, cudaStream_t stream) {
                   static_cast<unsigned>(a.plan.token_tiles));
   return LaunchCluster(kernel, grid, kSmallThreads, 1u << a.plan.log_slices, a.plan.shared, stream,
                        own);
-}
-
-bool IsPlain(const GpuSegment& g) {
-  return g.y_f32 == 0 && g.bias == nullptr && g.first_row == 0 && g.rows % kSmallTile == 0 &&
-         g.y_stride % 2 == 0 && reinterpret_cast<uintptr_t>(g.y) % 4 == 0;
 }
 
 template <int n, int kSegments, SmallX kX>

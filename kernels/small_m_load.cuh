@@ -26,6 +26,7 @@ struct Share {
   int first_block, blocks;  // its slice of K
   int tiles;                // of its cluster
   SmallTiles dealt;         // with BF16: which ones
+  int fp8;                  // of those, which come first
   int rows;                 // of each tile that it sums and stores
   uint32_t base;            // shared memory, 1024-aligned
   char* memory;             // the same, generic
@@ -49,7 +50,9 @@ __device__ __forceinline__ Share MakeShare(const auto& a, char* raw) {
   s.tiles = a.plan.tiles_each + (s.cluster < a.plan.tiles_over ? 1 : 0);
   if constexpr (std::decay_t<decltype(a)>::kMode == SmallX::kMixed) {
     s.dealt = SmallTilesOf(a.plan, s.cluster);
-    s.tiles = s.dealt.count;
+    s.tiles = s.fp8 = s.dealt.count;
+    while (s.fp8 > 0 && SmallTile(s.dealt, s.fp8 - 1) >= a.plan.first_late) --s.fp8;
+    s.fp8 = __shfl_sync(~0u, s.fp8, 0);
   }
   s.rows = kSmallTile >> s.log_slices;
   return s;
@@ -63,13 +66,37 @@ __device__ __forceinline__ int TileOf(const auto& a, const Share& s, int t) {
     return s.cluster + t * a.plan.clusters;
 }
 
-// The segment of a tile, searched from segment `i` on: tiles come in rising order.
+// The segment of one tile after another, in rising order. What is read of it is kept: an indexed
+// parameter takes its time.
+struct At {
+  int segment = -1, end = 0;  // `end`: tile after its last
+};
+// The same in all lanes, and worked out here.
+__device__ __forceinline__ int Uniform(int v) { return __shfl_sync(~0u, v, 0); }
+__device__ __forceinline__ uint64_t Uniform(uint64_t v) { return __shfl_sync(~0u, v, 0); }
+__device__ __forceinline__ void KeepHere(GpuSegment* g) {
+  g->bias = reinterpret_cast<const float*>(Uniform(reinterpret_cast<uint64_t>(g->bias)));
+  g->y = reinterpret_cast<void*>(Uniform(reinterpret_cast<uint64_t>(g->y)));
+  g->y_stride = static_cast<int64_t>(Uniform(static_cast<uint64_t>(g->y_stride)));
+  g->rows = Uniform(g->rows);
+  g->first_row = Uniform(g->first_row);
+  g->first_tile = Uniform(g->first_tile);
+  g->y_f32 = Uniform(g->y_f32);
+}
+// Whether the segment is another one than before.
 template <int kSegments, SmallX kX>
-__device__ __forceinline__ int SegmentOf(const SmallArgumentsOf<kSegments, kX>& a, int tile,
-                                         int i) {
-  if constexpr (kSegments > 1)
-    while (tile >= a.segments[i].tiles_end) ++i;
-  return i;
+__device__ __forceinline__ bool MoveTo(const SmallArgumentsOf<kSegments, kX>& a, int tile, At* at) {
+  if constexpr (kSegments == 1) {
+    const bool first = at->segment < 0;
+    at->segment = 0;
+    return first;
+  } else {
+    if (tile < at->end) return false;
+    do {
+      at->end = a.segments[++at->segment].tiles_end;
+    } while (tile >= at->end);
+    return true;
+  }
 }
 
 __device__ __forceinline__ uint32_t Full(const auto& a, const Share& s) {
@@ -102,17 +129,22 @@ __device__ __forceinline__ uint32_t SentBytes(const auto& a, const Share& s) {
   return (s.slices - 1) * a.plan.halves * s.rows * ((s.tokens + 3) / 4) * 16;
 }
 
+template <int n>
 __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
+#pragma unroll(n == 8 ? 1 : 4)
   for (int i = 0; i < 2 * a.plan.ring; ++i) {
     BarrierInit(Full(a, s) + 8 * i, 1);
     BarrierInit(Empty(a, s) + 8 * i, 4);  // warps of a warpgroup
   }
+#pragma unroll(n == 8 ? 1 : 4)
   for (int i = 0; i < a.plan.slots; ++i) {
     BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own lanes, and who expects
     BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
   }
   if (a.plan.quantized)
+#pragma unroll(n == 8 ? 1 : 4)
     for (int i = 0; i < s.blocks; ++i) BarrierInit(XFull(a, s) + 8 * i, 1);
+#pragma unroll(n == 8 ? 1 : 4)
   for (int i = 0; i < a.plan.slots; ++i) BarrierExpect(SumsFull(a, s) + 8 * i, SentBytes(a, s));
   BarrierInitFence();
 }
@@ -129,16 +161,26 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
   const int half = s.blocks / 2, halves = a.plan.halves, depth = a.plan.ring;
   int left = s.tiles * s.blocks - a.plan.ahead;
   if (left <= 0) LaunchDependents();
-  // What a warpgroup's tile needs, out of the loop: indexed parameters are slow to read.
   struct Source {
     const CUtensorMap* map;
     int row, column, step;
   };
-  const auto source = [&](int segment, int tile, int boxes_before) {
-    const GpuSegment& g = a.segments[segment];
-    const int step = IsBf16(a, segment) ? kBoxBytes / 2 : kBoxBytes;
-    return Source{&a.weights[segment], g.first_row + (tile - g.first_tile) * kSmallTile,
-                  s.first_block * kBlock - a.k_phase + boxes_before * step, step};
+  struct Segment {
+    const CUtensorMap* map;
+    int row;    // of tile 0, if it were one of this segment
+    int boxes;  // of a block
+  } g;
+  At at;
+  const auto move_to = [&](int tile) {
+    if (!MoveTo(a, tile, &at)) return;
+    const GpuSegment& p = a.segments[at.segment];
+    g = {&a.weights[at.segment], p.first_row - p.first_tile * kSmallTile,
+         IsBf16(a, at.segment) ? 2 : 1};
+  };
+  const auto source = [&](int tile, int blocks_before) {
+    const int step = kBoxBytes / g.boxes;
+    return Source{g.map, g.row + tile * kSmallTile,
+                  (s.first_block + blocks_before) * kBlock - a.k_phase, step};
   };
   const uint32_t full = Full(a, s), empty = Empty(a, s);
   const int in_flight = a.plan.in_flight;
@@ -159,20 +201,22 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
     }
     if (--left == 0) LaunchDependents();
   };
-  int segment = 0;
 #pragma unroll 1
   for (int t = 0; t < s.tiles; t += 3 - halves) {
     const int tile = TileOf(a, s, t);
-    segment = SegmentOf(a, tile, segment);
-    const bool second = halves == 2 || t + 1 < s.tiles;
-    const int tile1 = halves == 2 ? tile : TileOf(a, s, t + 1);
-    const int segment1 = second ? SegmentOf(a, tile1, segment) : segment;
-    const int boxes0 = IsBf16(a, segment) ? 2 : 1;  // of a block
-    const int boxes1 = IsBf16(a, segment1) ? 2 : 1;
-    const int count0 = (halves == 2 ? half : s.blocks) * boxes0;
-    const int count1 = second ? (halves == 2 ? s.blocks - half : s.blocks) * boxes1 : 0;
-    Source source0 = source(segment, tile, 0);
-    Source source1 = source(segment1, tile1, halves == 2 ? half * boxes1 : 0);
+    move_to(tile);
+    const int count0 = (halves == 2 ? half : s.blocks) * g.boxes;
+    Source source0 = source(tile, 0), source1 = source0;
+    int count1 = 0;
+    if (halves == 2) {
+      count1 = (s.blocks - half) * g.boxes;
+      source1 = source(tile, half);
+    } else if (t + 1 < s.tiles) {
+      const int next = TileOf(a, s, t + 1);
+      move_to(next);
+      count1 = s.blocks * g.boxes;
+      source1 = source(next, 0);
+    }
 #pragma unroll 1
     for (int k = 0; k < max(count0, count1); ++k) {
       if (k < count0) load(0, source0);
@@ -182,16 +226,19 @@ __device__ __forceinline__ void Produce(const auto& a, const Share& s) {
 }
 
 // Scales of W for all tiles of this CTA: constant, so read before the wait.
+template <int n>
 __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int warp, int lane) {
   float* to = reinterpret_cast<float*>(s.memory + a.plan.w_scales);
-  int segment = 0;
+  At at;
+#pragma unroll(n == 8 ? 1 : 4)
   for (int t = warp; t < s.tiles; t += kQuantizers) {
     const int tile = TileOf(a, s, t);
-    segment = SegmentOf(a, tile, segment);
-    const GpuSegment& g = a.segments[segment];
-    if (IsBf16(a, segment)) continue;
+    MoveTo(a, tile, &at);
+    const GpuSegment& g = a.segments[at.segment];
+    if (IsBf16(a, at.segment)) continue;
     const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block
     const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride + s.first_block;
+#pragma unroll(n == 8 ? 1 : 4)
     for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = __ldg(from + k);
   }
 }
@@ -249,12 +296,10 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
       if (g < groups && column >= 0 && column < a.columns) v[u] = __ldcg(from);
       if (g < groups && column >= -64 && column + 64 < a.columns) w[u] = __ldcg(from + 8);
     }
-#pragma unroll
-    for (int u = 0; u < kAtOnce; ++u) {
-      if (g0 + u * 4 * kQuantizers >= groups) break;
+    const auto encode = [&](int u, const uint4& low, const uint4& high) {
       const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
       const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
-      uint32_t pair = Amax(Amax(0, v[u]), w[u]);
+      uint32_t pair = Amax(Amax(0, low), high);
 #pragma unroll
       for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
       const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.ue8m0 != 0);
@@ -262,15 +307,29 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
         const float inverse = __frcp_rn(scale);
         char* row = codes + (k * n + m) * kBoxBytes + (part & 1) * 8;
         const int chunk = part >> 1;
-        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(v[u], scale, inverse);
+        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(low, scale, inverse);
         *reinterpret_cast<uint2*>(row + (((chunk + 4) ^ (m & 7)) << 4)) =
-            Encode(w[u], scale, inverse);
+            Encode(high, scale, inverse);
         if (part == 0) scales[k * n + m] = scale;
       }
       if (g < groups && bf16) {
         char* box = plain + (2 * k * n + m) * kBoxBytes + ((part ^ (m & 7)) << 4);
-        *reinterpret_cast<uint4*>(box) = v[u];
-        *reinterpret_cast<uint4*>(box + n * kBoxBytes) = w[u];
+        *reinterpret_cast<uint4*>(box) = low;
+        *reinterpret_cast<uint4*>(box + n * kBoxBytes) = high;
+      }
+    };
+    if constexpr (n == 8) {  // rolled: short code is there sooner
+#pragma unroll 1
+      for (int u = 0; u < kAtOnce && g0 + u * 4 * kQuantizers < groups; ++u) {
+        encode(u, v[0], w[0]);
+#pragma unroll
+        for (int i = 0; i + 1 < kAtOnce; ++i) v[i] = v[i + 1], w[i] = w[i + 1];
+      }
+    } else {
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        if (g0 + u * 4 * kQuantizers >= groups) break;
+        encode(u, v[u], w[u]);
       }
     }
   }

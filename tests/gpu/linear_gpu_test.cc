@@ -273,6 +273,18 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
       AgreeInSmall(78, {"few tokens", tokens, shapes[0].k_phase > 0 ? 1104 : 1152, shapes}, 8, {0});
 }
 
+TEST_CASE("few tokens, many tiles of rows in each cluster, agree with the CPU") {
+  // Room for partial sums is used again and again, by each warpgroup's tiles and each warp's.
+  const std::vector<Shape> groups[] = {{Fp8(896)},
+                                       {Fp8(301, 37, 48), Fp8(520, 0, 48)},
+                                       {Fp8(640), Bf16(200), With(Fp8(70), true)},
+                                       {Bf16(900)}};
+  for (const int64_t tokens : {1, 2, 5, 8, 9, 16, 27})
+    for (const std::vector<Shape>& shapes : groups)
+      AgreeInSmall(84, {"few tokens", tokens, shapes[0].k_phase > 0 ? 2128 : 2176, shapes},
+                   tokens % 2 == 0 ? 8 : 1, {1, 2, 3});
+}
+
 TEST_CASE("more tiles of tokens, each multiplied by itself, agree with the CPU") {
   // Rows end inside tiles, the second shard begins inside a block both ways, x inside a block;
   // BF16 alone and beside FP8; biases; more tiles than clusters.
