@@ -52,6 +52,9 @@ struct SmallPlan {
   int ahead = 0, in_flight = 0;
   int ring = 1;   // boxes of each warpgroup's ring
   int slots = 1;  // tiles whose partial sums are under way
+  // A tile's sums are added by one warp, tiles in turn by kSmallAdders of them; else by all of the
+  // epilogue together.
+  bool add_alone = false;
   // The last clusters, which end with a tile of BF16 each: as many as there are of those, or 0.
   int late = 0, first_late = 0;
   int tiles_each = 1, tiles_over = 0;   // rounds; the first so many clusters take one more
@@ -84,6 +87,10 @@ constexpr int kSmallTokens = 32;       // of a tile
 constexpr int kSmallTokenTiles = 128;  // at most so many
 constexpr int kSmallTile = 64;         // rows
 constexpr int kSmallEpilogue = 3;      // warps that sum, store and help to quantize
+// Of those, where each has tiles of its own. As many as warpgroups, so that a slot, which tiles
+// take in turn, is always one warpgroup's and one warp's: neither could tell by a parity how often
+// others had used it.
+constexpr int kSmallAdders = 2;
 constexpr int kSmallThreads = 128 * 2 + 32 + 32 * kSmallEpilogue;
 // Floats of a row of partial sums, padded against bank conflicts where rows are copied whole.
 template <int token_tile>

@@ -184,17 +184,19 @@ __host__ __device__ inline bool IsPlain(const GpuSegment& g) {
 
 // Adds the sources of each row in their order and stores y, two rows a thread. `kPlain`: all
 // segments are. `at`, `g`: of its first tile.
-template <int n, bool kPlain>
+template <int n, bool kPlain, bool kAlone>
 __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e, At at,
                                             GpuSegment g) {
   constexpr int kPitch = kSmallPitch<n>;
-  const int lane = threadIdx.x & 31;
+  constexpr int kWarps = kAlone ? 1 : kSmallEpilogue, kStep = kAlone ? kSmallAdders : 1;
+  if (kAlone && e >= kSmallAdders) return;
+  const int lane = threadIdx.x & 31, own = kAlone ? lane : e * 32 + lane;
   const int sources = s.slices * a.plan.halves, slot_floats = kSmallTile * a.plan.halves * kPitch;
   const int log_pairs = 5 - s.log_slices;
-  int slot = 0, phase = 0;
+  int slot = kAlone ? e : 0, phase = 0;
   bool plain = kPlain || IsPlain(g);
 #pragma unroll 1
-  for (int t = 0; t < s.tiles; ++t) {
+  for (int t = slot; t < s.tiles; t += kStep) {
     const int tile = TileOf(a, s, t);
     if (MoveTo(a, tile, &at)) {
       g = a.segments[at.segment];
@@ -204,7 +206,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
     BarrierWait(SumsFull(a, s) + 8 * slot, phase);
     const float* sums = reinterpret_cast<const float*>(s.memory + a.plan.sums) + slot * slot_floats;
 #pragma unroll 1
-    for (int i = e * 32 + lane; i < s.tokens << log_pairs; i += kSmallEpilogue * 32) {
+    for (int i = own; i < s.tokens << log_pairs; i += kWarps * 32) {
       const int m = i >> log_pairs, r = (i & ((1 << log_pairs) - 1)) * 2, row = row0 + r;
       const float* from = sums + r * kPitch + m;
       float u = 0, v = 0;
@@ -225,12 +227,14 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
     }
     __syncwarp();
     if (t + a.plan.slots < s.tiles) {
-      if (e == 0 && lane == 0) BarrierExpect(SumsFull(a, s) + 8 * slot, SentBytes(a, s));
+      if ((kAlone || e == 0) && lane == 0)
+        BarrierExpect(SumsFull(a, s) + 8 * slot, SentBytes(a, s));
       __syncwarp();
       if (lane < s.slices) BarrierArriveRemote(MapShared(SumsEmpty(a, s) + 8 * slot, lane));
     }
-    if (++slot == a.plan.slots) {
-      slot = 0;
+    slot += kStep;
+    if (slot >= a.plan.slots) {
+      slot -= a.plan.slots;
       phase ^= 1;
     }
   }
@@ -264,8 +268,9 @@ __global__ void __maxnreg__(RegistersOf(kX))
   At at;
   GpuSegment g = a.segments[0];
   if constexpr (kSegments > 1 && (n == 8 || kX == SmallX::kMixed)) {
-    if (warp > kProducer) {
-      MoveTo(a, TileOf(a, s, 0), &at);
+    const int t = a.plan.add_alone ? warp - kProducer - 1 : 0;
+    if (warp > kProducer && t < min(s.tiles, kSmallAdders)) {
+      MoveTo(a, TileOf(a, s, t), &at);
       at.segment = Uniform(at.segment);
       at.end = Uniform(at.end);
       g = a.segments[at.segment];
@@ -297,7 +302,12 @@ __global__ void __maxnreg__(RegistersOf(kX))
   if (warp < kProducer) {
     Consume<n>(a, s, warp);
   } else {
-    SumAndStore<n, kPlain>(a, s, warp - kProducer - 1, at, g);
+    const int e = warp - kProducer - 1;
+    if (a.plan.add_alone) {
+      SumAndStore<n, kPlain, true>(a, s, e, at, g);
+    } else {
+      SumAndStore<n, kPlain, false>(a, s, e, at, g);
+    }
   }
 }
 

@@ -139,7 +139,7 @@ __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
 #pragma unroll(n == 8 ? 1 : 4)
   for (int i = 0; i < a.plan.slots; ++i) {
     BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own lanes, and who expects
-    BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * kSmallEpilogue);
+    BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * (a.plan.add_alone ? 1 : kSmallEpilogue));
   }
   if (a.plan.quantized)
 #pragma unroll(n == 8 ? 1 : 4)

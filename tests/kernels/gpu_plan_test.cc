@@ -8,7 +8,7 @@
 using namespace ferrule;
 
 TEST_CASE("a small plan fits shared memory, clusters and tiles") {
-  int planned = 0;
+  int planned = 0, alone = 0;
   for (const int tokens : {1, 8, 9, 16, 17, 32, 33, 64, 100, 300, 4096})
     for (int blocks = 1; blocks < 260; blocks += blocks < 20 ? 1 : 37)
       for (const int fp8 : {0, 1, 8, 33, 200, 600})
@@ -41,10 +41,17 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           REQUIRE(p.barriers % 8 == 0);
           REQUIRE(p.x_fp8 >= 2 * p.ring * kSmallTile * kBoxBytes);
           REQUIRE_FALSE((p.quantized && bf16 > 0));
+          // A slot that is used again is one warp's and, where warpgroups take tiles in turn, one
+          // warpgroup's.
+          if (p.add_alone && p.most_tiles > p.slots) {
+            ++alone;
+            REQUIRE(p.slots % kSmallAdders == 0);
+          }
           const int barriers = 4 * p.ring + 2 * p.slots + (p.quantized ? p.most_blocks : 0);
           REQUIRE(static_cast<size_t>(p.barriers + 8 * barriers + 1023) <= p.shared);
         }
   CHECK(planned > 2000);
+  CHECK(alone > 100);
 }
 
 TEST_CASE("every tile is one cluster's, and tiles of BF16 are twice the work of others") {
