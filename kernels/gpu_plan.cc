@@ -24,25 +24,63 @@ int Log2(int power) {
   return log;
 }
 
+// A tile of BF16 takes as long as two in FP8: where there are enough of those to make it good, the
+// last clusters end with one each.
+bool DealsEvenly(const SmallShape& shape, int64_t among) {
+  return shape.fp8_tiles > 0 && shape.bf16_tiles <= among &&
+         shape.fp8_tiles >= 2 * (among - shape.bf16_tiles) &&
+         2 * (shape.fp8_tiles + shape.bf16_tiles) >= 5 * among;
+}
+
 struct SmallRule {
   int slices, halves, ahead, in_flight;
   bool quantized;
 };
 
-// BF16 beside FP8, up to 16 tokens, where tiles times blocks are more than 512. Measured on H200
-// for seven groups: 2048 -> 12288 beside 64 took 7.9 us at 1 token, 8.6 with eight slices and whole
-// tiles; 9.0 at 16, 9.4 with those; 8192 beside 64 6.0 and 7.1, 7.2 and 8.8.
+// Rounds of tiles that the slowest cluster takes: BF16 counts twice, and is dealt out last.
+int64_t RoundsOf(const SmallShape& shape, int slices) {
+  const int64_t fit = ClustersThatFit(slices), tiles = shape.fp8_tiles + shape.bf16_tiles;
+  if (DealsEvenly(shape, fit)) return DivideUp(tiles + shape.bf16_tiles, fit);
+  return DivideUp(tiles, fit) + (shape.fp8_tiles > 0 && shape.bf16_tiles > 0 ? 1 : 0);
+}
+
+// Work of the slowest CTA in blocks, with what each tile takes beside them.
+double WorkOf(const SmallShape& shape, int slices) {
+  return static_cast<double>(RoundsOf(shape, slices)) *
+         (static_cast<double>(DivideUp(shape.blocks, slices)) + 0.5);
+}
+
+// Of 16 slices few clusters fit: they pay where K is long and tiles are few or dealt badly else.
+// Measured on H200: 4096 -> 2048 at 1 token 3.5 us against 3.7, at 16 3.9 against 4.7; 7168 -> 576
+// 2.6 and 3.2 at 1.
+bool Wants16(const SmallShape& shape) {
+  return shape.blocks >= 32 &&
+         (shape.fp8_tiles + shape.bf16_tiles <= 24 || WorkOf(shape, 16) < 0.95 * WorkOf(shape, 8));
+}
+
+// BF16 beside FP8, up to 16 tokens. Measured on H200 for 12 groups: 2048 -> 12288 beside 64 took
+// 8.0 us at 8 tokens, 8.2 with four slices; 8.8 at 16, 9.3 with two; 4096 -> 2048 beside 128 4.1
+// with sixteen, 5.1 with eight; 7168 -> 2112 beside 256 8.3 and 7.5 at 12 tokens.
 SmallRule RuleOfBoth(const SmallShape& shape, int64_t work) {
   const bool deep = shape.blocks >= 24, few = shape.tokens <= 8;
   SmallRule rule{8, 1, 9, 4, false};
-  if (!deep && few) {
-    rule.slices = 4;
-    rule.halves = 2;
-  } else if (!deep && work > 2500) {
-    rule.slices = 2;
-  } else if (!deep && work > 1024) {
-    rule.ahead = SmallChoice::kAfterX;
-  }
+  if ((few || shape.blocks <= 40) && Wants16(shape)) rule.slices = 16;
+  while (rule.slices > shape.blocks) rule.slices /= 2;
+  if (few) return rule;
+  const int64_t rounds = RoundsOf(shape, rule.slices);
+  // Else one warpgroup would have a tile more than the other.
+  if (deep && rule.slices == 8 && rounds % 2 == 1 && rounds <= 5) rule.halves = 2;
+  if (!deep && work > 1280 && work <= 2500) rule.ahead = SmallChoice::kAfterX;
+  return rule;
+}
+
+// BF16 alone, few rows. Measured on H200, 1 to 512 rows: 7168 -> 256 took 3.3 us at 1 token, 4.5
+// with eight slices, 2048 -> 64 1.9 and 2.0, at 64 tokens 2.7 and 2.9.
+SmallRule RuleOfBf16(const SmallShape& shape) {
+  const int tiles = shape.bf16_tiles;
+  const bool once = shape.tokens <= 8 || (shape.tokens <= 16 && tiles <= 2);
+  SmallRule rule{shape.blocks >= 32 || tiles <= 4 ? 16 : 8, 1,
+                 once ? SmallChoice::kAtOnce : SmallChoice::kAfterX, 4, false};
   while (rule.slices > shape.blocks) rule.slices /= 2;
   return rule;
 }
@@ -52,11 +90,10 @@ SmallRule RuleOfBoth(const SmallShape& shape, int64_t work) {
 // largest at once: the next launch comes late otherwise.
 SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, int token_tiles) {
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
-  // BF16 beside FP8, 1024, 512 and 1 rows of 2048: 3.0 us at 8 tokens against 3.5 with the next
-  // launch after x; at 16 3.4, 3.6.
-  const bool both = shape.fp8_tiles > 0 && shape.bf16_tiles > 0, mixed = both && shape.tokens <= 16;
+  const bool both = shape.fp8_tiles > 0 && shape.bf16_tiles > 0;
   const int64_t work = int64_t{tiles} * shape.blocks;
-  if (mixed && work > 512) return RuleOfBoth(shape, work);
+  if (both && shape.tokens <= 16) return RuleOfBoth(shape, work);
+  if (shape.fp8_tiles == 0 && tiles * token_tiles <= 8) return RuleOfBf16(shape);
   const bool many = work > 1024 && shape.blocks < 24;
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
   rule.quantized =
@@ -67,19 +104,22 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
     rule.slices = 2;
   } else if (many && (both ? shape.tokens > 16 : few)) {
     rule.slices = 4;
+  } else if (!both && token_tiles == 1 && Wants16(shape)) {
+    rule.slices = 16;
   }
   while (rule.slices > shape.blocks) rule.slices /= 2;
   // Clusters of several tiles of tokens run side by side, two CTAs a multiprocessor.
   while (token_tiles > 1 && rule.slices > 1 &&
          int64_t{tiles} * token_tiles * rule.slices > 2 * kMultiprocessors)
     rule.slices /= 2;
-  if (work <= 512 && !mixed) {
+  if (work <= 512 && (rule.slices < 16 || (!few && tiles <= 4))) {
     rule.ahead = SmallChoice::kAfterX;
   } else if (bytes < 85000000) {
     rule.ahead = 9;
   }
   const int64_t each = DivideUp(tiles, ClustersThatFit(rule.slices));
-  const bool odd = each % 2 == 1 && each <= 5;
+  const bool odd =
+      each % 2 == 1 && each <= 5 && (rule.slices < 16 || DivideUp(shape.blocks, 16) > 2);
   if (few && tiles > 16 && (odd || (rule.slices == 2 && shape.blocks > 16))) rule.halves = 2;
   return rule;
 }
@@ -121,11 +161,7 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
   plan->clusters = ClustersOf(tiles, slices, plan->token_tiles);
   if (choice.clusters > 0) plan->clusters = std::min(choice.clusters, tiles);
   plan->most_blocks = static_cast<int>(DivideUp(shape.blocks, slices));
-  // A tile of BF16 takes as long as two in FP8: where there are enough of those to make it good.
-  const bool late = shape.fp8_tiles > 0 && shape.bf16_tiles <= plan->clusters &&
-                    shape.fp8_tiles >= 2 * (plan->clusters - shape.bf16_tiles) &&
-                    2 * tiles >= 5 * plan->clusters;
-  plan->late = late ? shape.bf16_tiles : 0;
+  plan->late = DealsEvenly(shape, plan->clusters) ? shape.bf16_tiles : 0;
   plan->first_late = shape.fp8_tiles;
   const int rounds = tiles + plan->late;
   plan->most_tiles = static_cast<int>(DivideUp(rounds, plan->clusters));

@@ -95,6 +95,27 @@ TEST_CASE("every tile is one cluster's, and tiles of BF16 are twice the work of 
   CHECK(plans > 300);
 }
 
+TEST_CASE("sixteen slices of K where they were measured to be the fastest") {
+  struct {
+    SmallShape shape;  // tokens, blocks, tiles in FP8 and BF16
+    int slices, halves;
+  } const cases[] = {{{1, 32, 32, 2}, 16, 1}, {{16, 32, 32, 2}, 16, 1}, {{8, 56, 33, 4}, 16, 1},
+                     {{12, 56, 33, 4}, 8, 1}, {{8, 40, 64, 2}, 8, 1},   {{16, 40, 64, 2}, 8, 2},
+                     {{1, 56, 0, 4}, 16, 1},  {{32, 56, 0, 4}, 16, 1},  {{8, 16, 0, 1}, 16, 1},
+                     {{8, 16, 0, 8}, 8, 1},   {{1, 32, 0, 8}, 16, 1},   {{4, 16, 192, 1}, 8, 1},
+                     {{1, 32, 32, 0}, 16, 1}, {{1, 48, 80, 0}, 8, 1},   {{1, 16, 16, 0}, 8, 1},
+                     {{4, 8, 0, 1}, 8, 1},    {{16, 56, 9, 0}, 16, 1},  {{8, 40, 24, 0}, 16, 1},
+                     {{128, 56, 0, 1}, 16, 1}};
+  for (const auto& c : cases) {
+    INFO(c.shape.tokens << " tokens, " << c.shape.blocks << " blocks, " << c.shape.fp8_tiles
+                        << " + " << c.shape.bf16_tiles << " tiles");
+    const SmallPlan p = PlanSmall(c.shape);
+    REQUIRE(p.fits);
+    CHECK(1 << p.log_slices == c.slices);
+    CHECK(p.halves == c.halves);
+  }
+}
+
 TEST_CASE("a small plan of more than 32 tokens lays tiles of tokens side by side") {
   SmallChoice four;
   four.slices = 4;
