@@ -15,27 +15,30 @@ constexpr int64_t kFewTokens = 8;    // up to so many no tile of 64 tokens was e
 
 int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
 
-// kernels/small_m_linear.cu: slices of K, when the next launch comes, who quantizes; more than one
-// tile of tokens only where there are not many more CTAs than fit at once.
+// kernels/small_m_linear.cu: slices of K, when the next launch comes, boxes that are asked for at
+// once (4 by rule), who quantizes; more than one tile of tokens only where there are not many more
+// CTAs than fit at once.
 void AddSmall(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
   const int64_t tiles = Ctas(rows, kSmallTile) * Ctas(tokens, kSmallTokens);
   for (const int slices : {1, 2, 4, 8, 16}) {
     if (tokens > kSmallTokens && tiles * slices > kMostSmall) continue;
     for (const int halves : {1, 2})
       for (const int ahead : {SmallChoice::kAfterX, 9, SmallChoice::kAtOnce})
-        for (const int quantized : {0, 1}) {
-          GpuChoice choice;
-          choice.kernel = GpuKernel::kSmall;
-          choice.small.slices = slices;
-          choice.small.halves = halves;
-          choice.small.ahead = ahead;
-          choice.small.quantized = quantized;
-          const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
-          ways->push_back(
-              {fmt::format("small s{} h{} {}{}", slices, halves, next, quantized == 1 ? " q" : ""),
-               choice,
-               {}});
-        }
+        for (const int in_flight : {0, 3})
+          for (const int quantized : {0, 1}) {
+            GpuChoice choice;
+            choice.kernel = GpuKernel::kSmall;
+            choice.small.slices = slices;
+            choice.small.halves = halves;
+            choice.small.ahead = ahead;
+            choice.small.in_flight = in_flight;
+            choice.small.quantized = quantized;
+            const char* next = ahead == 9 ? "late" : ahead > 9 ? "once" : "x";
+            ways->push_back({fmt::format("small s{} h{} {}{}{}", slices, halves, next,
+                                         in_flight > 0 ? " f3" : "", quantized == 1 ? " q" : ""),
+                             choice,
+                             {}});
+          }
   }
 }
 

@@ -14,9 +14,9 @@ constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::
 constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
-//   kSmall: slices, halves, ahead, quantized    kTile: token_tile, row_tile, slices, share
-//   kLarge: token_tile, row_tile, slices, share, resident    kLt: what
-//   kLarge is to run where cuBLASLt does not
+//   kSmall: slices, halves, ahead, quantized, in_flight    kTile: token_tile, row_tile, slices,
+//   share kLarge: token_tile, row_tile, slices, share, resident    kLt: what kLarge is to run where
+//   cuBLASLt does not
 struct Row {
   int rows, in, up_to;
   GpuKernel kernel;
@@ -45,6 +45,7 @@ int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
     choice->small.halves = row->b;
     choice->small.ahead = row->c;
     choice->small.quantized = row->d;
+    choice->small.in_flight = row->e;
   } else if (row->kernel == kLarge || row->kernel == kLt) {
     choice->large = {row->a, row->b, row->c, row->d, row->e};
   } else if (row->kernel == kTile) {

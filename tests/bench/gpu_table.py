@@ -22,7 +22,8 @@ WAYS = {KEPT, 'lt', 'small', 'tile', 'large'}  # first words of those that a row
 def row_of(way):
     words = way.split()
     if words[0] == 'small':
-        return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, 0'
+        in_flight = words[4][1:] if words[4:] and words[4][0] == 'f' else '0'
+        return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, {in_flight}'
     if words[0] == 'large':
         return f'kLarge, {words[1][1:]}, {words[2][1:]}, {words[3][1:]}, {words[4][1:]}, {words[5][1:]}'
     wide = words[2] == 'wide'
