@@ -12,8 +12,12 @@ cudaError_t LaunchLarge64(const LargeArguments& a, cudaStream_t stream) {
     case 64:
       return a.plan.resident == 2 ? large_m::LaunchTile<64, 64, 2>(a, stream)
                                   : large_m::LaunchTile<64, 64, 1>(a, stream);
+    case 80:
+      return large_m::LaunchTile<64, 80, 1>(a, stream);
     case 96:
       return large_m::LaunchTile<64, 96, 1>(a, stream);
+    case 112:
+      return large_m::LaunchTile<64, 112, 1>(a, stream);
     case 128:
       return large_m::LaunchTile<64, 128, 1>(a, stream);
     case 160:
