@@ -9,8 +9,7 @@
 //   ring     2 warpgroups × `ring` × [64 rows][128 bytes] W, by TMA, filled BEFORE the wait for the
 //            kernels before: weights are constant, and DRAM must not idle
 //   x_fp8    blocks × [n][128 bytes]  x of this slice in E4M3, swizzled like W: quantized here,
-//   once,
-//            or brought by TMA as the quantizer before left it
+//            once, or brought by TMA as the quantizer before left it
 //   x_bf16   2·blocks × [n][128 bytes]  the same x as it is, when there are BF16 segments
 //   x_scales blocks × [n];  w_scales tiles × blocks
 //   wgmma    64 rows of W (the m operand) × n tokens × 32 bytes of K, four a box. FP8: the sum of a
@@ -19,7 +18,8 @@
 //   halves 1: a warpgroup takes every other tile; halves 2: both take each tile, half the slice
 //   sums     slots × [S·halves sources][64/S rows][n]: each source sends rows [64/S·d, …) to CTA d,
 //            which adds them in the order of the sources: deterministic. A CTA's own rows are
-//            stored plainly.
+//            stored plainly. The warps of the epilogue share each tile or, where that is little
+//            work, two of them take tiles in turn.
 //
 // A row of tiles outside the tensor (before row 0 of a shard that begins inside a scale block,
 // after the last) and columns outside K are zeros that TMA makes up; they are not stored.
