@@ -59,8 +59,8 @@ TEST_CASE("FP8 and BF16 segments of few tokens go into one launch") {
   CHECK(steps[0].kernel == GpuKernel::kSmall);
   CHECK(steps[0].count == 2);
   CHECK(steps[0].tiles == 193);
-  // As was measured: eight slices up to 16 tokens, then four; from 25 on x is quantized before where
-  // W is large.
+  // As was measured: eight slices up to 16 tokens, then four; from 25 on x is quantized before
+  // where W is large.
   CHECK(steps[0].small.log_slices == 3);
   CHECK(StepsOf(Group(16, {Fp8(12288), Bf16(64)}).group).back().small.log_slices == 3);
   CHECK(StepsOf(Group(16, {Fp8(8192), Bf16(64)}).group).back().small.log_slices == 3);

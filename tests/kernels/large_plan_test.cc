@@ -155,30 +155,13 @@ TEST_CASE("a plan that is remembered is the one that is made anew") {
       if (i % 6 == 1) choice.bf16_tile = 32;
       for (int twice = 0; twice < 2; ++twice) {
         const LargePlan p = PlanLarge(shape, choice);
-        all.push_back({p.token_tile,
-                       p.row_tile,
-                       p.bf16_tile,
-                       p.bf16_boxes,
-                       p.slices,
-                       p.share_x,
-                       p.share_w,
-                       p.clusters,
-                       p.row_tiles,
-                       p.token_tiles,
-                       p.row_groups,
-                       p.token_groups,
-                       p.token_group,
-                       p.in_flight,
-                       p.stages,
-                       p.resident,
-                       p.x_box,
-                       p.x_scales,
-                       p.barriers,
-                       p.sends ? 1 : 0,
-                       p.turns ? 1 : 0,
-                       p.staging,
-                       p.y_bytes,
-                       static_cast<int64_t>(p.shared)});
+        all.push_back(
+            {p.token_tile,    p.row_tile,    p.bf16_tile,  p.bf16_boxes,
+             p.slices,        p.share_x,     p.share_w,    p.clusters,
+             p.row_tiles,     p.token_tiles, p.row_groups, p.token_groups,
+             p.token_group,   p.in_flight,   p.stages,     p.resident,
+             p.x_box,         p.x_scales,    p.barriers,   p.sends ? 1 : 0,
+             p.turns ? 1 : 0, p.staging,     p.y_bytes,    static_cast<int64_t>(p.shared)});
       }
     }
     if (backwards) std::reverse(all.begin(), all.end());
