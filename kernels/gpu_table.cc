@@ -14,9 +14,10 @@ constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::
 constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
-//   kSmall: slices, halves, ahead, quantized, in_flight    kTile: token_tile, row_tile, slices,
-//   share kLarge: token_tile, row_tile, slices, share, resident    kLt: what kLarge is to run where
-//   cuBLASLt does not
+//   kSmall: slices, halves, ahead, quantized, in_flight (0: by rule)
+//   kTile: token_tile, row_tile, slices, share
+//   kLarge: token_tile, row_tile, slices, share, resident
+//   kLt: what kLarge is to run where cuBLASLt does not
 struct Row {
   int rows, in, up_to;
   GpuKernel kernel;
