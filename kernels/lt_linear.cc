@@ -106,12 +106,18 @@ Cache& TheCache() {
 }
 
 const Chosen* LookUp(const LtShape& shape) {
-  int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return nullptr;
+  std::pair<int, LtShape> key(0, shape);
+  if (cudaGetDevice(&key.first) != cudaSuccess) return nullptr;
+  // A call asks for the same one several times.
+  thread_local std::pair<int, LtShape> last;
+  thread_local const Chosen* last_found = nullptr;
+  if (last_found != nullptr && !(last < key) && !(key < last)) return last_found;
   Cache& cache = TheCache();
   const std::shared_lock<std::shared_mutex> lock(cache.mutex);
-  const auto found = cache.algorithms.find({device, shape});
-  return found == cache.algorithms.end() ? nullptr : &found->second;
+  const auto found = cache.algorithms.find(key);
+  if (found == cache.algorithms.end()) return nullptr;
+  last = key;
+  return last_found = &found->second;
 }
 
 }  // namespace
