@@ -12,7 +12,8 @@
 //   share    two CTAs of a cluster, neighbours in rows (tokens), each bring half of x (W) for both:
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
-//            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic
+//            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic.
+//            Two send one another halves of their sums (large_m_pair.cuh)
 //   y        of 128 and 256 tokens leaves by TMA while the next tile is multiplied; where there is
 //            none, and of 64 tokens, warps store it
 //   BF16     a tile of 16, 32 or 64 rows: a stage has 64 columns, or 128 where W is so much larger
@@ -32,11 +33,13 @@ namespace ferrule::large_m {
 
 constexpr int kLoading = 40;  // registers of a loading thread
 
-template <int kTokens, int kRows, int kResident_, bool kTurns_>
+template <int kTokens, int kRows, int kResident_, LargeWork kWork>
 struct Shape {
-  static constexpr int kResident = kResident_;            // CTAs of a multiprocessor
-  static constexpr bool kTurns = kTurns_;                 // two warpgroups share 64 tokens
-  static constexpr int kPieces = kTokens == 256 ? 2 : 1;  // of 64 tokens, a warpgroup
+  static constexpr int kResident = kResident_;  // CTAs of a multiprocessor
+  static constexpr bool kTurns = kWork == LargeWork::kTurns;
+  static constexpr bool kOnce = kWork != LargeWork::kTiles;  // one tile
+  static constexpr int kPeers = PeersOf(kWork);              // CTAs that exchange sums
+  static constexpr int kPieces = kTokens == 256 ? 2 : 1;     // of 64 tokens, a warpgroup
   static constexpr int kConsumers = kTokens == 64 && !kTurns ? 128 : 256;
   static constexpr bool kAlone = kConsumers == 128;  // one warpgroup
   static constexpr int kBf16Rows = kRows < 64 ? kRows : 64;
@@ -140,6 +143,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   constexpr int n = kRows, kPieces = S::kPieces, kStep = S::kTurns ? 2 : 1;
   const LargePlan& plan = a.plan;
   WaitForEarlier();  // y may be what an earlier kernel still reads; here, where x is awaited anyway
+  if constexpr (S::kPeers > 1) ClusterWait();  // all have begun
   const int depth = plan.stages;
   const uint32_t full = w.base + plan.barriers;
   const Releaser release(a, w);
@@ -171,7 +175,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   for (int tile = w.cluster; tile < w.tiles; tile += plan.clusters) {
     const int end = EndOf(w, p);
     int k = BeginOf(w, p) + (S::kTurns ? wg : 0);
-    if (p.beyond) {  // nothing to do but to release what the other CTA reads too
+    if (!S::kOnce && p.beyond) {  // nothing to do but to release what the other CTA reads too
 #pragma unroll 1
       for (; k < end; k += kStep) {
         BarrierWait(full + 8 * stage.index, stage.phase);
@@ -301,21 +305,24 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       }
     }
     const Place done = p;
-    if (plan.slices == 1) look_ahead(tile + plan.clusters);
+    if (!S::kOnce && plan.slices == 1) look_ahead(tile + plan.clusters);
     if constexpr (S::kTurns) {  // each warpgroup goes on with half of the columns
       float half[1][n / 4];
       Combine<n>(w.memory, wg, sum[0], half[0]);
       Finish<kRows, 1, n / 2>(a, w, done, 0, wg * n / 2, half);
+    } else if constexpr (S::kPeers > 1) {
+      ExchangeAs<S::kPeers, 0, kPieces, n>(a, w, done, token_of_wg, sum);
     } else {
       // The ring is read to its end by all, where sums or y go there.
       if (plan.slices > 1 || plan.staging == 0) NamedBarrier<S::kConsumers>(1);
       Finish<kRows, kPieces, n>(a, w, done, token_of_wg, 0, sum);
     }
+    if constexpr (S::kOnce) return;  // or what lasts from tile to tile would cost registers
   }
 }
 
-template <int kTokens, int kRows, int kResident, bool kTurns, int kSegments, bool kMixed,
-          bool kSends, typename S = Shape<kTokens, kRows, kResident, kTurns>>
+template <int kTokens, int kRows, int kResident, LargeWork kWork, int kSegments, bool kMixed,
+          bool kSends, typename S = Shape<kTokens, kRows, kResident, kWork>>
 __global__ void __maxnreg__(S::kRegisters)
     LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends> a) {
   extern __shared__ char raw[];
@@ -327,18 +334,20 @@ __global__ void __maxnreg__(S::kRegisters)
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
       BarrierInit(full + 8 * (a.plan.stages + i),
-                  S::kConsumers / 32 / (kTurns ? 2 : 1) * Fillers(a.plan));
+                  S::kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan));
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
+    if constexpr (S::kPeers > 1) AwaitSums<S::kPeers, S::kPieces, kRows, S::kConsumers / 32>(a, w);
     BarrierInitFence();
   }
   __syncthreads();
-  if (share > 1) {  // nobody sends before all can receive
+  if constexpr (S::kPeers > 1) ClusterArriveRelaxed();  // who sends waits for it
+  if (share > 1) {                                      // nobody sends before all can receive
     ClusterArrive();
     ClusterWait();
   }
   const auto add_slices = [&] {  // of the one tile that a cluster takes then
-    if (!kTurns && a.plan.slices > 1) AddSlices<kTokens, kRows>(a, w);
+    if (!S::kOnce && a.plan.slices > 1) AddSlices<kTokens, kRows>(a, w);
   };
   if (warp >= S::kConsumers / 32) {
     if constexpr (S::kGives) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
@@ -365,7 +374,7 @@ __global__ void __maxnreg__(S::kRegisters)
   }
 }
 
-template <int kTokens, int kRows, int kResident, bool kTurns, int kSegments, bool kMixed,
+template <int kTokens, int kRows, int kResident, LargeWork kWork, int kSegments, bool kMixed,
           bool kSends>
 cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   LargeArgumentsOf<kSegments, kMixed, kSends> own;
@@ -378,35 +387,49 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   own.x = a.x;
   if constexpr (kMixed) own.x_bf16 = a.x_bf16;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident, kTurns, kSegments, kMixed, kSends>;
+  const auto kernel = LargeLinear<kTokens, kRows, kResident, kWork, kSegments, kMixed, kSends>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
-  using S = Shape<kTokens, kRows, kResident, kTurns>;
-  const int threads = a.plan.slices > 1 ? S::kThreadsOfSlices : S::kThreads;
+  using S = Shape<kTokens, kRows, kResident, kWork>;
+  const int threads = a.plan.slices > 1 && !S::kOnce ? S::kThreadsOfSlices : S::kThreads;
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, threads, together,
                        a.plan.shared, stream, own);
 }
 
-template <int kTokens, int kRows, int kResident, bool kTurns>
+template <int kTokens, int kRows, int kResident, LargeWork kWork>
 cudaError_t LaunchTileAs(const LargeArguments& a, cudaStream_t stream) {
-  constexpr bool kSends = kTokens > 64;  // of 64 tokens no plan does
-  if (a.plan.bf16_tile > 0)
-    return LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, true, kSends>(a, stream);
+  // Of 64 tokens, and of K shared out, no plan does.
+  constexpr bool kSends = kTokens > 64 && kWork == LargeWork::kTiles;
+  const auto launch = [&](auto segments, auto mixed, auto sends) {
+    return LaunchAs<kTokens, kRows, kResident, kWork, segments, mixed, sends>(a, stream);
+  };
+  constexpr std::integral_constant<int, 1> one;
+  constexpr std::integral_constant<int, kGpuSegments> several;
+  constexpr std::bool_constant<kSends> in_boxes;
+  if (a.plan.bf16_tile > 0) return launch(several, std::true_type(), in_boxes);
   if (a.plan.sends)
-    return a.segment_count > 1
-               ? LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, false, kSends>(a, stream)
-               : LaunchAs<kTokens, kRows, kResident, kTurns, 1, false, kSends>(a, stream);
-  return a.segment_count > 1
-             ? LaunchAs<kTokens, kRows, kResident, kTurns, kGpuSegments, false, false>(a, stream)
-             : LaunchAs<kTokens, kRows, kResident, kTurns, 1, false, false>(a, stream);
+    return a.segment_count > 1 ? launch(several, std::false_type(), in_boxes)
+                               : launch(one, std::false_type(), in_boxes);
+  return a.segment_count > 1 ? launch(several, std::false_type(), std::false_type())
+                             : launch(one, std::false_type(), std::false_type());
+}
+
+template <int kTokens, int kRows, int kResident, LargeWork kWork, LargeWork... kOthers>
+cudaError_t LaunchWork(const LargeArguments& a, cudaStream_t stream) {
+  if constexpr (kWork == LargeWork::kTiles || (kResident == 1 && LargeWorks(kTokens, kRows, kWork)))
+    if (a.plan.work == kWork) return LaunchTileAs<kTokens, kRows, kResident, kWork>(a, stream);
+  if constexpr (sizeof...(kOthers) > 0) {
+    return LaunchWork<kTokens, kRows, kResident, kOthers...>(a, stream);
+  } else {
+    return cudaErrorInvalidValue;
+  }
 }
 
 template <int kTokens, int kRows, int kResident>
 cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
-  if constexpr (kResident == 1 && LargeTakesTurns(kTokens, kRows))
-    if (a.plan.turns) return LaunchTileAs<kTokens, kRows, kResident, true>(a, stream);
-  return LaunchTileAs<kTokens, kRows, kResident, false>(a, stream);
+  using enum LargeWork;
+  return LaunchWork<kTokens, kRows, kResident, kTiles, kOneTile, kTurns, kTwo, kFour>(a, stream);
 }
 
 }  // namespace ferrule::large_m

@@ -2,97 +2,9 @@
 // The last part of kernels/large_m_linear.cuh: sums → y.
 #pragma once
 
-#include "kernels/large_m_load.cuh"
+#include "kernels/large_m_exchange.cuh"
 
 namespace ferrule::large_m {
-
-__device__ __forceinline__ uint32_t PackBf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-// The row after the last that a tile stores.
-__device__ __forceinline__ int RowEnd(const auto& a, const Place& p) {
-  const int rows = a.segments[p.segment].rows;
-  return p.bf16 ? min(p.row + a.plan.bf16_tile, rows) : rows;
-}
-
-// Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
-__device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
-  return g.y_f32 == 0 && g.bias == nullptr && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
-         (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
-}
-__device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, int row, int row_end,
-                                           uint4 v) {
-  if (row >= 0 && row < row_end)
-    *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) = v;
-}
-
-// 16 tokens × c columns of a warp, in the layout of wgmma.cuh, by way of `rows`, 2048 bytes of
-// shared memory: so that lanes store whole rows. Chunks of 16 bytes are swizzled against bank
-// conflicts.
-template <int c>
-__device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int token0, int row0,
-                                          int row_end, uint32_t rows, const float* sum) {
-  const int lane = threadIdx.x & 31;
-  const int mine = lane & 15;  // the row whose chunks this lane gives the addresses of
-  __syncwarp();                // what was there is read
-#pragma unroll
-  for (int q = 0; q < c / 16; ++q) {
-    const float* v = sum + 8 * q;
-    StoreMatrices(rows + mine * 128 + (((2 * q + (lane >> 4)) ^ (mine & 7)) << 4),
-                  PackBf16(v[0], v[1]), PackBf16(v[2], v[3]), PackBf16(v[4], v[5]),
-                  PackBf16(v[6], v[7]));
-  }
-  __syncwarp();
-  constexpr int kChunks = c / 8;  // of a row
-#pragma unroll
-  for (int i = 0; i < kChunks / 2; ++i) {
-    const int at = i * 32 + lane, m = at / kChunks, chunk = at % kChunks;
-    const uint4 v = LoadShared(rows + m * 128 + ((chunk ^ (m & 7)) << 4));
-    if (token0 + m < tokens) StoreEight(g, token0 + m, row0 + 8 * chunk, row_end, v);
-  }
-}
-
-// The same one by one, wherever y lies: float32, a bias, rows that end anywhere.
-template <int n>
-__device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
-                                              int row_end, uint32_t rows, const float* sum) {
-  const int lane = threadIdx.x & 31;
-  const uint32_t mine = rows + (lane >> 2) * 64 + (lane & 3) * 8;
-#pragma unroll
-  for (int q = 0; q < n / 16; ++q) {
-    const float* v = sum + 8 * q;
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      StoreShared(mine + (i & 1) * 512 + (i >> 1) * 32, v[2 * i], v[2 * i + 1]);
-    __syncwarp();
-#pragma unroll 1
-    for (int i = lane; i < 16 * 16; i += 32) {
-      const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
-      if (token < tokens && row >= 0 && row < row_end)
-        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4));
-    }
-  }
-}
-
-// 64 tokens × n columns of a warpgroup, in the layout of wgmma.cuh; `rows`: kLargeStaging bytes of
-// the warp.
-template <int n>
-__device__ __forceinline__ void StorePiece(const GpuSegment& g, int tokens, int token0, int row0,
-                                           int row_end, uint32_t rows, const float (&sum)[n / 2]) {
-  const int token = token0 + (threadIdx.x >> 5 & 3) * 16;
-  if (!ByEights(g, row0)) {
-    StoreOneByOne<n>(g, tokens, token, row0, row_end, rows, sum);
-    return;
-  }
-#pragma unroll
-  for (int h = 0; h < n / 64; ++h)
-    StoreRows<64>(g, tokens, token, row0 + 64 * h, row_end, rows, sum + 32 * h);
-  if constexpr (n % 64 != 0)
-    StoreRows<n % 64>(g, tokens, token, row0 + n / 64 * 64, row_end, rows, sum + n / 64 * 32);
-}
 
 // kPieces × 64 tokens × n columns of a warpgroup: each warp leaves its tokens in `rows`, in boxes
 // of 16 tokens, and goes on; the boxes are on their way then. 16-byte chunks are swizzled as the
@@ -202,7 +114,9 @@ __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place
   }
 #pragma unroll
   for (int i = 0; i < kPieces; ++i)
-    StorePiece<n>(a.segments[p.segment], a.tokens, token + 64 * i, row, RowEnd(a, p), rows, sum[i]);
+    StoreTokens<16, n>(a.segments[p.segment], a.tokens,
+                       token + 64 * i + (threadIdx.x >> 5 & 3) * 16, row, RowEnd(a, p), rows,
+                       sum[i]);
 }
 
 // K shared out over a cluster: what all its CTAs left in shared memory → y.

@@ -14,10 +14,10 @@ constexpr int64_t kHalfShared = 113 * 1024;
 constexpr int64_t kAllShared = 225 * 1024;  // two CTAs of the quantizer have room beside
 // Of W while x is awaited: enough that DRAM does not idle (measured, H200: 24 to 96 KB).
 constexpr int64_t kInFlight = 48 * 1024;
-// Blocks of K up to which 64 tokens are better multiplied by two warpgroups in turns (measured,
-// H200: 2048 -> 12288 at 64 tokens 8.8 us against 9.0, 2048 -> 9216 7.7 against 8.1; 16384 -> 7168
-// 41 against 37).
-constexpr int kTurnBlocks = 48;
+// Blocks of K up to which kernels for one tile are better, and 64 tokens multiplied by two
+// warpgroups in turns (measured, H200: 2048 -> 12288 at 64 tokens 8.8 us against 9.0, 2048 -> 9216
+// 7.7 against 8.1; 16384 -> 7168 41 against 37).
+constexpr int kShortBlocks = 48;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
 
 struct Tile {
@@ -152,6 +152,20 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
   return best;
 }
 
+// `again`: CTAs take several tiles.
+LargeWork WorkOf(const LargePlan& plan, bool again, int blocks) {
+  if (again || plan.resident > 1 || plan.share_x * plan.share_w > 1) return LargeWork::kTiles;
+  const auto exists = [&](LargeWork work) {
+    return LargeWorks(plan.token_tile, plan.row_tile, work);
+  };
+  for (const LargeWork work : {LargeWork::kTwo, LargeWork::kFour})
+    if (plan.slices == PeersOf(work) && exists(work)) return work;
+  if (plan.slices > 1 || blocks > kShortBlocks) return LargeWork::kTiles;
+  for (const LargeWork work : {LargeWork::kTurns, LargeWork::kOneTile})
+    if (exists(work)) return work;
+  return LargeWork::kTiles;
+}
+
 LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   LargePlan plan;
   Cut cut = BestCut(shape, choice);
@@ -199,12 +213,17 @@ LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   // are as quick.
   plan.sends = again && tile.tokens > 64;
   if (plan.sends) plan.y_bytes = tile.tokens * tile.rows * 2 / 8;
-  plan.turns = LargeTakesTurns(tile.tokens, tile.rows) && plan.slices == 1 && !again &&
-               shape.blocks <= kTurnBlocks;
-  const int64_t exchange = plan.turns ? int64_t{256} * plan.row_tile : 0;  // of sums
-  const int64_t room = limit - kAlign - (again ? 8 * plan.y_bytes : 0);
+  plan.work = WorkOf(plan, again, shape.blocks);
+  const bool turns = plan.work == LargeWork::kTurns;
+  const int64_t in_ring = turns ? int64_t{256} * plan.row_tile : 0;  // sums that change hands
+  const int peers = PeersOf(plan.work);
+  const int64_t exchange =
+      peers > 1 ? kExchangeBarriers + int64_t{4} * (peers - 1) * tile.tokens * tile.rows / peers
+                : 0;
+  const int64_t room =
+      limit - kAlign - (again ? 8 * plan.y_bytes : 0) - (exchange > 0 ? exchange + 128 : 0);
   plan.stages = static_cast<int>(std::min<int64_t>(room / each, 16));
-  if (plan.turns) plan.stages &= ~1;  // half of them are each warpgroup's
+  if (turns) plan.stages &= ~1;  // half of them are each warpgroup's
   const int64_t stages = plan.stages;
   // A warpgroup may wait for two stages before it gives one back, and whoever fills waits for that
   // before it passes on what came: those two must have been passed on by then. Of 256 tokens it
@@ -216,8 +235,12 @@ LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   plan.x_scales = static_cast<int>(plan.x_box + stages * plan.token_tile * kBoxBytes);
   plan.barriers = static_cast<int>(plan.x_scales + stages * plan.token_tile * 4);
   int64_t end = plan.barriers + stages * 24;
+  if (exchange > 0) {
+    plan.exchange = static_cast<int>((end + 127) / 128 * 128);
+    end = plan.exchange + exchange;
+  }
   if (again) end = (end + kAlign - 1) / kAlign * kAlign;
-  plan.staging = static_cast<int>(again ? end : exchange);  // else where the ring was
+  plan.staging = static_cast<int>(again ? end : in_ring);  // else where the ring was
   plan.shared = static_cast<size_t>((again ? plan.staging + 8 * plan.y_bytes : end) + kAlign);
   return plan;
 }

@@ -33,6 +33,22 @@ struct LargeChoice {
 
 constexpr int kLargeStaging = 2048;  // bytes a warp, of eight, that stores y piece by piece
 
+// Which kernel: what a CTA does with its tiles and with K.
+enum class LargeWork : uint8_t {
+  kTiles,    // tiles in turn; or one, K shared out, sums left in shared memory for the cluster
+  kOneTile,  // one tile, all of K
+  kTurns,  // the same of 64 tokens: two warpgroups take blocks of K in turns, sums change hands in
+           // the ring
+  kTwo,    // K shared out over two (four) CTAs that send one another sums
+  kFour,
+};
+constexpr int PeersOf(LargeWork work) {
+  return work == LargeWork::kTwo ? 2 : work == LargeWork::kFour ? 4 : 1;
+}
+
+// Bytes before the sums that CTAs exchange: a barrier for each warp.
+constexpr int kExchangeBarriers = 128;
+
 // Bytes a token of a box in which a warp sends y away, 16 tokens.
 FERRULE_HOST_DEVICE constexpr int LargeBox(int row_tile) {
   return row_tile % 64 == 0 ? 128 : row_tile % 32 == 0 ? 64 : 32;
@@ -55,18 +71,31 @@ struct LargePlan {
   int stages = 2;
   int resident = 1;                           // CTAs of one multiprocessor
   int x_box = 0, x_scales = 0, barriers = 0;  // offsets; W comes first
+  int exchange = 0;                           // of what CTAs send one another: barriers, then sums
   bool sends = false;  // y leaves in boxes (LargeBox) by TMA while the next tile is multiplied
-  bool turns = false;  // two warpgroups take blocks of K in turns; sums change hands in the ring
-  int staging = 0;     // y of the warps on its way out; in the ring where that is read to its end
+  LargeWork work = LargeWork::kTiles;
+  int staging = 0;  // y of the warps on its way out; in the ring where that is read to its end
   int y_bytes = kLargeStaging;  // of a warp there
   size_t shared = 0;
 };
 
 bool LargeTileExists(int token_tile, int row_tile);
 int LargeResident(int token_tile, int row_tile);  // at most so many
-// Whether there is a kernel for two warpgroups that take blocks of K in turns.
-FERRULE_HOST_DEVICE constexpr bool LargeTakesTurns(int token_tile, int row_tile) {
-  return token_tile == 64 && (row_tile == 96 || row_tile == 128);
+// Whether there is a kernel for it, one CTA a multiprocessor.
+FERRULE_HOST_DEVICE constexpr bool LargeWorks(int token_tile, int row_tile, LargeWork work) {
+  switch (work) {
+    case LargeWork::kTiles:
+      return true;
+    case LargeWork::kOneTile:
+      return (token_tile == 64 && row_tile == 80) || (token_tile == 128 && row_tile == 96);
+    case LargeWork::kTurns:
+      return token_tile == 64 && (row_tile == 96 || row_tile == 128);
+    case LargeWork::kTwo:  // of 256 tokens it was never the fastest
+      return token_tile <= 128;
+    case LargeWork::kFour:
+      return token_tile <= 128 && row_tile <= 128 && row_tile % 32 == 0;
+  }
+  return false;
 }
 // Each thread remembers those it was asked for last.
 LargePlan PlanLarge(const LargeShape& shape, const LargeChoice& choice = {});

@@ -209,6 +209,14 @@ __device__ __forceinline__ float LoadSharedFloat(uint32_t address) {
   asm volatile("ld.shared.f32 %0,[%1];" : "=f"(v) : "r"(address) : "memory");
   return v;
 }
+__device__ __forceinline__ float4 LoadSharedFloats(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3},[%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
 __device__ __forceinline__ uint4 LoadShared(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];"
@@ -223,6 +231,12 @@ __device__ __forceinline__ void StoreMatrices(uint32_t address, uint32_t a, uint
                                               uint32_t d) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0],{%1,%2,%3,%4};" ::"r"(address),
                "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+// Two of them; lanes 0 … 15 give addresses.
+__device__ __forceinline__ void StoreTwoMatrices(uint32_t address, uint32_t a, uint32_t b) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.shared.b16 [%0],{%1,%2};" ::"r"(address), "r"(a),
+               "r"(b)
                : "memory");
 }
 // 16 bytes for this thread, zeros where `any` is false; and one arrival when all copies that it

@@ -72,12 +72,12 @@ TEST_CASE("BF16 beside FP8, or alone, is cut into tiles whose boxes fit their st
 }
 
 TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
-  int turns = 0;
+  std::map<LargeWork, int> works;
   for (const int64_t tokens : {33, 64, 129, 512, 1000, 4096, 100000})
     for (const int64_t rows : {8, 64, 200, 2112, 12288, 36864})
       for (const int blocks : {1, 4, 16, 56, 144})
         for (const int tile : {0, 32, 64, 80, 112, 128, 160, 192})
-          for (const int slices : {0, 1, 2, 3, 8})
+          for (const int slices : {0, 1, 2, 3, 4, 8})
             for (const int share : {0, 1, 2, -2, 4}) {
               const LargeShape shape = ShapeOf(tokens, rows, blocks);
               const LargePlan p = PlanLarge(shape, {0, tile, slices, share});
@@ -116,32 +116,40 @@ TEST_CASE("by rule and by choice plans fit the device and cover their tiles") {
               } else {
                 REQUIRE(end <= p.barriers);
               }
-              // Each warpgroup has stages of its own, and a CTA one tile: sums change hands in the
-              // ring, before y.
-              if (p.turns) {
-                ++turns;
-                REQUIRE(LargeTakesTurns(p.token_tile, p.row_tile));
+              ++works[p.work];
+              if (p.work != LargeWork::kTiles) {
+                REQUIRE(LargeWorks(p.token_tile, p.row_tile, p.work));
                 REQUIRE(p.resident == 1);
-                REQUIRE(p.slices == 1);
+                REQUIRE(p.share_x * p.share_w == 1);
+                REQUIRE(p.slices == PeersOf(p.work));
                 REQUIRE_FALSE(again);
+              }
+              // Each warpgroup has stages of its own; sums change hands in the ring, before y.
+              if (p.work == LargeWork::kTurns) {
                 REQUIRE(p.stages % 2 == 0);
                 REQUIRE(p.staging == 64 * p.row_tile * 4);
+              }
+              // A barrier for each warp, and its part of a tile's sums from each of the others.
+              if (PeersOf(p.work) > 1) {
+                REQUIRE(p.exchange % 128 == 0);
+                REQUIRE(p.exchange >= ring_end);
+                const int parts = p.token_tile * p.row_tile * 4 / PeersOf(p.work);
+                REQUIRE(p.exchange + 128 + parts * (PeersOf(p.work) - 1) <= shared);
               }
               REQUIRE(p.slices <= blocks);
               REQUIRE(p.slices * p.share_x * p.share_w <= 8);
               // A cluster that shares out K takes one tile, and has room for its sums.
-              if (p.slices > 1) {
-                REQUIRE(p.clusters == p.token_tiles * p.row_tiles);
+              if (p.slices > 1) REQUIRE(p.clusters == p.token_tiles * p.row_tiles);
+              if (p.slices > 1 && p.work == LargeWork::kTiles) {
                 REQUIRE(4 * p.token_tile * (p.row_tile + 8) <= p.x_scales);
-              } else {
-                REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
               }
+              if (p.slices == 1) REQUIRE(p.clusters * p.share_x * p.share_w <= 132 * p.resident);
             }
-  CHECK(turns > 0);
+  CHECK(works.size() == 5);
 }
 
 TEST_CASE("a plan that is remembered is the one that is made anew") {
-  using Fields = std::array<int64_t, 24>;
+  using Fields = std::array<int64_t, 25>;
   const auto plans = [](bool backwards) {
     std::vector<Fields> all;
     for (int at = 0; at < 900; ++at) {  // many more than are remembered
@@ -155,13 +163,31 @@ TEST_CASE("a plan that is remembered is the one that is made anew") {
       if (i % 6 == 1) choice.bf16_tile = 32;
       for (int twice = 0; twice < 2; ++twice) {
         const LargePlan p = PlanLarge(shape, choice);
-        all.push_back(
-            {p.token_tile,    p.row_tile,    p.bf16_tile,  p.bf16_boxes,
-             p.slices,        p.share_x,     p.share_w,    p.clusters,
-             p.row_tiles,     p.token_tiles, p.row_groups, p.token_groups,
-             p.token_group,   p.in_flight,   p.stages,     p.resident,
-             p.x_box,         p.x_scales,    p.barriers,   p.sends ? 1 : 0,
-             p.turns ? 1 : 0, p.staging,     p.y_bytes,    static_cast<int64_t>(p.shared)});
+        all.push_back({p.token_tile,
+                       p.row_tile,
+                       p.bf16_tile,
+                       p.bf16_boxes,
+                       p.slices,
+                       p.share_x,
+                       p.share_w,
+                       p.clusters,
+                       p.row_tiles,
+                       p.token_tiles,
+                       p.row_groups,
+                       p.token_groups,
+                       p.token_group,
+                       p.in_flight,
+                       p.stages,
+                       p.resident,
+                       p.x_box,
+                       p.x_scales,
+                       p.barriers,
+                       p.sends ? 1 : 0,
+                       static_cast<int64_t>(p.work),
+                       p.exchange,
+                       p.staging,
+                       p.y_bytes,
+                       static_cast<int64_t>(p.shared)});
       }
     }
     if (backwards) std::reverse(all.begin(), all.end());

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// y of a warp, in the layout of wgmma.cuh → global memory, by stores of the warp.
+#pragma once
+
+#include "kernels/large_m_load.cuh"
+
+namespace ferrule::large_m {
+
+__device__ __forceinline__ uint32_t PackBf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// The row after the last that a tile stores.
+__device__ __forceinline__ int RowEnd(const auto& a, const Place& p) {
+  const int rows = a.segments[p.segment].rows;
+  return p.bf16 ? min(p.row + a.plan.bf16_tile, rows) : rows;
+}
+
+// Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
+__device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
+  return g.y_f32 == 0 && g.bias == nullptr && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
+         (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
+}
+__device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, int row, int row_end,
+                                           uint4 v) {
+  if (row >= 0 && row < row_end)
+    *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) = v;
+}
+
+// `kTall` tokens, 16 or 8, × c columns of a warp by way of `rows`, 128 bytes of shared memory a
+// token: so that lanes store whole rows. Chunks of 16 bytes are swizzled against bank conflicts. Of
+// 16 tokens a lane holds four sums of eight columns, two of token lane / 4 and two of the eighth
+// after it; of 8 only the first two.
+template <int kTall, int c>
+__device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int token0, int row0,
+                                          int row_end, uint32_t rows, const float* sum) {
+  const int lane = threadIdx.x & 31;
+  const int mine = lane & (kTall - 1);  // the row whose chunks this lane gives the addresses of
+  __syncwarp();                         // what was there is read
+#pragma unroll
+  for (int q = 0; q < c / 16; ++q) {
+    const uint32_t to = rows + mine * 128 + (((2 * q + lane / kTall % 2) ^ (mine & 7)) << 4);
+    const float* v = sum + kTall / 2 * q;
+    if constexpr (kTall == 16) {
+      StoreMatrices(to, PackBf16(v[0], v[1]), PackBf16(v[2], v[3]), PackBf16(v[4], v[5]),
+                    PackBf16(v[6], v[7]));
+    } else {
+      StoreTwoMatrices(to, PackBf16(v[0], v[1]), PackBf16(v[2], v[3]));
+    }
+  }
+  __syncwarp();
+  constexpr int kChunks = c / 8;  // of a row
+#pragma unroll
+  for (int i = 0; i < (kTall * kChunks + 31) / 32; ++i) {
+    const int at = i * 32 + lane, m = at / kChunks, chunk = at % kChunks;
+    const bool any = kTall * kChunks % 32 == 0 || m < kTall;
+    const uint4 v = LoadShared(rows + (any ? m * 128 + ((chunk ^ (m & 7)) << 4) : 0));
+    if (any && token0 + m < tokens) StoreEight(g, token0 + m, row0 + 8 * chunk, row_end, v);
+  }
+}
+
+// The same one by one, wherever y lies: float32, a bias, rows that end anywhere.
+template <int kTall, int n>
+__device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
+                                              int row_end, uint32_t rows, const float* sum) {
+  constexpr int kEach = kTall / 8;  // pairs that a lane holds of eight columns
+  const int lane = threadIdx.x & 31;
+  const uint32_t mine = rows + (lane >> 2) * 64 + (lane & 3) * 8;
+#pragma unroll
+  for (int q = 0; q < n / 16; ++q) {
+    const float* v = sum + 4 * kEach * q;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 2 * kEach; ++i)
+      StoreShared(mine + i % kEach * 512 + i / kEach * 32, v[2 * i], v[2 * i + 1]);
+    __syncwarp();
+#pragma unroll 1
+    for (int i = lane; i < kTall * 16; i += 32) {
+      const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
+      if (token < tokens && row >= 0 && row < row_end)
+        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4));
+    }
+  }
+}
+
+// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp.
+template <int kTall, int n>
+__device__ __forceinline__ void StoreTokens(const GpuSegment& g, int tokens, int token0, int row0,
+                                            int row_end, uint32_t rows, const float* sum) {
+  if (!ByEights(g, row0)) {
+    StoreOneByOne<kTall, n>(g, tokens, token0, row0, row_end, rows, sum);
+    return;
+  }
+#pragma unroll
+  for (int h = 0; h < n / 64; ++h)
+    StoreRows<kTall, 64>(g, tokens, token0, row0 + 64 * h, row_end, rows, sum + 2 * kTall * h);
+  if constexpr (n % 64 != 0)
+    StoreRows<kTall, n % 64>(g, tokens, token0, row0 + n / 64 * 64, row_end, rows,
+                             sum + n / 64 * (2 * kTall));
+}
+
+}  // namespace ferrule::large_m
