@@ -211,7 +211,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
       for (const int slices : {1, 2, 3, 4, 6, 8})
         choices.push_back(InLarge({tokens, rows, slices, 1, 2}));
       for (const int share : {2, -2, 4}) choices.push_back(InLarge({tokens, rows, 1, share, 2}));
-      choices.push_back(InLarge({tokens, rows, 1, 1, 1}));
+      for (const int slices : {1, 2}) choices.push_back(InLarge({tokens, rows, slices, 1, 1}));
     }
   // Rows end inside tiles, blocks and groups of eight; the second shard begins inside a block. K
   // goes several times round every ring; there are more tiles than CTAs.
