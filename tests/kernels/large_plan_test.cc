@@ -253,7 +253,7 @@ TEST_CASE("where nothing was measured the rule takes what would have been among 
         share == shares)
       cell.rule = us;
   }
-  REQUIRE(cells.size() == 147);
+  REQUIRE(cells.size() == 252);
   std::map<int64_t, std::pair<double, int>> logs;  // of tokens: a sum, how many
   for (const auto& [key, cell] : cells) {
     INFO(key[1] << " x " << key[2] << ", " << key[0] << " tokens");
