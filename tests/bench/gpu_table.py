@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes kernels/gpu_table.inc from what `ferrule bench --sweep` printed.
 
-    ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,128,256,512,1024,2048,4096 > sweep.tsv
+    ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,96,128,192,256,384,512,768,1024,1536,2048,4096 > sweep.tsv
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
 Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number, of those
@@ -12,8 +12,8 @@ of the row that was kept. Where neither has any, the row says the fastest of our
 """
 import sys
 
-CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 128: '128', 256: '256', 512: '512', 1024: '1024',
-           2048: '2048', 4096: 'kAny'}
+CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 96: '96', 128: '128', 192: '192', 256: '256', 384: '384', 512: '512',
+           768: '768', 1024: '1024', 1536: '1536', 2048: '2048', 4096: 'kAny'}
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 KEPT = 'rule'  # the way that stands for the row that was kept
 WAYS = {KEPT, 'lt', 'small', 'tile', 'large'}  # first words of those that a row can say
