@@ -22,6 +22,7 @@ namespace ferrule {
 namespace {
 
 constexpr uintptr_t kAlignment = 256;
+constexpr int kOldest = 80;  // compute capability of Ampere
 
 // Of the largest quantized x.
 size_t BytesOfX(const LinearGroup& group) {
@@ -294,6 +295,14 @@ int AskDevice() {
   return sm;
 }
 
+// Of a valid group.
+size_t Needed(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target) {
+  if (group.tokens == 0) return 0;
+  const size_t behind = WorkspaceBehindX(group, choice, target);
+  const size_t x = BytesOfX(group);
+  return behind == 0 ? x : (x + kAlignment - 1) / kAlignment * kAlignment + behind;
+}
+
 }  // namespace
 
 GpuTarget CurrentGpu() { return {AskDevice(), LtReady}; }
@@ -305,7 +314,7 @@ const char* GpuRefuses() {
   const int sm = AskDevice();
   if (sm < 0) return "CUDA does not answer";
   if (sm == 1) return "it was built without code for this GPU (meson option gpu_archs)";
-  return sm < 80 ? "the GPU is older than Ampere (compute capability 8.0)" : nullptr;
+  return sm < kOldest ? "the GPU is older than Ampere (compute capability 8.0)" : nullptr;
 }
 
 LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice) {
@@ -323,10 +332,7 @@ LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice) {
 LinearStatus PrepareGpu(const LinearGroup& group) { return PrepareGpu(group, GpuChoice()); }
 
 size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice) {
-  if (!ValidateSizes(group) || group.tokens == 0) return 0;
-  const size_t behind = WorkspaceBehindX(group, choice, CurrentGpu());
-  const size_t x = BytesOfX(group);
-  return behind == 0 ? x : (x + kAlignment - 1) / kAlignment * kAlignment + behind;
+  return ValidateSizes(group) ? Needed(group, choice, CurrentGpu()) : 0;
 }
 
 size_t WorkspaceSizeGpu(const LinearGroup& group) { return WorkspaceSizeGpu(group, GpuChoice()); }
@@ -335,21 +341,24 @@ LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* wor
                     size_t workspace_size, void* stream) {
   const LinearStatus status = Validate(group);
   if (!status) return status;
-  const char* reason = GpuRefuses();
-  if (reason != nullptr) return {LinearCode::kUnsupported, -1, reason};
+  const GpuTarget target = CurrentGpu();  // asked once: a call is to cost the host little
+  if (target.sm < kOldest) {
+    const char* reason = GpuRefuses();
+    return {LinearCode::kUnsupported, -1, reason != nullptr ? reason : "CUDA does not answer"};
+  }
   if (group.tokens == 0) {
     if (group.nonfinite_tokens == nullptr) return {};
     return CudaStatus(cudaMemsetAsync(group.nonfinite_tokens, 0, sizeof(int64_t),
                                       static_cast<cudaStream_t>(stream)));
   }
-  const size_t needed = WorkspaceSizeGpu(group, choice);
+  const size_t needed = Needed(group, choice, target);
   if (needed > 0 && workspace == nullptr)
     return {LinearCode::kWorkspace, -1, "the workspace is null"};
   if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
     return {LinearCode::kWorkspace, -1, "the workspace is not aligned to 256"};
   if (needed > workspace_size) return {LinearCode::kWorkspace, -1, "the workspace is too small"};
   Launcher launcher(group, workspace, stream);
-  return ForEachStep(group, choice, CurrentGpu(), Launcher::Take, &launcher);
+  return ForEachStep(group, choice, target, Launcher::Take, &launcher);
 }
 
 LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspace_size,

@@ -52,7 +52,14 @@ class Walk {
     return static_cast<bool>(status_);
   }
 
-  bool IsFast(int32_t i) const {
+  // Asked several times of each segment, and found out once of the first ones.
+  bool IsFast(int32_t i) {
+    if (i >= kGpuSegments) return FindFast(i);
+    if (fast_[i] == Answer::kUnknown) fast_[i] = FindFast(i) ? Answer::kYes : Answer::kNo;
+    return fast_[i] == Answer::kYes;
+  }
+
+  bool FindFast(int32_t i) const {
     return target_.sm == kHopper && choice_.kernel != GpuKernel::kPlain &&
            choice_.kernel != GpuKernel::kMma && At(i).rows > 0 &&
            SlowReason(group_, At(i)) == nullptr && !UsesLt(i, nullptr);
@@ -70,7 +77,7 @@ class Walk {
   }
 
   // No segment before it, of those that are fast (or, for the slow ones, not), shares its x.
-  bool FirstOfItsKind(int32_t i) const {
+  bool FirstOfItsKind(int32_t i) {
     for (int32_t j = 0; j < i; ++j)
       if (At(j).rows > 0 && IsFast(j) == IsFast(i) && Tight(j) == Tight(i) &&
           RecipeOf(At(j)) == RecipeOf(At(i)))
@@ -378,6 +385,8 @@ class Walk {
   LinearStatus (*take_)(const GpuStep&, void*);
   void* context_;
   LinearStatus status_;
+  enum class Answer : uint8_t { kUnknown, kYes, kNo };
+  Answer fast_[kGpuSegments] = {};
 };
 
 }  // namespace
