@@ -13,7 +13,7 @@
 //            L2 is slower than the tensor cores
 //   slices   S CTAs of a cluster share out K and one tile; partial sums go to shared memory, of
 //            which CTA `rank` adds tokens [T·rank/S, …) of all CTAs in their order: deterministic.
-//            Two send one another halves of their sums (large_m_pair.cuh)
+//            Of two and four each sends the others their parts (large_m_exchange.cuh)
 //   y        of 128 and 256 tokens leaves by TMA while the next tile is multiplied; where there is
 //            none, and of 64 tokens, warps store it
 //   BF16     a tile of 16, 32 or 64 rows: a stage has 64 columns, or 128 where W is so much larger
