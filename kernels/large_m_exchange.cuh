@@ -98,6 +98,7 @@ class Exchange {
  private:
   using Own = Part<kPeers, kRank, n>;
   static constexpr int kBytes = PartBytes(kPeers, kPieces, n);
+  static_assert(kPieces == 1);  // or y would go by way of what has not been read
   static __device__ __forceinline__ int Warp() { return static_cast<int>(threadIdx.x >> 5); }
   static __device__ __forceinline__ int Lane() { return static_cast<int>(threadIdx.x & 31); }
 

@@ -232,6 +232,17 @@ TEST_CASE("a choice is heard, one that no kernel has is not") {
                         PlanLarge(shape, {256, 192}).row_tile));
 }
 
+TEST_CASE("by rule two CTAs share W where a last tile with few tokens would run ahead") {
+  const LargeChoice tile = {128, 128, 1};
+  CHECK(PlanLarge(ShapeOf(192, 7168, 128), tile).share_w == 2);
+  CHECK(PlanLarge(ShapeOf(256, 7168, 128), tile).share_w == 1);  // the last tile is full
+  CHECK(PlanLarge(ShapeOf(320, 7168, 128), tile).share_w == 1);  // three tiles: one would be alone
+  CHECK(PlanLarge(ShapeOf(100, 7168, 128), tile).share_w == 1);
+  CHECK(PlanLarge(ShapeOf(192, 7168, 16), tile).share_w == 1);               // K is short
+  CHECK(PlanLarge(ShapeOf(192, 7168, 128), {128, 128, 1, 1}).share_w == 1);  // asked otherwise
+  CHECK(PlanLarge(ShapeOf(192, 7168, 128), {128, 64, 2}).share_w == 1);      // K is shared out
+}
+
 TEST_CASE("where nothing was measured the rule takes what would have been among the fastest") {
   std::ifstream file(FERRULE_TEST_DATA "/kernels/large_ways_h200.tsv");
   struct Cell {
