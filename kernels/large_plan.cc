@@ -18,7 +18,10 @@ constexpr int64_t kInFlight = 48 * 1024;
 // warpgroups in turns (measured, H200: 2048 -> 12288 at 64 tokens 8.8 us against 9.0, 2048 -> 9216
 // 7.7 against 8.1; 16384 -> 7168 41 against 37).
 constexpr int kShortBlocks = 48;
-constexpr int kDriftBlocks = 32;
+// More than so many: two CTAs share W where the last tile of tokens is not full (measured, H200:
+// 16384 -> 7168 at 192 tokens 71 us instead of 84, 2048 -> 12288 15.4 instead of 14.9). Why it is
+// faster was not found: W kept in the cache for longer changed nothing.
+constexpr int kUnevenBlocks = 32;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
 
 struct Tile {
@@ -71,6 +74,13 @@ double Traffic(int tokens, int rows) {
 // cheapest cut took 1.02 times as long as the fastest, geometric mean.
 constexpr double kBf16Traffic = 0.3, kOthers = 0.8;
 
+// How CTAs that share out K add up, one a multiprocessor.
+LargeWork WorkOfSlices(const Tile& tile, int slices) {
+  for (const LargeWork work : {LargeWork::kTwo, LargeWork::kFour})
+    if (slices == PeersOf(work) && LargeWorks(tile.tokens, tile.rows, work)) return work;
+  return LargeWork::kTiles;
+}
+
 // Clocks, about, of the slowest multiprocessor; the start, which all have, is left out. Constants
 // fitted to 12,000 timings of 21 shapes at 64 to 4096 tokens (H200, 2026-11-29), those of sums that
 // CTAs send to the ones of tests/kernels/large_ways_h200.tsv, of which the cheapest cut took 1.02
@@ -97,11 +107,11 @@ double Cost(const LargeShape& shape, const Cut& cut, double memory) {
         blocks * (std::max(fp8, bf16) + kOthers * (waves - 1) * (share * bf16 + (1 - share) * fp8));
   }
   const double size = tokens * rows;
-  const bool sends = LargeWorks(tokens, rows, cut.slices == 4 ? LargeWork::kFour : LargeWork::kTwo);
-  const double sums = cut.slices == 1 ? 0
-                      : sends && (cut.slices == 2 || cut.slices == 4)
-                          ? 200 + 50 * cut.slices + 0.12 * size
-                          : 300 * cut.slices + 0.16 * size;
+  double sums = 0;
+  if (cut.slices > 1)
+    sums = WorkOfSlices(cut.tile, cut.slices) == LargeWork::kTiles
+               ? 300 * cut.slices + 0.16 * size
+               : 200 + 50 * cut.slices + 0.12 * size;
   return std::max(products, memory) + waves * (25 + 0.16 * size) + sums;
 }
 
@@ -126,7 +136,8 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
     const int64_t tiles = cut.fp8_tiles + cut.bf16_tiles;
     for (const int slices : {1, 2, 3, 4, 6, 8}) {
       if (slices > (choice.slices > 0 ? 1 : shape.blocks)) break;
-      // Large tiles, or many, were never better for slices, nor were many slices with BF16.
+      // Large tiles, or more than fit at once, were never better for slices, nor were many slices
+      // with BF16, beside which two of more than 128 rows were not measured.
       if (slices > 1 && (cut.tile.tokens > 128 || tiles * slices > kMultiprocessors)) break;
       if (slices > (bf16 ? 1 : 2) && cut.tile.rows > 128) break;
       if (slices > 4 && bf16) break;
@@ -161,14 +172,9 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
 // `again`: CTAs take several tiles.
 LargeWork WorkOf(const LargePlan& plan, bool again, int blocks) {
   if (again || plan.resident > 1 || plan.share_x * plan.share_w > 1) return LargeWork::kTiles;
-  const auto exists = [&](LargeWork work) {
-    return LargeWorks(plan.token_tile, plan.row_tile, work);
-  };
-  for (const LargeWork work : {LargeWork::kTwo, LargeWork::kFour})
-    if (plan.slices == PeersOf(work) && exists(work)) return work;
-  if (plan.slices > 1 || blocks > kShortBlocks) return LargeWork::kTiles;
+  if (plan.slices > 1) return WorkOfSlices({plan.token_tile, plan.row_tile}, plan.slices);
   for (const LargeWork work : {LargeWork::kTurns, LargeWork::kOneTile})
-    if (exists(work)) return work;
+    if (blocks <= kShortBlocks && LargeWorks(plan.token_tile, plan.row_tile, work)) return work;
   return LargeWork::kTiles;
 }
 
@@ -188,12 +194,10 @@ LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   // Not several CTAs of a multiprocessor with clusters of four or eight: sums were seen to differ.
   if (plan.slices > 2) plan.resident = 1;
 
-  // Who shares walks through K alike. A last tile with few tokens runs ahead of the full ones, and
-  // where K is long W would come from memory for both (measured, H200: 16384 -> 7168 at 192 tokens
-  // 71 us instead of 84, 2048 -> 12288 15.4 instead of 14.9).
-  const bool drifts =
-      shape.tokens % tile.tokens != 0 && plan.token_tiles % 2 == 0 && shape.blocks > kDriftBlocks;
-  const int by_rule = choice.share == 0 && drifts ? -2 : choice.share;
+  // Who shares walks through K alike.
+  const bool uneven =
+      shape.tokens % tile.tokens != 0 && plan.token_tiles % 2 == 0 && shape.blocks > kUnevenBlocks;
+  const int by_rule = choice.share == 0 && uneven ? -2 : choice.share;
   const int share = plan.slices > 1 || plan.bf16_tile > 0 ? 1 : by_rule;
   if ((share == 2 || share == 4) && plan.row_tiles > 1) plan.share_x = 2;
   if ((share == -2 || share == 4) && plan.token_tiles > 1) plan.share_w = 2;

@@ -232,7 +232,7 @@ TEST_CASE("a choice is heard, one that no kernel has is not") {
                         PlanLarge(shape, {256, 192}).row_tile));
 }
 
-TEST_CASE("by rule two CTAs share W where a last tile with few tokens would run ahead") {
+TEST_CASE("by rule two CTAs share W where the last tile of tokens is not full and K is long") {
   const LargeChoice tile = {128, 128, 1};
   CHECK(PlanLarge(ShapeOf(192, 7168, 128), tile).share_w == 2);
   CHECK(PlanLarge(ShapeOf(256, 7168, 128), tile).share_w == 1);  // the last tile is full
