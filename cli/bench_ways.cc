@@ -67,7 +67,8 @@ void AddLarge(int64_t tokens, int64_t rows, bool bf16, std::vector<Way>* ways) {
             if (resident > 1 && (share != 1 || slices > 1 || tokens > 1024)) continue;
             if (slices > 1 && (share != 1 || (row_tile > 128 && slices > 2))) continue;
             if (slices > 1 && tokens > (slices > 4 ? 256 : slices > 2 ? 1024 : 4096)) continue;
-            if (slices > 1 && Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > 132)
+            if (slices > 1 &&
+                Ctas(tokens, token_tile) * Ctas(rows, row_tile) * slices > kMultiprocessors)
               continue;
             if (share < 0 && tokens <= token_tile) continue;
             if (share != 1 && bf16) continue;
