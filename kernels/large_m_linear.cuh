@@ -334,7 +334,7 @@ __global__ void __maxnreg__(S::kRegisters)
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
       BarrierInit(full + 8 * (a.plan.stages + i),
-                  S::kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan));
+                  S::kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan) * kTelling);
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
     if constexpr (S::kPeers > 1) AwaitSums<S::kPeers, S::kPieces, kRows, S::kConsumers / 32>(a, w);
@@ -351,6 +351,7 @@ __global__ void __maxnreg__(S::kRegisters)
   };
   if (warp >= S::kConsumers / 32) {
     if constexpr (S::kGives) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoading));
+    if constexpr (kRacecheck && S::kPeers > 1) ClusterWait();  // else who sends alone waits
     if (warp == S::kConsumers / 32) {
       LoadW<kTokens, kRows>(a, w);
     } else if (warp == S::kConsumers / 32 + 1) {

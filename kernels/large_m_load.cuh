@@ -5,6 +5,7 @@
 
 #include "kernels/gpu_segment.cuh"
 #include "kernels/large_m_linear.h"
+#include "kernels/racecheck.cuh"
 #include "kernels/sm90.cuh"
 
 namespace ferrule::large_m {
@@ -238,6 +239,7 @@ __device__ __forceinline__ void LoadX(const auto& a, const Work& w) {
 __device__ __forceinline__ int Fillers(const LargePlan& plan) {
   return plan.share_x + plan.share_w - 1;
 }
+
 // Tells all who fill a stage that it may be filled again; called by each warp that read it. Made
 // once, so that a call is two instructions.
 class Releaser {
@@ -245,22 +247,32 @@ class Releaser {
   __device__ __forceinline__ Releaser(const auto& a, const Work& w) {
     const int lane = threadIdx.x & 31;
     own_ = w.base + a.plan.barriers + 8 * a.plan.stages;
-    first_ = lane == 0;
+    first_ = lane < kTelling;
     others_ = lane > 0 && lane < Fillers(a.plan);
     other_ = own_;
-    if (others_)
-      other_ =
-          MapShared(own_, lane == 1 && a.plan.share_x == 2 ? w.rank ^ 1 : w.rank ^ a.plan.share_x);
+    if (others_) other_ = OfOther(a, w, lane);
+    if constexpr (kRacecheck) {
+      others_ = Fillers(a.plan) > 1;
+      third_ = Fillers(a.plan) > 2;
+      if (others_) other_ = OfOther(a, w, 1);
+      if (third_) last_ = OfOther(a, w, 2);
+    }
   }
   __device__ __forceinline__ void operator()(int stage) const {
     __syncwarp();
     BarrierArriveIf(own_ + 8 * stage, first_);
     BarrierArriveRemoteIf(other_ + 8 * stage, others_);
+    if constexpr (kRacecheck) BarrierArriveRemoteIf(last_ + 8 * stage, third_);
   }
 
  private:
-  uint32_t own_, other_;
-  bool first_, others_;
+  // The barriers of who fills beside this CTA, 1 or 2.
+  __device__ __forceinline__ uint32_t OfOther(const auto& a, const Work& w, int i) const {
+    return MapShared(own_, i == 1 && a.plan.share_x == 2 ? w.rank ^ 1 : w.rank ^ a.plan.share_x);
+  }
+
+  uint32_t own_, other_, last_;
+  bool first_, others_, third_;
 };
 
 }  // namespace ferrule::large_m

@@ -25,6 +25,7 @@
 // after the last) and columns outside K are zeros that TMA makes up; they are not stored.
 #include "kernels/gpu_segment.cuh"
 #include "kernels/launch.cuh"
+#include "kernels/racecheck.cuh"
 #include "kernels/sm90.cuh"
 #include "kernels/small_m_linear.h"
 #include "kernels/small_m_load.cuh"
@@ -256,9 +257,10 @@ __global__ void __maxnreg__(RegistersOf(kX))
     if (lane == 0) InitBarriers<n>(a, s);
     __syncwarp();
     ClusterArriveRelaxed();
+    if constexpr (kRacecheck) ClusterWait();
     if (ElectOne()) Produce<n>(a, s);
     __syncwarp();
-    ClusterWait();
+    if constexpr (!kRacecheck) ClusterWait();
     return;
   }
   const int quantizer = warp < kProducer ? warp : warp - 1;

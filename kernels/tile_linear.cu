@@ -301,7 +301,7 @@ __global__ void __launch_bounds__(kThreads<n>, n >= 64 ? 1 : 2)
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
       BarrierInit(full + 8 * i, 1);
-      BarrierInit(full + 8 * (a.plan.stages + i), kConsumers / 32 * a.plan.share);
+      BarrierInit(full + 8 * (a.plan.stages + i), kConsumers / 32 * a.plan.share * kTelling);
     }
     BarrierInitFence();
   }

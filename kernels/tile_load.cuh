@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/gpu_segment.cuh"
+#include "kernels/racecheck.cuh"
 #include "kernels/sm90.cuh"
 #include "kernels/tile_linear.h"
 
@@ -148,7 +149,9 @@ __device__ __forceinline__ void WarpgroupBarrier(int wg) {
 // One warp: a stage may be filled again, by all who fill it.
 __device__ __forceinline__ void Release(const Work& w, uint32_t empty) {
   const int lane = threadIdx.x & 31;
-  if (w.share == 1) {
+  if constexpr (kRacecheck) {
+    for (int i = 0; i < w.share; ++i) BarrierArriveRemote(MapShared(empty, w.slice * w.share + i));
+  } else if (w.share == 1) {
     if (lane == 0) BarrierArrive(empty);
   } else if (lane < w.share) {
     BarrierArriveRemote(MapShared(empty, w.slice * w.share + lane));
