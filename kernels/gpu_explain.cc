@@ -2,10 +2,9 @@
 // The steps of a group on the GPU, in words.
 #include <string>
 
-#include "kernels/gpu_linear.h"
 #include "kernels/gpu_segments.h"
+#include "kernels/gpu_steps.h"
 #include "kernels/kernel_table.h"
-#include "kernels/linear_gpu.h"
 
 namespace ferrule {
 namespace {
@@ -132,16 +131,15 @@ LinearStatus Collect(const GpuStep& step, void* context) {
 
 }  // namespace
 
-std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice) {
+std::string ExplainSteps(const LinearGroup& group, const GpuChoice& choice,
+                         const GpuTarget& target) {
   const LinearStatus status = Validate(group);
   if (!status) return status.message;
   if (group.tokens == 0) return "nothing to do";
   Explanation explanation{group, {}};
-  const LinearStatus steps = ForEachStep(group, choice, {}, Describe, &explanation);
+  const LinearStatus steps = ForEachStep(group, choice, target, Describe, &explanation);
   return steps ? explanation.text : explanation.text + steps.message;
 }
-
-std::string ExplainGpu(const LinearGroup& group) { return ExplainGpu(group, GpuChoice()); }
 
 std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most) {
   const auto lines_of = [&](int64_t tokens) {

@@ -366,4 +366,11 @@ LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspa
   return RunGpu(group, GpuChoice(), workspace, workspace_size, stream);
 }
 
+std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice) {
+  const GpuTarget target = CurrentGpu();
+  return ExplainSteps(group, choice, target.sm < kOldest ? GpuTarget() : target);
+}
+
+std::string ExplainGpu(const LinearGroup& group) { return ExplainGpu(group, GpuChoice()); }
+
 }  // namespace ferrule

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/gpu_plan.h"
 #include "kernels/large_plan.h"
@@ -71,5 +72,9 @@ XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns, bool tig
 // Calls `take` for each step of a valid group with tokens, until one fails.
 LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
                          LinearStatus (*take)(const GpuStep& step, void* context), void* context);
+
+// The same for people, a line each (kernels/gpu_explain.cc).
+std::string ExplainSteps(const LinearGroup& group, const GpuChoice& choice,
+                         const GpuTarget& target);
 
 }  // namespace ferrule

@@ -53,7 +53,9 @@ LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspa
 // Null: the current device runs LinearGpu. Else why not, static text.
 const char* GpuRefuses();
 
-// A line for each launch: kernel, segments, tiles; and what keeps a segment from a faster kernel.
+// A line for each launch on the current device, with what PrepareGpu has prepared: kernel,
+// segments, tiles; and what keeps a segment from a faster kernel. Where the device does not run
+// LinearGpu: what a Hopper would, with nothing prepared.
 std::string ExplainGpu(const LinearGroup& group);
 
 }  // namespace ferrule

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gpu_linear.h"
 #include "kernels/gpu_segments.h"
 #include "kernels/gpu_table.h"
 #include "tests/catch.h"
@@ -117,7 +116,8 @@ TEST_CASE("beyond 128 tokens FP8 segments have a kernel of their own") {
   CHECK(two[0].kernel == GpuKernel::kQuantize);
   CHECK(two[1].kernel == GpuKernel::kLarge);
   CHECK(two[1].count == 2);
-  CHECK(ExplainGpu(alone.group, {}).find("large_m_linear: segments 0 1") != std::string::npos);
+  CHECK(ExplainSteps(alone.group, {}, {}).find("large_m_linear: segments 0 1") !=
+        std::string::npos);
 }
 
 TEST_CASE("BF16 segments join the FP8 ones unless they are much work") {
@@ -195,12 +195,12 @@ TEST_CASE("few rows with BF16 go into one launch up to 128 tokens") {
   CHECK(mixture.back().large.slices == 4);  // 25 clusters: 4.8 us, the fastest of 33 cuts on H200
   CHECK(mixture.back().tiles == 25);
   const Group mixed(64, {Fp8(1024), Bf16(512), Bf16(1)});
-  CHECK(ExplainGpu(mixed.group, {})
+  CHECK(ExplainSteps(mixed.group, {}, {})
             .find("segments 1 2 0, 25 tiles of 64 rows x 64 tokens, BF16 in "
                   "tiles of 64 rows") != std::string::npos);
   CHECK(steps(64, {Fp8(65)}).back().kernel == GpuKernel::kLarge);
   const Group two(100, {Bf16(40), Bf16(24)});
-  const std::string text = ExplainGpu(two.group, {});
+  const std::string text = ExplainSteps(two.group, {}, {});
   CHECK(text.find("small_m_linear: segments 0 1, 8 tiles of 64 rows x 32 tokens") !=
         std::string::npos);
   CHECK(text.find("8 clusters") != std::string::npos);
@@ -385,7 +385,7 @@ TEST_CASE("the slow path says why") {
     const Group g(3, {r.segment});
     REQUIRE(SlowReason(g.group, g.segments[0]) != nullptr);
     CHECK(std::string(SlowReason(g.group, g.segments[0])) == r.reason);
-    CHECK(ExplainGpu(g.group, {}).find(r.reason) != std::string::npos);
+    CHECK(ExplainSteps(g.group, {}, {}).find(r.reason) != std::string::npos);
   }
 }
 
