@@ -37,11 +37,11 @@ size_t BytesOfX(const LinearGroup& group) {
 
 class Launcher {
  public:
-  Launcher(const LinearGroup& group, void* workspace, void* stream)
+  Launcher(const LinearGroup& group, void* workspace, const LaunchTarget& to)
       : group_(group),
         x_(static_cast<const __nv_bfloat16*>(group.x)),
         workspace_(static_cast<uint8_t*>(workspace)),
-        stream_(static_cast<cudaStream_t>(stream)) {}
+        to_(to) {}
 
   static LinearStatus Take(const GpuStep& step, void* self) {
     return static_cast<Launcher*>(self)->Launch(step);
@@ -52,7 +52,7 @@ class Launcher {
     switch (step.kernel) {
       case GpuKernel::kCount:
         return CudaStatus(LaunchCountNonfinite(x_, group_.x_stride, tokens(), columns(),
-                                               group_.nonfinite_tokens, stream_));
+                                               group_.nonfinite_tokens, to_));
       case GpuKernel::kSmall:
         return Small(step);
       case GpuKernel::kQuantize:
@@ -150,7 +150,7 @@ class Launcher {
         return NoMap();
     }
     if (!Segments(step, kSmallTile, 1, a.segments, a.weights)) return NoMap();
-    return CudaStatus(LaunchSmall(a, stream_));
+    return CudaStatus(LaunchSmall(a, to_));
   }
 
   LinearStatus Quantize(const GpuStep& step) {
@@ -166,7 +166,7 @@ class Launcher {
     a.pitch = layout.pitch;
     a.scales = Scales(layout);
     a.scale_stride = static_cast<int>(layout.scale_stride);
-    return CudaStatus(LaunchQuantize(a, stream_));
+    return CudaStatus(LaunchQuantize(a, to_));
   }
 
   LinearStatus Tile(const GpuStep& step) {
@@ -194,7 +194,7 @@ class Launcher {
     if (bf16 && !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, n))
       return NoMap();
     if (!Segments(step, a.plan.row_tile, 1, a.segments, a.weights)) return NoMap();
-    return CudaStatus(LaunchTile(a, stream_));
+    return CudaStatus(LaunchTile(a, to_));
   }
 
   LinearStatus Large(const GpuStep& step) {
@@ -219,7 +219,7 @@ class Launcher {
     if (a.plan.bf16_tile > 0 &&
         !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, a.plan.token_tile))
       return NoMap();
-    return CudaStatus(LaunchLarge(a, stream_));
+    return CudaStatus(LaunchLarge(a, to_));
   }
 
   LinearStatus Plain(const GpuStep& step) {
@@ -235,11 +235,12 @@ class Launcher {
     a.x_scales = step.recipe.kind == XKind::kPlain ? nullptr : Scales(layout);
     a.x_scale_stride = static_cast<int>(layout.scale_stride);
     a.invariant = step.invariant;
-    return CudaStatus(step.kernel == GpuKernel::kMma ? LaunchMma(a, stream_)
-                                                     : LaunchPlain(a, stream_));
+    return CudaStatus(step.kernel == GpuKernel::kMma ? LaunchMma(a, to_) : LaunchPlain(a, to_));
   }
 
   LinearStatus Lt(const GpuStep& step) {
+    if (to_.nodes != nullptr && !to_.nodes->recording())
+      return {LinearCode::kUnsupported, -1, "cuBLASLt's kernels are not changed in a graph"};
     const LinearSegment& s = group_.segments[step.segments[0]];
     LtArguments a{};
     a.shape = step.lt;
@@ -256,7 +257,7 @@ class Launcher {
       const size_t bytes = LtScaleBytes(s, step.lt);
       if (bytes > 0) {  // one scale for each row, all the same
         const cudaError_t error =
-            LaunchRepeat(s.scale, s.rows, reinterpret_cast<float*>(behind), stream_);
+            LaunchRepeat(s.scale, s.rows, reinterpret_cast<float*>(behind), to_);
         if (error != cudaSuccess) return CudaStatus(error);
         a.w_scale = reinterpret_cast<const float*>(behind);
         behind += bytes;
@@ -264,13 +265,13 @@ class Launcher {
     }
     a.workspace = behind;
     LtReady(step.lt, &a.workspace_size);
-    return LtRun(a, stream_);
+    return LtRun(a, to_.stream);
   }
 
   const LinearGroup& group_;
   const __nv_bfloat16* x_;
   uint8_t* workspace_;
-  cudaStream_t stream_;
+  const LaunchTarget& to_;
 };
 
 // Compute capability of the current device, 90 for 9.0; below 0: CUDA does not answer.
@@ -337,8 +338,8 @@ size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice) {
 
 size_t WorkspaceSizeGpu(const LinearGroup& group) { return WorkspaceSizeGpu(group, GpuChoice()); }
 
-LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
-                    size_t workspace_size, void* stream) {
+LinearStatus SubmitGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                       size_t workspace_size, const LaunchTarget& to) {
   const LinearStatus status = Validate(group);
   if (!status) return status;
   const GpuTarget target = CurrentGpu();  // asked once: a call is to cost the host little
@@ -348,8 +349,7 @@ LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* wor
   }
   if (group.tokens == 0) {
     if (group.nonfinite_tokens == nullptr) return {};
-    return CudaStatus(cudaMemsetAsync(group.nonfinite_tokens, 0, sizeof(int64_t),
-                                      static_cast<cudaStream_t>(stream)));
+    return CudaStatus(cudaMemsetAsync(group.nonfinite_tokens, 0, sizeof(int64_t), to.stream));
   }
   const size_t needed = Needed(group, choice, target);
   if (needed > 0 && workspace == nullptr)
@@ -357,8 +357,13 @@ LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* wor
   if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
     return {LinearCode::kWorkspace, -1, "the workspace is not aligned to 256"};
   if (needed > workspace_size) return {LinearCode::kWorkspace, -1, "the workspace is too small"};
-  Launcher launcher(group, workspace, stream);
+  Launcher launcher(group, workspace, to);
   return ForEachStep(group, choice, target, Launcher::Take, &launcher);
+}
+
+LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                    size_t workspace_size, void* stream) {
+  return SubmitGpu(group, choice, workspace, workspace_size, static_cast<cudaStream_t>(stream));
 }
 
 LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspace_size,

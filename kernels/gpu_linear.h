@@ -9,11 +9,16 @@
 
 namespace ferrule {
 
+struct LaunchTarget;  // kernels/launch_target.h
+
 GpuTarget CurrentGpu();  // of the current device, as LinearGpu sees it
 LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice);
 size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice);
 LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                     size_t workspace_size, void* stream);
+// RunGpu, of which no step but with no tokens needs the stream where a graph is changed.
+LinearStatus SubmitGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                       size_t workspace_size, const LaunchTarget& to);
 std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice);
 
 }  // namespace ferrule

@@ -4,25 +4,25 @@
 
 namespace ferrule {
 
-cudaError_t LaunchLarge256(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchLarge256(const LargeArguments& a, const LaunchTarget& to) {
   switch (a.plan.row_tile) {
     case 96:
-      return large_m::LaunchTile<256, 96, 1>(a, stream);
+      return large_m::LaunchTile<256, 96, 1>(a, to);
     case 128:
-      return large_m::LaunchTile<256, 128, 1>(a, stream);
+      return large_m::LaunchTile<256, 128, 1>(a, to);
     default:
       return cudaErrorInvalidValue;
   }
 }
 
-cudaError_t LaunchLarge(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchLarge(const LargeArguments& a, const LaunchTarget& to) {
   switch (a.plan.token_tile) {
     case 64:
-      return LaunchLarge64(a, stream);
+      return LaunchLarge64(a, to);
     case 128:
-      return LaunchLarge128(a, stream);
+      return LaunchLarge128(a, to);
     default:
-      return LaunchLarge256(a, stream);
+      return LaunchLarge256(a, to);
   }
 }
 

@@ -377,7 +377,7 @@ __global__ void __maxnreg__(S::kRegisters)
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork, int kSegments, bool kMixed,
           bool kSends>
-cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchAs(const LargeArguments& a, const LaunchTarget& to) {
   LargeArgumentsOf<kSegments, kMixed, kSends> own;
   static_cast<LargeCommon&>(own) = a;
   for (int i = 0; i < kSegments; ++i) {
@@ -395,15 +395,15 @@ cudaError_t LaunchAs(const LargeArguments& a, cudaStream_t stream) {
   using S = Shape<kTokens, kRows, kResident, kWork>;
   const int threads = a.plan.slices > 1 && !S::kOnce ? S::kThreadsOfSlices : S::kThreads;
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, threads, together,
-                       a.plan.shared, stream, own);
+                       a.plan.shared, to, own);
 }
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork>
-cudaError_t LaunchTileAs(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchTileAs(const LargeArguments& a, const LaunchTarget& to) {
   // Of 64 tokens, and of K shared out, no plan does.
   constexpr bool kSends = kTokens > 64 && kWork == LargeWork::kTiles;
   const auto launch = [&](auto segments, auto mixed, auto sends) {
-    return LaunchAs<kTokens, kRows, kResident, kWork, segments, mixed, sends>(a, stream);
+    return LaunchAs<kTokens, kRows, kResident, kWork, segments, mixed, sends>(a, to);
   };
   constexpr std::integral_constant<int, 1> one;
   constexpr std::integral_constant<int, kGpuSegments> several;
@@ -417,20 +417,20 @@ cudaError_t LaunchTileAs(const LargeArguments& a, cudaStream_t stream) {
 }
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork, LargeWork... kOthers>
-cudaError_t LaunchWork(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchWork(const LargeArguments& a, const LaunchTarget& to) {
   if constexpr (kWork == LargeWork::kTiles || (kResident == 1 && LargeWorks(kTokens, kRows, kWork)))
-    if (a.plan.work == kWork) return LaunchTileAs<kTokens, kRows, kResident, kWork>(a, stream);
+    if (a.plan.work == kWork) return LaunchTileAs<kTokens, kRows, kResident, kWork>(a, to);
   if constexpr (sizeof...(kOthers) > 0) {
-    return LaunchWork<kTokens, kRows, kResident, kOthers...>(a, stream);
+    return LaunchWork<kTokens, kRows, kResident, kOthers...>(a, to);
   } else {
     return cudaErrorInvalidValue;
   }
 }
 
 template <int kTokens, int kRows, int kResident>
-cudaError_t LaunchTile(const LargeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchTile(const LargeArguments& a, const LaunchTarget& to) {
   using enum LargeWork;
-  return LaunchWork<kTokens, kRows, kResident, kTiles, kOneTile, kTurns, kTwo, kFour>(a, stream);
+  return LaunchWork<kTokens, kRows, kResident, kTiles, kOneTile, kTurns, kTwo, kFour>(a, to);
 }
 
 }  // namespace ferrule::large_m

@@ -45,11 +45,11 @@ struct LargeArgumentsOf : LargeCommon {
 };
 using LargeArguments = LargeArgumentsOf<kGpuSegments, true, true>;
 
-cudaError_t LaunchLarge(const LargeArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchLarge(const LargeArguments& arguments, const LaunchTarget& to);
 
 // One for each token tile, each in its own file.
-cudaError_t LaunchLarge64(const LargeArguments& arguments, cudaStream_t stream);
-cudaError_t LaunchLarge128(const LargeArguments& arguments, cudaStream_t stream);
-cudaError_t LaunchLarge256(const LargeArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchLarge64(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchLarge128(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchLarge256(const LargeArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule

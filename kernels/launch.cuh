@@ -6,6 +6,9 @@
 #include <cuda_runtime.h>
 
 #include <atomic>
+#include <type_traits>
+
+#include "kernels/launch_target.h"
 
 namespace ferrule {
 
@@ -30,17 +33,17 @@ inline cudaLaunchAttribute EarlyStart() {
   return attribute;
 }
 
-template <typename... Parameters, typename... Arguments>
-cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t stream,
-                      const Arguments&... arguments) {
+template <typename... Parameters>
+cudaError_t LaunchPdl(void (*kernel)(Parameters...), dim3 grid, int threads, const LaunchTarget& to,
+                      std::type_identity_t<Parameters>... arguments) {
   cudaLaunchAttribute attribute = EarlyStart();
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = HasPdl() ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kernel, arguments...);
+  void* parameters[] = {&arguments...};
+  return Submit(to, &config, reinterpret_cast<const void*>(kernel), parameters);
 }
 
 // Attributes of a kernel belong to a device: where they are set already.
@@ -68,7 +71,7 @@ cudaError_t AllowAllShared(void (*kernel)(Parameters), DeviceFlags* ready, bool 
 // In clusters of `together` CTAs, with so many bytes of shared memory.
 template <typename Parameters>
 cudaError_t LaunchCluster(void (*kernel)(Parameters), dim3 grid, int threads, unsigned together,
-                          size_t shared, cudaStream_t stream, const Parameters& parameters) {
+                          size_t shared, const LaunchTarget& to, const Parameters& parameters) {
   cudaLaunchAttribute attributes[2] = {EarlyStart(), {}};
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim = {together, 1, 1};
@@ -76,10 +79,10 @@ cudaError_t LaunchCluster(void (*kernel)(Parameters), dim3 grid, int threads, un
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared;
-  config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
-  return cudaLaunchKernelEx(&config, kernel, parameters);
+  void* pointer = const_cast<Parameters*>(&parameters);  // it is only read
+  return Submit(to, &config, reinterpret_cast<const void*>(kernel), &pointer);
 }
 
 }  // namespace ferrule

@@ -190,31 +190,31 @@ __global__ void __launch_bounds__(32 * kRowWarps * kDepthWarps)
 }
 
 template <bool fp8, int kEights, int kRowWarps, int kDepthWarps>
-cudaError_t Launch(const PlainArguments& a, cudaStream_t stream) {
+cudaError_t Launch(const PlainArguments& a, const LaunchTarget& to) {
   const int64_t rows = (a.segment.rows + 16 * kRowWarps - 1) / (16 * kRowWarps);
   const int64_t tokens = (int64_t{a.tokens} + 8 * kEights - 1) / (8 * kEights);
   if (tokens > 65535) return cudaErrorInvalidValue;  // of a grid's second dimension
   const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(tokens));
   return LaunchPdl(MmaLinear<fp8, kEights, kRowWarps, kDepthWarps>, grid,
-                   32 * kRowWarps * kDepthWarps, stream, a);
+                   32 * kRowWarps * kDepthWarps, to, a);
 }
 
 template <bool fp8>
-cudaError_t LaunchType(const PlainArguments& a, cudaStream_t stream) {
-  if (a.invariant) return Launch<fp8, 8, 1, 8>(a, stream);
-  if (a.tokens <= 8) return Launch<fp8, 1, 1, 8>(a, stream);
-  if (a.tokens <= 16) return Launch<fp8, 2, 1, 8>(a, stream);
-  if (a.tokens <= 32) return Launch<fp8, 4, 1, 8>(a, stream);
+cudaError_t LaunchType(const PlainArguments& a, const LaunchTarget& to) {
+  if (a.invariant) return Launch<fp8, 8, 1, 8>(a, to);
+  if (a.tokens <= 8) return Launch<fp8, 1, 1, 8>(a, to);
+  if (a.tokens <= 16) return Launch<fp8, 2, 1, 8>(a, to);
+  if (a.tokens <= 32) return Launch<fp8, 4, 1, 8>(a, to);
   // Few tiles: share out K rather than leave multiprocessors idle.
-  if (a.tokens <= 256) return Launch<fp8, 8, 1, 8>(a, stream);
-  return Launch<fp8, 8, 4, 2>(a, stream);
+  if (a.tokens <= 256) return Launch<fp8, 8, 1, 8>(a, to);
+  return Launch<fp8, 8, 4, 2>(a, to);
 }
 
 }  // namespace
 
-cudaError_t LaunchMma(const PlainArguments& a, cudaStream_t stream) {
-  return a.segment.scheme == LinearScheme::kBf16 ? LaunchType<false>(a, stream)
-                                                 : LaunchType<true>(a, stream);
+cudaError_t LaunchMma(const PlainArguments& a, const LaunchTarget& to) {
+  return a.segment.scheme == LinearScheme::kBf16 ? LaunchType<false>(a, to)
+                                                 : LaunchType<true>(a, to);
 }
 
 }  // namespace ferrule

@@ -11,6 +11,6 @@ namespace ferrule {
 
 // Arguments as for LaunchPlain. Weights, x and their rows are aligned to 16 bytes, scale blocks are
 // 128 × 128 and k_phase is a multiple of 16.
-cudaError_t LaunchMma(const PlainArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchMma(const PlainArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule

@@ -85,12 +85,12 @@ __global__ void __launch_bounds__(kThreads) PlainLinear(const __grid_constant__ 
 
 }  // namespace
 
-cudaError_t LaunchPlain(const PlainArguments& a, cudaStream_t stream) {
+cudaError_t LaunchPlain(const PlainArguments& a, const LaunchTarget& to) {
   const int64_t rows = (a.segment.rows + kRows - 1) / kRows;
   const int64_t tokens = (static_cast<int64_t>(a.tokens) + kTokens - 1) / kTokens;
   if (tokens > 65535) return cudaErrorInvalidValue;  // of a grid's second dimension
   const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(tokens));
-  return LaunchPdl(PlainLinear, grid, kThreads, stream, a);
+  return LaunchPdl(PlainLinear, grid, kThreads, to, a);
 }
 
 }  // namespace ferrule

@@ -6,6 +6,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
+#include "kernels/launch_target.h"
 #include "kernels/linear.h"
 
 namespace ferrule {
@@ -22,6 +23,6 @@ struct PlainArguments {
   bool invariant;  // kernels/mma_linear.h: one order of sums for any number of tokens
 };
 
-cudaError_t LaunchPlain(const PlainArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchPlain(const PlainArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule

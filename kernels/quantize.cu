@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <bool kRuns>
-cudaError_t LaunchBlocks(const QuantizeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchBlocks(const QuantizeArguments& a, const LaunchTarget& to) {
   const int64_t groups = int64_t{a.tokens} * a.blocks;
   if (groups > 0x7FFFFFFF / kGroupLanes) return cudaErrorInvalidValue;
   const dim3 grid = kRuns ? dim3(static_cast<unsigned>(DivideUp(a.tokens, kRunTokens)),
@@ -82,7 +82,7 @@ cudaError_t LaunchBlocks(const QuantizeArguments& a, cudaStream_t stream) {
   static DeviceFlags ready;
   const cudaError_t error = AllowAllShared(QuantizeBlocks<kRuns>, &ready, false);
   if (error != cudaSuccess) return error;
-  return LaunchPdl(QuantizeBlocks<kRuns>, grid, kThreads, stream, a);
+  return LaunchPdl(QuantizeBlocks<kRuns>, grid, kThreads, to, a);
 }
 
 __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
@@ -154,9 +154,10 @@ __global__ void __launch_bounds__(kThreads) Repeat(const float* value, int64_t c
 
 }  // namespace
 
-cudaError_t LaunchRepeat(const float* value, int64_t count, float* to, cudaStream_t stream) {
+cudaError_t LaunchRepeat(const float* value, int64_t count, float* repeated,
+                         const LaunchTarget& to) {
   const auto grid = static_cast<unsigned>((count + kThreads - 1) / kThreads);
-  return LaunchPdl(Repeat, dim3(grid), kThreads, stream, value, count, to);
+  return LaunchPdl(Repeat, dim3(grid), kThreads, to, value, count, repeated);
 }
 
 bool HasQuantize() {
@@ -166,20 +167,20 @@ bool HasQuantize() {
   return false;
 }
 
-cudaError_t LaunchQuantize(const QuantizeArguments& a, cudaStream_t stream) {
+cudaError_t LaunchQuantize(const QuantizeArguments& a, const LaunchTarget& to) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&
                        a.columns % 8 == 0 && a.recipe.phase % 8 == 0;
   if (a.recipe.kind == XKind::kGroup && a.recipe.group == kBlock && aligned) {
-    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<false>(a, stream)
-                                                      : LaunchBlocks<true>(a, stream);
+    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<false>(a, to)
+                                                      : LaunchBlocks<true>(a, to);
   }
   const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));
-  return LaunchPdl(QuantizeAny, grid, kThreads, stream, a);
+  return LaunchPdl(QuantizeAny, grid, kThreads, to, a);
 }
 
 cudaError_t LaunchCountNonfinite(const __nv_bfloat16* x, int64_t x_stride, int tokens, int columns,
-                                 int64_t* count, cudaStream_t stream) {
-  return LaunchPdl(CountNonfinite, dim3(1), kThreads, stream, x, x_stride, tokens, columns, count);
+                                 int64_t* count, const LaunchTarget& to) {
+  return LaunchPdl(CountNonfinite, dim3(1), kThreads, to, x, x_stride, tokens, columns, count);
 }
 
 }  // namespace ferrule

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "kernels/quantize.h"
 
 namespace ferrule {
@@ -27,14 +28,15 @@ struct QuantizeArguments {
 };
 
 // Codes and scales are written when the kernels before are over (PDL).
-cudaError_t LaunchQuantize(const QuantizeArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchQuantize(const QuantizeArguments& arguments, const LaunchTarget& to);
 
 // *count = tokens of x that hold a NaN or an Inf.
 cudaError_t LaunchCountNonfinite(const __nv_bfloat16* x, int64_t x_stride, int tokens, int columns,
-                                 int64_t* count, cudaStream_t stream);
+                                 int64_t* count, const LaunchTarget& to);
 
-// to[0 … count) = *value.
-cudaError_t LaunchRepeat(const float* value, int64_t count, float* to, cudaStream_t stream);
+// repeated[0 … count) = *value.
+cudaError_t LaunchRepeat(const float* value, int64_t count, float* repeated,
+                         const LaunchTarget& to);
 
 // Whether there is code for the current device.
 bool HasQuantize();

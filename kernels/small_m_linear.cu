@@ -314,7 +314,7 @@ __global__ void __maxnreg__(RegistersOf(kX))
 }
 
 template <int n, int kSegments, SmallX kX, bool kPlain>
-cudaError_t LaunchShape(const SmallArguments& a, cudaStream_t stream) {
+cudaError_t LaunchShape(const SmallArguments& a, const LaunchTarget& to) {
   SmallArgumentsOf<kSegments, kX> own;
   static_cast<SmallCommon&>(own) = a;
   for (int i = 0; i < kSegments; ++i) {
@@ -328,40 +328,40 @@ cudaError_t LaunchShape(const SmallArguments& a, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   const dim3 grid(static_cast<unsigned>(a.plan.clusters) << a.plan.log_slices,
                   static_cast<unsigned>(a.plan.token_tiles));
-  return LaunchCluster(kernel, grid, kSmallThreads, 1u << a.plan.log_slices, a.plan.shared, stream,
+  return LaunchCluster(kernel, grid, kSmallThreads, 1u << a.plan.log_slices, a.plan.shared, to,
                        own);
 }
 
 template <int n, int kSegments, SmallX kX>
-cudaError_t LaunchAs(const SmallArguments& a, cudaStream_t stream) {
+cudaError_t LaunchAs(const SmallArguments& a, const LaunchTarget& to) {
   if constexpr (kSegments == 1 && kX != SmallX::kMixed)
-    if (IsPlain(a.segments[0])) return LaunchShape<n, kSegments, kX, true>(a, stream);
-  return LaunchShape<n, kSegments, kX, false>(a, stream);
+    if (IsPlain(a.segments[0])) return LaunchShape<n, kSegments, kX, true>(a, to);
+  return LaunchShape<n, kSegments, kX, false>(a, to);
 }
 
 template <int n, int kSegments>
-cudaError_t LaunchWidth(const SmallArguments& a, cudaStream_t stream) {
-  if (a.plan.quantized) return LaunchAs<n, kSegments, SmallX::kQuantized>(a, stream);
-  return a.plan.sums > a.plan.x_bf16 ? LaunchAs<n, kSegments, SmallX::kMixed>(a, stream)
-                                     : LaunchAs<n, kSegments, SmallX::kFp8>(a, stream);
+cudaError_t LaunchWidth(const SmallArguments& a, const LaunchTarget& to) {
+  if (a.plan.quantized) return LaunchAs<n, kSegments, SmallX::kQuantized>(a, to);
+  return a.plan.sums > a.plan.x_bf16 ? LaunchAs<n, kSegments, SmallX::kMixed>(a, to)
+                                     : LaunchAs<n, kSegments, SmallX::kFp8>(a, to);
 }
 
 template <int kSegments>
-cudaError_t LaunchFor(const SmallArguments& a, cudaStream_t stream) {
+cudaError_t LaunchFor(const SmallArguments& a, const LaunchTarget& to) {
   switch (a.plan.token_tile) {
     case 8:
-      return LaunchWidth<8, kSegments>(a, stream);
+      return LaunchWidth<8, kSegments>(a, to);
     case 16:
-      return LaunchWidth<16, kSegments>(a, stream);
+      return LaunchWidth<16, kSegments>(a, to);
     default:
-      return LaunchWidth<32, kSegments>(a, stream);
+      return LaunchWidth<32, kSegments>(a, to);
   }
 }
 
 }  // namespace
 
-cudaError_t LaunchSmall(const SmallArguments& a, cudaStream_t stream) {
-  return a.segment_count > 1 ? LaunchFor<kGpuSegments>(a, stream) : LaunchFor<1>(a, stream);
+cudaError_t LaunchSmall(const SmallArguments& a, const LaunchTarget& to) {
+  return a.segment_count > 1 ? LaunchFor<kGpuSegments>(a, to) : LaunchFor<1>(a, to);
 }
 
 cudaError_t CountClusters(int slices, int* count) {

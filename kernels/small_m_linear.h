@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels/gpu_plan.h"
+#include "kernels/launch_target.h"
 
 namespace ferrule {
 
@@ -67,7 +68,7 @@ struct SmallArgumentsOf : SmallCommon {
 };
 using SmallArguments = SmallArgumentsOf<kGpuSegments, SmallX::kQuantized>;
 
-cudaError_t LaunchSmall(const SmallArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchSmall(const SmallArguments& arguments, const LaunchTarget& to);
 
 // Clusters of `slices` CTAs that the current device holds at one CTA a multiprocessor.
 cudaError_t CountClusters(int slices, int* count);

@@ -332,29 +332,29 @@ __global__ void __launch_bounds__(kThreads<n>, n >= 64 ? 1 : 2)
 }
 
 template <int n, int kPieces>
-cudaError_t LaunchShape(const TileArguments& a, cudaStream_t stream) {
+cudaError_t LaunchShape(const TileArguments& a, const LaunchTarget& to) {
   static DeviceFlags ready;
   const auto kernel = TileLinear<n, kPieces>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share);
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, kThreads<n>,
-                       together, a.plan.shared, stream, a);
+                       together, a.plan.shared, to, a);
 }
 
 }  // namespace
 
-cudaError_t LaunchTile(const TileArguments& a, cudaStream_t stream) {
-  if (a.plan.row_tile == 256) return LaunchShape<128, 2>(a, stream);
+cudaError_t LaunchTile(const TileArguments& a, const LaunchTarget& to) {
+  if (a.plan.row_tile == 256) return LaunchShape<128, 2>(a, to);
   switch (a.plan.token_tile) {
     case 16:
-      return LaunchShape<16, 1>(a, stream);
+      return LaunchShape<16, 1>(a, to);
     case 32:
-      return LaunchShape<32, 1>(a, stream);
+      return LaunchShape<32, 1>(a, to);
     case 64:
-      return LaunchShape<64, 1>(a, stream);
+      return LaunchShape<64, 1>(a, to);
     default:
-      return LaunchShape<128, 1>(a, stream);
+      return LaunchShape<128, 1>(a, to);
   }
 }
 

@@ -27,6 +27,6 @@ struct TileArguments {
   CUtensorMap x_fp8, x_bf16;          // boxes of token_tile / share rows × 128 bytes
 };
 
-cudaError_t LaunchTile(const TileArguments& arguments, cudaStream_t stream);
+cudaError_t LaunchTile(const TileArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule
