@@ -239,8 +239,11 @@ class Launcher {
   }
 
   LinearStatus Lt(const GpuStep& step) {
-    if (to_.nodes != nullptr && !to_.nodes->recording())
-      return {LinearCode::kUnsupported, -1, "cuBLASLt's kernels are not changed in a graph"};
+    if (to_.nodes != nullptr) {
+      if (!to_.nodes->recording())
+        return {LinearCode::kUnsupported, -1, "cuBLASLt's kernels are not changed in a graph"};
+      to_.nodes->Fix();
+    }
     const LinearSegment& s = group_.segments[step.segments[0]];
     LtArguments a{};
     a.shape = step.lt;

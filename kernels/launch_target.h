@@ -27,6 +27,10 @@ class LaunchNodes {
   // The launch that `stream`, which is being captured, has taken last.
   cudaError_t Record(const cudaLaunchConfig_t& config, const void* kernel, cudaStream_t stream);
 
+  // The stream has taken something that cannot be changed later.
+  void Fix() { fixed_ = true; }
+  bool fixed() const { return fixed_; }
+
   // The end of recording: `graph` is what was captured.
   void Change(cudaGraphExec_t graph) { graph_ = graph; }
   bool recording() const { return graph_ == nullptr; }
@@ -46,6 +50,7 @@ class LaunchNodes {
   };
   std::vector<Node> nodes_;
   size_t next_ = 0;
+  bool fixed_ = false;
   cudaGraphExec_t graph_ = nullptr;
 };
 

@@ -84,6 +84,8 @@ struct LinearSegment {
   void* y = nullptr;            // [tokens, rows], aligned to its element
   int64_t y_stride = 0;         // elements between tokens, >= rows
   LinearOutput y_type = LinearOutput::kF32;
+
+  bool operator==(const LinearSegment&) const = default;
 };
 
 struct LinearGroup {
