@@ -232,22 +232,34 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
   return failed;
 }
 
-// What the host takes for a call: of the first shape at one token, and the most of any shape; and
-// for a launch, of which a call has one or two.
+// What the host takes for a call: of the first shape at one token, and the most of any shape;
+// prepared likewise; and for a launch, of which a call that is not prepared has one or two.
 std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
-  double first = 0, most = 0;
-  std::string where;
+  struct Cost {
+    double first = 0, most = 0;
+    std::string where;
+  };
+  Cost call, prepared, moved;
   for (const int64_t tokens : {1, 64})
     for (const BenchShape& shape : shapes) {
-      const double us = bench->HostCost(shape, tokens);
-      if (first == 0) first = us;
-      if (us <= most) continue;
-      most = us;
-      where = fmt::format("{}, {} tokens", shape.name, tokens);
+      const BenchHostCost cost = bench->HostCost(shape, tokens);
+      const auto add = [&](double us, Cost* to) {
+        if (to->first == 0) to->first = us;
+        if (us <= to->most) return;
+        to->most = us;
+        to->where = fmt::format("{}, {} tokens", shape.name, tokens);
+      };
+      add(cost.call, &call);
+      add(cost.prepared, &prepared);
+      add(cost.moved, &moved);
     }
+  const auto text = [](const Cost& cost) {
+    return fmt::format("{:.2f} us, at most {:.2f} ({})", cost.first, cost.most, cost.where);
+  };
   return fmt::format(
-      "# host time of a call: {:.2f} us, at most {:.2f} ({}); of launching nothing: {:.2f}\n",
-      first, most, where, bench->LaunchCost());
+      "# host time of a call: {}; prepared: {}; prepared, with other x and y each time: {}; of "
+      "launching nothing: {:.2f}\n",
+      text(call), text(prepared), text(moved), bench->LaunchCost());
 }
 
 std::string Today() {

@@ -432,14 +432,27 @@ double HostTime(cudaStream_t stream, const Call& call) {
 
 }  // namespace
 
-double GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
-  if (!Refuses({shape, {}}, tokens).empty()) return -1;
+BenchHostCost GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
+  BenchHostCost cost;
+  if (!Refuses({shape, {}}, tokens).empty()) return cost;
   Memory& m = *memory_;
-  Call call;
-  Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &call);
-  return HostTime(m.stream, [&] {
-    return static_cast<bool>(LinearGpu(call.group, m.workspace, m.workspace_size, m.stream));
+  Call calls[2];
+  Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y, &calls[0]);
+  Describe(m, shape, tokens, 0, LinearOutput::kBf16, m.y + kYBytes / 2, &calls[1]);
+  calls[1].group.x = m.x + kXBytes / 4;  // half of it
+  cost.call = HostTime(m.stream, [&] {
+    return static_cast<bool>(LinearGpu(calls[0].group, m.workspace, m.workspace_size, m.stream));
   });
+  std::unique_ptr<GpuCall> prepared;
+  if (!GpuCall::Create(calls[0].group, m.workspace, m.workspace_size, &prepared)) return cost;
+  const auto run = [&](const Call& call) {
+    return static_cast<bool>(prepared->Run(call.group, m.workspace, m.workspace_size, m.stream));
+  };
+  cost.prepared = HostTime(m.stream, [&] { return run(calls[0]); });
+  int turn = 0;
+  cost.moved = HostTime(m.stream, [&] { return run(calls[++turn % 2]); });
+  cudaStreamSynchronize(m.stream);
+  return cost;
 }
 
 double GpuBench::LaunchCost() {

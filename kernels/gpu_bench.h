@@ -45,6 +45,13 @@ struct BenchTime {
   double floor_us = 0;      // bytes / `bandwidth` or flops / `rate`, whichever is more
 };
 
+// Microseconds of host time that a call takes, launches included; below 0: it cannot run.
+struct BenchHostCost {
+  double call = -1;      // LinearGpu
+  double prepared = -1;  // GpuCall::Run with the same arguments each time
+  double moved = -1;     // with other x and y each time
+};
+
 class GpuBench {
  public:
   struct Device {
@@ -63,8 +70,7 @@ class GpuBench {
   // `enough` > 0 a way whose second replay takes longer than so many microseconds a call is not
   // measured further: `gave_up`. A time for each way, in their order.
   std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
-  // Microseconds of host time that one call takes, launches included; below 0: it cannot run.
-  double HostCost(const BenchShape& shape, int64_t tokens);
+  BenchHostCost HostCost(const BenchShape& shape, int64_t tokens);
   // The same of launching a kernel that does nothing.
   double LaunchCost();
 
