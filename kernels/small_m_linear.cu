@@ -231,7 +231,12 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
       if ((kAlone || e == 0) && lane == 0)
         BarrierExpect(SumsFull(a, s) + 8 * slot, SentBytes(a, s));
       __syncwarp();
-      if (lane < s.slices) BarrierArriveRemote(MapShared(SumsEmpty(a, s) + 8 * slot, lane));
+      if constexpr (kRacecheck) {
+        for (int to = 0; to < s.slices; ++to)
+          BarrierArriveRemote(MapShared(SumsEmpty(a, s) + 8 * slot, to));
+      } else if (lane < s.slices) {
+        BarrierArriveRemote(MapShared(SumsEmpty(a, s) + 8 * slot, lane));
+      }
     }
     slot += kStep;
     if (slot >= a.plan.slots) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/quantize.cuh"
+#include "kernels/racecheck.cuh"
 #include "kernels/sm90.cuh"
 #include "kernels/small_m_linear.h"
 
@@ -139,7 +140,8 @@ __device__ __forceinline__ void InitBarriers(const auto& a, const Share& s) {
 #pragma unroll(n == 8 ? 1 : 4)
   for (int i = 0; i < a.plan.slots; ++i) {
     BarrierInit(SumsFull(a, s) + 8 * i, 1 + 128 * a.plan.halves);  // own lanes, and who expects
-    BarrierInit(SumsEmpty(a, s) + 8 * i, s.slices * (a.plan.add_alone ? 1 : kSmallEpilogue));
+    BarrierInit(SumsEmpty(a, s) + 8 * i,
+                s.slices * (a.plan.add_alone ? 1 : kSmallEpilogue) * kTelling);
   }
   if (a.plan.quantized)
 #pragma unroll(n == 8 ? 1 : 4)
