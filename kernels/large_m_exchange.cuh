@@ -25,22 +25,19 @@ struct Part {
   }
 };
 
-// Bytes that a warp receives from each of the others: of `pieces` × 64 tokens × n columns of a
-// warpgroup.
-__host__ __device__ constexpr int PartBytes(int peers, int pieces, int n) {
-  return pieces * n * 64 / peers;
-}
+// Bytes that a warp receives from each of the others: of 64 tokens × n columns of a warpgroup.
+__host__ __device__ constexpr int PartBytes(int peers, int n) { return n * 64 / peers; }
 
 // One thread, before the cluster meets; nobody sends before that.
-template <int kPeers, int kPieces, int n, int kWarps>
+template <int kPeers, int n, int kWarps>
 __device__ __forceinline__ void AwaitSums(const auto& a, const Work& w) {
   for (int i = 0; i < kWarps; ++i) {
     BarrierInit(w.base + a.plan.exchange + 8 * i, 1);
-    BarrierExpect(w.base + a.plan.exchange + 8 * i, (kPeers - 1) * PartBytes(kPeers, kPieces, n));
+    BarrierExpect(w.base + a.plan.exchange + 8 * i, (kPeers - 1) * PartBytes(kPeers, n));
   }
 }
 
-template <int kPeers, int kRank, int kPieces, int n>
+template <int kPeers, int kRank, int n>
 class Exchange {
  public:
   __device__ __forceinline__ Exchange(const auto& a, const Work& w)
@@ -48,7 +45,7 @@ class Exchange {
         slots_(w.base + a.plan.exchange + kExchangeBarriers + Warp() * (kPeers - 1) * kBytes) {}
 
   template <int kTo>
-  __device__ __forceinline__ void Send(const float (&sum)[kPieces][n / 2]) const {
+  __device__ __forceinline__ void Send(const float (&sum)[n / 2]) const {
     if constexpr (kTo < kPeers) {
       if constexpr (kTo != kRank) {
         constexpr int kSlot = kRank < kTo ? kRank : kRank - 1;  // among those of the others
@@ -56,10 +53,8 @@ class Exchange {
         const uint32_t barrier = MapShared(barrier_, kTo);
         using Theirs = Part<kPeers, kTo, n>;
 #pragma unroll
-        for (int i = 0; i < kPieces; ++i)
-#pragma unroll
-          for (int q = 0; q < Theirs::kUnits; ++q)
-            StoreAsync(to + (i * Theirs::kUnits + q) * 512, Theirs::Of(sum[i], q), barrier);
+        for (int q = 0; q < Theirs::kUnits; ++q)
+          StoreAsync(to + q * 512, Theirs::Of(sum, q), barrier);
       }
       Send<kTo + 1>(sum);
     }
@@ -67,53 +62,46 @@ class Exchange {
 
   // Sums of all CTAs in their order, then y.
   __device__ __forceinline__ void Finish(const auto& a, const Place& p, int token0,
-                                         const float (&sum)[kPieces][n / 2]) const {
+                                         const float (&sum)[n / 2]) const {
     BarrierWait(barrier_, 0);
+    float kept[Own::kColumns / 4];
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      float kept[Own::kColumns / 4];
+    for (int q = 0; q < Own::kUnits; ++q) {
+      float4 all = make_float4(0, 0, 0, 0);
 #pragma unroll
-      for (int q = 0; q < Own::kUnits; ++q) {
-        float4 all = make_float4(0, 0, 0, 0);
-#pragma unroll
-        for (int from = 0; from < kPeers; ++from) {
-          const int slot = from < kRank ? from : from - 1;
-          const float4 one = from == kRank
-                                 ? Own::Of(sum[i], q)
-                                 : LoadSharedFloats(slots_ + slot * kBytes +
-                                                    (i * Own::kUnits + q) * 512 + Lane() * 16);
-          all.x += one.x, all.y += one.y, all.z += one.z, all.w += one.w;
-        }
-        kept[4 * q] = all.x, kept[4 * q + 1] = all.y;
-        kept[4 * q + 2] = all.z, kept[4 * q + 3] = all.w;
+      for (int from = 0; from < kPeers; ++from) {
+        const int slot = from < kRank ? from : from - 1;
+        const float4 one = from == kRank
+                               ? Own::Of(sum, q)
+                               : LoadSharedFloats(slots_ + slot * kBytes + q * 512 + Lane() * 16);
+        all.x += one.x, all.y += one.y, all.z += one.z, all.w += one.w;
       }
-      // By way of a slot that has been read: 1024 bytes at least.
-      StoreTokens<8, Own::kColumns>(
-          a.segments[p.segment], a.tokens,
-          p.token + token0 + 64 * i + (Warp() & 3) * 16 + 8 * Own::kEighth,
-          p.row + 16 * Own::kFirst, RowEnd(a, p), slots_, kept);
+      kept[4 * q] = all.x, kept[4 * q + 1] = all.y;
+      kept[4 * q + 2] = all.z, kept[4 * q + 3] = all.w;
     }
+    // By way of a slot that has been read: 1024 bytes at least.
+    StoreTokens<8, Own::kColumns>(a.segments[p.segment], a.tokens,
+                                  p.token + token0 + (Warp() & 3) * 16 + 8 * Own::kEighth,
+                                  p.row + 16 * Own::kFirst, RowEnd(a, p), slots_, kept);
   }
 
  private:
   using Own = Part<kPeers, kRank, n>;
-  static constexpr int kBytes = PartBytes(kPeers, kPieces, n);
-  static_assert(kPieces == 1);  // or y would go by way of what has not been read
+  static constexpr int kBytes = PartBytes(kPeers, n);
   static __device__ __forceinline__ int Warp() { return static_cast<int>(threadIdx.x >> 5); }
   static __device__ __forceinline__ int Lane() { return static_cast<int>(threadIdx.x & 31); }
 
   uint32_t barrier_, slots_;
 };
 
-template <int kPeers, int kRank, int kPieces, int n>
+template <int kPeers, int kRank, int n>
 __device__ __forceinline__ void ExchangeAs(const auto& a, const Work& w, const Place& p, int token0,
-                                           const float (&sum)[kPieces][n / 2]) {
+                                           const float (&sum)[n / 2]) {
   if (kRank < kPeers - 1 && w.rank != kRank) {
-    if constexpr (kRank < kPeers - 1)
-      ExchangeAs<kPeers, kRank + 1, kPieces, n>(a, w, p, token0, sum);
+    if constexpr (kRank < kPeers - 1) ExchangeAs<kPeers, kRank + 1, n>(a, w, p, token0, sum);
     return;
   }
-  const Exchange<kPeers, kRank, kPieces, n> exchange(a, w);
+  const Exchange<kPeers, kRank, n> exchange(a, w);
   exchange.template Send<0>(sum);
   exchange.Finish(a, p, token0, sum);
 }

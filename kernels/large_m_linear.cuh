@@ -45,6 +45,7 @@ struct Shape {
   static constexpr int kBf16Rows = kRows < 64 ? kRows : 64;
   static_assert(kRows % 16 == 0 && kRows <= 192 && kPieces * kRows <= 256);
   static_assert(!kTurns || (kTokens == 64 && kRows % 32 == 0));
+  static_assert(kPeers == 1 || kPieces == 1);  // what is exchanged
 
   // Whether there are registers for two products of a warpgroup, one under way while the other is
   // added up.
@@ -311,7 +312,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       Combine<n>(w.memory, wg, sum[0], half[0]);
       Finish<kRows, 1, n / 2>(a, w, done, 0, wg * n / 2, half);
     } else if constexpr (S::kPeers > 1) {
-      ExchangeAs<S::kPeers, 0, kPieces, n>(a, w, done, token_of_wg, sum);
+      ExchangeAs<S::kPeers, 0, n>(a, w, done, token_of_wg, sum[0]);
     } else {
       // The ring is read to its end by all, where sums or y go there.
       if (plan.slices > 1 || plan.staging == 0) NamedBarrier<S::kConsumers>(1);
@@ -337,7 +338,7 @@ __global__ void __maxnreg__(S::kRegisters)
                   S::kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan) * kTelling);
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round
     }
-    if constexpr (S::kPeers > 1) AwaitSums<S::kPeers, S::kPieces, kRows, S::kConsumers / 32>(a, w);
+    if constexpr (S::kPeers > 1) AwaitSums<S::kPeers, kRows, S::kConsumers / 32>(a, w);
     BarrierInitFence();
   }
   __syncthreads();

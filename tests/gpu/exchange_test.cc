@@ -12,9 +12,14 @@ using namespace ferrule::test;
 
 namespace {
 
+struct Wanted {
+  GpuChoice choice;
+  LargeWork work;
+};
+
 // Every tile that has such a kernel.
-std::vector<GpuChoice> Choices(int bf16_tile) {
-  std::vector<GpuChoice> choices;
+std::vector<Wanted> Choices(int bf16_tile) {
+  std::vector<Wanted> choices;
   for (const int tokens : {64, 128})
     for (const int rows : {32, 64, 80, 96, 112, 128, 160, 192})
       for (const LargeWork work :
@@ -23,9 +28,20 @@ std::vector<GpuChoice> Choices(int bf16_tile) {
         GpuChoice choice;
         choice.kernel = GpuKernel::kLarge;
         choice.large = {tokens, rows, PeersOf(work), 1, 1, bf16_tile};
-        choices.push_back(choice);
+        choices.push_back({choice, work});
       }
   return choices;
+}
+
+// Of the one launch of kLarge.
+LargeWork WorkOf(const LinearGroup& group, const GpuChoice& choice) {
+  LargeWork work = LargeWork::kTiles;
+  const auto take = [](const GpuStep& step, void* to) {
+    if (step.kernel == GpuKernel::kLarge) *static_cast<LargeWork*>(to) = step.large.work;
+    return LinearStatus();
+  };
+  REQUIRE(ForEachStep(group, choice, CurrentGpu(), take, &work));
+  return work;
 }
 
 }  // namespace
@@ -53,8 +69,9 @@ TEST_CASE("clusters of one tile agree with the CPU, twice with the same bits") {
       DeviceGroup::Layout layout;
       layout.y_type = type;
       DeviceGroup device(test.group(), layout);
-      for (const GpuChoice& choice : Choices(row.bf16_tile)) {
+      for (const auto& [choice, work] : Choices(row.bf16_tile)) {
         INFO(row.sentence << "\n" << ExplainGpu(device.group(), choice));
+        CHECK(WorkOf(device.group(), choice) == work);
         device.Poison();
         REQUIRE(device.Run(choice) == "");
         CHECK(device.Damage() == "");
