@@ -16,7 +16,7 @@ LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice);
 size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice);
 LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                     size_t workspace_size, void* stream);
-// RunGpu, of which no step but with no tokens needs the stream where a graph is changed.
+// RunGpu onto `to`; where that changes a graph, the group must have tokens.
 LinearStatus SubmitGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                        size_t workspace_size, const LaunchTarget& to);
 std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice);
