@@ -58,7 +58,7 @@ LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspa
                        void* stream);
 
 // A call of LinearGpu, prepared: one launch for the host however many kernels it has. Microseconds
-// of host time beside one H200 (a slower host took twice as long):
+// of host time beside one H200, 2026-11-29 (a slower host took up to twice as long):
 //
 //                                        one kernel   two
 //   LinearGpu                             3.1 … 3.6   6.2 … 6.7

@@ -14,7 +14,7 @@ using namespace ferrule::test;
 
 namespace {
 
-// The same linears twice, with other values in other memory, and what LinearGpu makes of them.
+// Linears in memory of their own, and what LinearGpu makes of them.
 struct Known {
   Known(uint32_t seed, int64_t tokens, int64_t in, const std::vector<Shape>& shapes)
       : test(seed, tokens, in, shapes), device(test.group(), {}) {
@@ -50,9 +50,8 @@ std::unique_ptr<GpuCall> Prepared(DeviceGroup* device) {
 }
 
 Shape PerChannel(int64_t rows) {
-  Shape shape;
+  Shape shape = Fp8(rows);
   shape.scheme = LinearScheme::kFp8Channel;
-  shape.rows = rows;
   return shape;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel with a ring, K several times as long: one launch of each tile and way to share, so
-// that compute-sanitizer gets through them. Shapes are varied in linear_gpu_test.cc.
+// Every kernel with a ring, one launch of each tile and way to share, so that compute-sanitizer
+// gets through them. K has 33 blocks, so that rings go round where few CTAs share it out (of 16
+// none does, of four the deepest do not). Shapes are varied in linear_gpu_test.cc.
 #include "kernels/linear_gpu.h"
 #include "tests/catch.h"
 #include "tests/gpu/agreement.h"
@@ -63,6 +64,20 @@ std::vector<GpuChoice> AnyTokens() {
   return choices;
 }
 
+// A choice that is not heard would test another kernel.
+bool Takes(const LinearGroup& group, const GpuChoice& choice) {
+  struct Seen {
+    GpuKernel wanted;
+    bool any = false;
+  } seen{choice.kernel};
+  const auto take = [](const GpuStep& step, void* to) {
+    Seen& s = *static_cast<Seen*>(to);
+    s.any = s.any || step.kernel == s.wanted;
+    return LinearStatus();
+  };
+  return ForEachStep(group, choice, CurrentGpu(), take, &seen) && seen.any;
+}
+
 void Agree(int64_t tokens, const std::vector<Shape>& shapes,
            const std::vector<GpuChoice>& choices) {
   constexpr int64_t kColumns = 4224;
@@ -74,6 +89,7 @@ void Agree(int64_t tokens, const std::vector<Shape>& shapes,
   DeviceGroup device(test.group(), layout);
   for (const GpuChoice& choice : choices) {
     INFO(ExplainGpu(device.group(), choice));
+    CHECK(Takes(device.group(), choice));
     device.Poison();
     REQUIRE(device.Run(choice) == "");
     CHECK(device.Damage() == "");
