@@ -2,8 +2,8 @@
 """Counts single tests from the log of `meson test`.
 
 A test program that closes on a line `N passed, N failed[, N skipped]` counts for so many tests, and
-names those that failed on lines `failed: NAME`; tests/main.cc does so for Catch2, `ferrule test` for
-rule files. Any other program is one test by its exit status (77: skipped). A program that ends badly
+names those that failed on lines `failed: NAME` and those that it skipped on lines `skipped: NAME: REASON`;
+tests/main.cc does so for Catch2, `ferrule test` for rule files. Any other program is one test by its exit status (77: skipped). A program that ends badly
 without a failed test in its line has crashed, hung or is broken: one failed test. One that ran no
 test at all has failed too.
 """
@@ -34,10 +34,13 @@ def count(entry):
     return passed, failed, skipped, names
 
 
-def reason(entry):
-    """The last line that a program said: why it skipped."""
+def skip_lines(entry):
+    """What a program says of what it skipped: a line for each case, or the last line of one that ran none."""
+    if entry['result'] != 'SKIP':
+        lines = entry.get('stdout', '').splitlines()
+        return [line[len('skipped: '):] for line in lines if line.startswith('skipped: ')]
     said = (entry.get('stdout', '') + '\n' + entry.get('stderr', '')).split('\n')
-    return next((line.strip() for line in reversed(said) if line.strip()), 'it does not say why')
+    return [next((line.strip() for line in reversed(said) if line.strip()), 'it does not say why')]
 
 
 def catch_filter(name):
@@ -72,10 +75,9 @@ def main(log):
             total = [a + b for a, b in zip(total, numbers)]
             if numbers[1]:
                 show_failure(entry, names)
-            if entry['result'] == 'SKIP':
-                skips.append(entry)
-    for entry in skips:
-        print(f"skipped  {entry['name']}: {reason(entry)}")
+            skips += [f"skipped  {entry['name']}: {said}" for said in skip_lines(entry)]
+    for line in skips:
+        print(line)
     passed, failed, skipped = total
     if passed + failed == 0:
         print('no test ran; was build/ configured with -Dtests=false? '

@@ -21,6 +21,10 @@ CASES = [
     ('cases that failed before a hang count', [('TIMEOUT', -9, 'failed: x\nfailed: y')], '0 passed, 2 failed'),
     ('a program that ran nothing has failed', [('OK', 0, '0 passed, 0 failed')], '0 passed, 1 failed'),
     ('exit status 77 is skipped', [('SKIP', 77, 'no GPU here'), ('OK', 0, '')], '1 passed, 0 failed, 1 skipped'),
+    ('a case that is skipped says why',
+     [('OK', 0, 'skipped: a, b: no second GPU\n2 passed, 0 failed, 1 skipped')], '2 passed, 0 failed, 1 skipped'),
+    ('a program all of whose cases are skipped is good', [('OK', 0, '0 passed, 0 failed, 2 skipped'), ('OK', 0, '')],
+     '1 passed, 0 failed, 2 skipped'),
     ('only skipped: none ran', [('SKIP', 77, 'no GPU here')], '0 passed, 0 failed, 1 skipped'),
     ('an expected failure is good, an unexpected success is not',
      [('EXPECTEDFAIL', 1, ''), ('UNEXPECTEDPASS', 0, '')], '1 passed, 1 failed'),
@@ -52,6 +56,8 @@ def main():
         good = line == expected and (status == 0) == (', 0 failed' in expected and not expected.startswith('0 '))
         for name in ('a, b [c]',) if 'is named' in sentence else ():
             good = good and f'FAILED  test0: {name}' in printed and r'a\, b \[c]' in printed
+        if 'says why' in sentence:
+            good = good and 'skipped  ferrule:engine / test0: a, b: no second GPU' in printed
         if not good:
             failures += 1
             print(f'failed: {sentence}\n  got `{line}`, status {status}, wanted `{expected}`')
