@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # install_test.sh BUILD_FOLDER SOURCE_FOLDER COMPILER…
 # Installs into an empty folder and uses nothing but that: each check is one test.
+# GPU_ARCHS: what the GPU kernels were compiled for (`80 90a`), empty without any; MOST_BYTES: of the
+# stripped library, empty where nothing is promised.
 set -euo pipefail
 build=$1
 source=$2
@@ -57,6 +59,19 @@ version_in_name() {
     [ -f "$lib/libferrule.so.$(pkg-config --modversion ferrule)" ]
 }
 
+# A stripped copy, as a package holds it. The sections of GPU code are not touched.
+library_is_small() {
+  local size
+  strip -o "$tree/stripped.so" "$lib/libferrule.so" && size=$(stat -c %s "$tree/stripped.so") || return
+  echo "libferrule.so: $size bytes stripped, $(stat -L -c %s "$lib/libferrule.so") as installed"
+  [ "$size" -le "$MOST_BYTES" ] || { echo "more than $MOST_BYTES"; return 1; }
+}
+starts_without_a_compiler() {
+  local archs
+  read -ra archs <<<"$GPU_ARCHS"
+  python3 -B "$source/tests/install/fatbin.py" "$lib/libferrule.so" "${archs[@]}"
+}
+
 # The example of a server, against a checkpoint with weights; it must find the installed rules.
 server_compiles() {
   [ "$(wc -l <"$server")" -le 80 ] &&
@@ -88,6 +103,8 @@ for header in "$headers"/*.h; do
 done
 check "installed headers mention nothing internal" mentions_no_internals
 check "the library carries its version" version_in_name
+[ -z "${MOST_BYTES:-}" ] || check "the library is small" library_is_small
+[ -z "${GPU_ARCHS:-}" ] || check "GPU code for ${GPU_ARCHS// /, }, no PTX" starts_without_a_compiler
 check "the rules lie where pkg-config says" test -d "$tree$rules"
 check "a program compiles, links and runs" program_runs
 check "the installed command uses the installed rules" command_runs
