@@ -11,6 +11,7 @@
 
 #include "kernels/cuda_error.h"
 #include "kernels/linear_gpu.h"
+#include "kernels/output_sum.h"
 #include "kernels/plan_agreement.h"
 #include "kernels/shared_library.h"
 
@@ -126,55 +127,45 @@ TensorParallel::~TensorParallel() {
 }
 
 LinearStatus TensorParallel::AddUp(const LinearGroup& group, void* stream) const {
-  const auto reduce = [&](void* y, int64_t count, LinearOutput type) -> LinearStatus {
-    const ncclResult_t result = TheLibrary()->all_reduce(
-        y, y, static_cast<size_t>(count), type == LinearOutput::kF32 ? ncclFloat32 : ncclBfloat16,
-        ncclSum, static_cast<ncclComm_t>(communicator_), static_cast<cudaStream_t>(stream));
-    if (result == ncclSuccess) return {};
-    return {LinearCode::kDevice, -1, TheLibrary()->error_string(result)};
-  };
-  for (int32_t i = 0; i < group.segment_count; ++i) {
-    const LinearSegment& s = group.segments[i];
-    if (s.rows == 0) continue;
-    // Segments side by side are one y.
-    int64_t rows = s.rows;
-    int32_t last = i;
-    const int64_t element = s.y_type == LinearOutput::kF32 ? 4 : 2;
-    while (rows < s.y_stride && last + 1 < group.segment_count) {
-      const LinearSegment& next = group.segments[last + 1];
-      if (next.y != static_cast<char*>(s.y) + rows * element || next.y_stride != s.y_stride ||
-          next.y_type != s.y_type)
-        break;
-      rows += next.rows;
-      ++last;
-    }
-    if (rows != s.y_stride && group.tokens > 1)
-      return {LinearCode::kUnsupported, i, "outputs that are added up over ranks have no gaps"};
-    const LinearStatus status = reduce(s.y, group.tokens * rows, s.y_type);
+  for (int32_t next = 0; next < group.segment_count;) {
+    OutputSum sum;
+    const LinearStatus status = NextSum(group, &next, &sum);
     if (!status) return status;
-    i = last;
+    if (sum.count == 0) continue;
+    const ncclResult_t result = TheLibrary()->all_reduce(
+        sum.y, sum.y, static_cast<size_t>(sum.count),
+        sum.type == LinearOutput::kF32 ? ncclFloat32 : ncclBfloat16, ncclSum,
+        static_cast<ncclComm_t>(communicator_), static_cast<cudaStream_t>(stream));
+    if (result != ncclSuccess) return {LinearCode::kDevice, -1, TheLibrary()->error_string(result)};
   }
   return {};
 }
 
 LinearStatus TensorParallel::Run(const LinearGroup& group, LinearSplit split, void* workspace,
                                  size_t workspace_size, void* stream) const {
-  if (split != LinearSplit::kRow || tp_ == 1)
+  if (split != LinearSplit::kRow || tp_ == 1 || group.tokens == 0)
     return LinearGpu(group, workspace, workspace_size, stream);
+  // Refused by all ranks and before anything runs: one that went on would wait for the others.
+  LinearStatus status = Validate(group);
+  for (int32_t next = 0; status && next < group.segment_count;) {
+    OutputSum sum;
+    status = NextSum(group, &next, &sum);
+  }
+  if (!status) return status;
   bool biased = false;
   for (int32_t i = 0; i < group.segment_count; ++i)
     biased = biased || group.segments[i].bias != nullptr;
+  if (biased && group.segment_count > kMostSegments)
+    return {LinearCode::kUnsupported, -1, "more than 16 row-split segments with a bias"};
   LinearGroup own = group;
   std::array<LinearSegment, kMostSegments> segments;
   if (biased && rank_ > 0) {
-    if (group.segment_count > kMostSegments)
-      return {LinearCode::kUnsupported, -1, "more than 16 row-split segments with a bias"};
     std::copy_n(group.segments, group.segment_count, segments.begin());
     for (LinearSegment& s : segments) s.bias = nullptr;
     own.segments = segments.data();
   }
-  const LinearStatus status = LinearGpu(own, workspace, workspace_size, stream);
-  return status && group.tokens > 0 ? AddUp(group, stream) : status;
+  status = LinearGpu(own, workspace, workspace_size, stream);
+  return status ? AddUp(group, stream) : status;
 }
 
 }  // namespace ferrule

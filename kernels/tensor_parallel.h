@@ -46,8 +46,11 @@ class TensorParallel {
   int rank() const { return rank_; }
   int tp() const { return tp_; }
 
-  // LinearGpu, and for kRow the sum of all ranks' y. There a bias is added once, by rank 0; outputs
-  // have no gaps: y_stride is the segment's rows, or segments lie side by side in one y.
+  // LinearGpu, and for kRow the sum of all ranks' y: an all-reduce for each y. There a bias is
+  // added once, by rank 0, to at most 16 segments; outputs have no gaps: y_stride is the segment's
+  // rows, or segments lie side by side in one y, in their order. What does not keep to this is
+  // refused (kUnsupported) on all ranks, and nothing is run. All ranks call with the same sizes and
+  // outputs that lie alike; one that fails alone (kWorkspace, kDevice) leaves the others waiting.
   LinearStatus Run(const LinearGroup& group, LinearSplit split, void* workspace,
                    size_t workspace_size, void* stream) const;
 
