@@ -36,7 +36,10 @@ class TensorParallel {
   // Null where NCCL is there; else why not, static text.
   static const char* Absent();
   static bool MakeId(Id* id, std::string* error);
-  // Waits for all ranks. Null with the reason on every rank where one has another `plan_sha`.
+  // Waits for all ranks. Null with the reason on every rank where one has another `plan_sha` than
+  // rank 0: other rules, another checkpoint, or the plan for another tp. `tp` itself cannot be
+  // compared: all ranks give the same one, each its own `rank` below it, and one id; where they do
+  // not, NCCL waits for ever for ranks that never come.
   static std::unique_ptr<TensorParallel> Create(const Id& id, int rank, int tp,
                                                 std::string_view plan_sha, std::string* error);
   ~TensorParallel();

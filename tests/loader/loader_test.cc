@@ -8,6 +8,7 @@
 
 #include "engine/ferrule.h"
 #include "kernels/load.h"
+#include "kernels/plan_agreement.h"
 #include "tests/catch.h"
 #include "tests/engine/model.h"
 #include "tests/loader/made.h"
@@ -180,4 +181,13 @@ TEST_CASE("what reads the tensor of a neighbour or of the embeddings is loaded f
   REQUIRE((k && v));
   const Activations x = made.X(3, 200);
   CHECK(ByFastPath(*k, x) == ByFastPath(*v, x));
+}
+
+TEST_CASE("the plan for another tp is another plan, which ranks notice") {
+  Made made = OneLinear(kBlocks);
+  const std::string one = made.PlanAt(1).plan_sha, two = made.PlanAt(2).plan_sha;
+  CHECK(PlansDiffer({two, made.PlanAt(2).plan_sha}) == "");
+  CHECK(PlansDiffer({two, one})
+            .find("rank 1 of 2 runs plan " + one.substr(0, 12) + ", rank 0 plan " +
+                  two.substr(0, 12)) == 0);
 }
