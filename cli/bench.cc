@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule bench [--shape NAME=IN:ROWS[b],…] [--tokens M,…] [--peers [--python PYTHON]] [--sweep]
+// ferrule bench [--shape NAME=IN:SEGMENTS… | --plan DIR [--tp N [--rank R]]] [--tokens M,…]
+//               [--peers [--python PYTHON]] [--sweep]
 //
 // With --svg FILE also a plot. A TSV line for each shape, number of tokens and way to run it; `#`
 // lines say where and when.
@@ -11,6 +12,7 @@
 #include <ctime>
 
 #include "cli/bench_packages.h"
+#include "cli/bench_shapes.h"
 #include "cli/bench_ways.h"
 #include "cli/command.h"
 #include "engine/text/version.h"
@@ -18,45 +20,6 @@
 
 namespace ferrule::cli {
 namespace {
-
-// Linears of released models, one GPU and four; `b`: BF16, `t`: FP8 with one scale, `c`: with one
-// for each row. in : rows of each segment.
-constexpr const char* kShapes[] = {
-    "q3n_qkvz=2048:12288",
-    "q3n_ba=2048:64",
-    "q3n_out_o=4096:2048",
-    "q3n_qkv=2048:9216",
-    "q3n_sh_gateup=2048:1024",
-    "q3n_sh_down=512:2048",
-    "q35_27b_qkvz=5120:16384",
-    "q35_27b_qkvgate=5120:14336",
-    "q35_27b_out_o=6144:5120",
-    "q35_27b_gateup=5120:34816",
-    "q35_27b_down=17408:5120",
-    "ds_qkv_a=7168:2112",
-    "ds_q_b=1536:24576",
-    "ds_o=16384:7168",
-    "ds_sh_gateup=7168:4096",
-    "ds_sh_down=2048:7168",
-    "ds_dense_gateup=7168:36864",
-    "ds_dense_down=18432:7168",
-    "q3n_tp4_qkvz=2048:3072",
-    "q3n_tp4_out_o=1024:2048",
-    "q3n_tp4_sh_gateup=2048:256",
-    "group_q3n_qkvz_ba=2048:12288,64b",
-    "group_q3n_shared_router_gate=2048:1024,512b,1b",
-    "group_q3n_gate_up=2048:512,512",
-    "group_q3n_q_k_v=2048:8192,512,512",
-    "bf16_q3n_ba=2048:64b",
-    "bf16_q3n_router=2048:512b",
-    "bf16_q3n_qkvz=2048:12288b",
-};
-
-bool Number(std::string_view text, int64_t* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size() && *value > 0 &&
-         *value <= 0x7FFFFFF;
-}
 
 // The parts of `text` between the separators.
 std::vector<std::string_view> Split(std::string_view text, char separator) {
@@ -67,25 +30,6 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
     begin = end + 1;
   }
   return parts;
-}
-
-bool ParseShape(std::string_view text, BenchShape* shape) {
-  const size_t equals = text.find('='), colon = text.find(':');
-  if (equals == std::string_view::npos || colon == std::string_view::npos || colon < equals)
-    return false;
-  shape->name = text.substr(0, equals);
-  if (!Number(text.substr(equals + 1, colon - equals - 1), &shape->in)) return false;
-  for (std::string_view rows : Split(text.substr(colon + 1), ',')) {
-    BenchSegment segment;
-    const char scheme = rows.empty() ? ' ' : rows.back();
-    if (scheme == 'b') segment.scheme = LinearScheme::kBf16;
-    if (scheme == 't') segment.scheme = LinearScheme::kFp8Tensor;
-    if (scheme == 'c') segment.scheme = LinearScheme::kFp8Channel;
-    if (segment.scheme != LinearScheme::kFp8Block) rows.remove_suffix(1);
-    if (!Number(rows, &segment.rows)) return false;
-    shape->segments.push_back(segment);
-  }
-  return true;
 }
 
 // Of a sweep: a way that takes so much longer than the fastest so far is not measured further; so
@@ -110,8 +54,7 @@ std::vector<Cell> Cells(const std::vector<BenchShape>& shapes, const BenchOption
   std::vector<Cell> cells;
   for (const int64_t tokens : options.tokens)
     for (const BenchShape& shape : shapes) {
-      int64_t rows = 0;
-      for (const BenchSegment& segment : shape.segments) rows += segment.rows;
+      const int64_t rows = shape.rows();
       std::vector<Way> ways = WaysOf(shape, tokens, rows, options);
       std::vector<BenchCheck> checks(ways.size());
       cells.push_back({&shape, tokens, rows, std::move(ways), std::move(checks)});
@@ -184,6 +127,13 @@ void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<do
     print(fmt::format("# peers of {}: {}\n", options.python, failure));
 }
 
+// One linear in FP8 blocks, none of them cut: what the packages take.
+bool IsPlain(const BenchShape& shape) {
+  const BenchSegment& s = shape.segments[0];
+  return shape.segments.size() == 1 && s.scheme == LinearScheme::kFp8Block && s.n_phase == 0 &&
+         s.k_phase == 0 && !s.ue8m0;
+}
+
 // A line for each way of each cell. Returns whether one failed.
 template <typename Printer>
 bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& options,
@@ -199,8 +149,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
     for (size_t i = 0; i < cell.ways.size(); ++i) ways.push_back(cell.At(i));
     const std::vector<BenchTime> times =
         options.sweep ? Sweep(bench, ways, cell.tokens) : bench->Time(ways, cell.tokens);
-    const std::vector<BenchSegment>& segments = cell.shape->segments;
-    if (segments.size() == 1 && segments[0].scheme == LinearScheme::kFp8Block) {
+    if (IsPlain(*cell.shape)) {
       for_packages.push_back(
           {cell.shape->name, cell.tokens, cell.shape->in, cell.rows, times[0].copies});
       floors.push_back(times[0].floor_us);
@@ -208,7 +157,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
     for (size_t i = 0; i < ways.size(); ++i) {
       const BenchTime& time = times[i];
       const BenchCheck& check = cell.checks[i];
-      const bool checked = options.check && cell.ways[i].check;
+      const bool checked = options.check && cell.ways[i].check && !check.too_large;
       const std::string where = fmt::format("{}\t{}\t{}\t{}\t{}", cell.shape->name, cell.tokens,
                                             cell.rows, cell.shape->in, cell.ways[i].name);
       const std::string& failure = time.failure.empty() ? check.failure : time.failure;
@@ -221,6 +170,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
         print(fmt::format("# {}: {:.2f} us, not among the fastest\n", where, time.microseconds));
         continue;
       }
+      if (check.too_large) print(fmt::format("# {}: too large to check\n", where));
       print(Row(where, time.microseconds, time.spread, time.floor_us) +
             fmt::format("\t{}\t{}\t{}\n", checked ? fmt::format("{:.2e}", check.error) : "",
                         checked ? (check.same_bits ? "yes" : "NO") : "", time.copies));
@@ -262,6 +212,16 @@ std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
       text(call), text(prepared), text(moved), bench->LaunchCost());
 }
 
+// Of a plan: where its shapes are from, and how many modules have each.
+std::string ListRemarks(const BenchList& list) {
+  std::string text = list.remarks;
+  for (size_t i = 0; i < list.modules.size(); ++i)
+    text += fmt::format("# {}={}:{}: {} {}\n", list.shapes[i].name, list.shapes[i].in,
+                        SegmentsText(list.shapes[i]), list.modules[i],
+                        list.modules[i] == 1 ? "module" : "modules");
+  return text;
+}
+
 std::string Today() {
   const std::time_t now = std::time(nullptr);
   char text[32] = {};
@@ -275,21 +235,9 @@ std::string Today() {
 
 int Bench(const Common& common, const BenchOptions& options) {
   Diagnostics findings;
-  std::vector<BenchShape> shapes;
-  std::vector<std::string> texts = options.shapes;
-  if (texts.empty()) texts.assign(std::begin(kShapes), std::end(kShapes));
-  for (const std::string& text : texts) {
-    BenchShape shape;
-    if (!ParseShape(text, &shape)) {
-      findings.Add(Code::kUsage, fmt::format("`{}` is no shape", text))
-          .Help(
-              "NAME=IN:ROWS,ROWS…, with a letter after the rows of segments that are not FP8 "
-              "blocks: "
-              "`b` BF16, `t` FP8 with one scale, `c` with one for each row");
-      return Finish(common, "bench", findings);
-    }
-    shapes.push_back(std::move(shape));
-  }
+  const std::optional<BenchList> list = ShapesToTime(common, options, &findings);
+  if (!list) return Finish(common, "bench", findings);
+  const std::vector<BenchShape>& shapes = list->shapes;
   std::string failure;
   const std::unique_ptr<GpuBench> bench = GpuBench::Create(&failure);
   if (!bench) {
@@ -305,6 +253,7 @@ int Bench(const Common& common, const BenchOptions& options) {
   print(fmt::format("# ferrule {} {}, {}, {}, CUDA {}, reads {:.3f} TB/s\n", kVersion,
                     options.commit.empty() ? "unknown commit" : options.commit, Today(),
                     device.name, device.driver, device.bandwidth * 1e-12));
+  print(ListRemarks(*list));
   print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
   const bool failed = Measure(bench.get(), Cells(shapes, options), options, print);
   if (!options.sweep) Print(HostTimes(bench.get(), shapes));

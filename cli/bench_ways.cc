@@ -98,7 +98,7 @@ void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
   choice.kernel = GpuKernel::kLt;
   Way whole{"peer quantizer + cublaslt", choice, {}};
   Way bf16{"peer cublaslt bf16", choice, shape, false};
-  for (BenchSegment& segment : bf16.shape.segments) segment.scheme = LinearScheme::kBf16;
+  for (BenchSegment& s : bf16.shape.segments) s = {s.rows, LinearScheme::kBf16};
   const bool quantizes = std::any_of(shape.segments.begin(), shape.segments.end(),
                                      [](const BenchSegment& s) { return !s.bf16(); });
   if (quantizes) {

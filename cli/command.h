@@ -57,6 +57,8 @@ struct RunOptions {
 };
 struct BenchOptions {
   std::vector<std::string> shapes;  // NAME=IN:ROWS[b],…; empty: linears of released models
+  std::string plan;                 // a checkpoint: the shapes of what a rank runs
+  bool list = false;                // print the shapes, time nothing
   std::vector<int64_t> tokens = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
   bool peers = false;  // what others would run, too
   std::string python;  // and what the packages of this interpreter run
@@ -66,7 +68,7 @@ struct BenchOptions {
   std::string svg;     // file for a plot
   std::string from;    // a table printed before: plot it, time nothing
   std::string load;    // a checkpoint: time its loading instead
-  int tp = 1, rank = 0;
+  int tp = 1, rank = 0;  // of `plan` and `load`
   std::vector<int> readers = {8};
 };
 struct CaptureOptions {
@@ -110,6 +112,7 @@ int ExplainKernels(const Common& common, const ExplainOptions& options, const Pl
 int Test(const Common& common, const TestOptions& options);
 int Run(const Common& common, const RunOptions& options);
 int Decide(const Common& common, const DecideOptions& options);
+int ListShapes(const Common& common, const BenchOptions& options);
 int BenchPlot(const Common& common, const BenchOptions& options);
 // The plot of a table that `name` names; false with a finding.
 bool WritePlot(const std::string& table, const std::string& name, const std::string& path,

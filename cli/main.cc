@@ -218,6 +218,9 @@ int Main(int argc, char** argv) {
   bench_app->add_option(
       "--shape", bench.shapes,
       "NAME=IN:ROWS,ROWS…; after rows `b`: BF16, `t`, `c`: FP8 with one scale, with one a row");
+  bench_app->add_option("--plan", bench.plan,
+                        "the shapes of what a rank runs of this checkpoint or header fixture");
+  bench_app->add_flag("--list", bench.list, "print the shapes, time nothing; needs no GPU");
   bench_app->add_option("--tokens", bench.tokens, "numbers of tokens")
       ->delimiter(',')
       ->check(WholeNumber(1, 65536));
@@ -234,9 +237,10 @@ int Main(int argc, char** argv) {
                         "with --svg: plot this table, printed before; needs no GPU");
   bench_app->add_option("--load", bench.load, "time the loading of this checkpoint to the GPU");
   CLI::Option* bench_tp =
-      bench_app->add_option("--tp", bench.tp, "with --load: tensor-parallel size")->check(tp_word);
+      bench_app->add_option("--tp", bench.tp, "with --plan, --load: tensor-parallel size")
+          ->check(tp_word);
   CLI::Option* bench_rank =
-      bench_app->add_option("--rank", bench.rank, "with --load: this rank; default: 0")
+      bench_app->add_option("--rank", bench.rank, "with --plan, --load: this rank; default: 0")
           ->check(WholeNumber(0, kMaxTp - 1));
   bench_app->add_option("--readers", bench.readers, "with --load: numbers of threads that read")
       ->delimiter(',')
@@ -261,11 +265,17 @@ int Main(int argc, char** argv) {
   if (expert_option->count() > 0)
     return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
                              "plan without it"));
+  if (!bench.plan.empty() && (!bench.shapes.empty() || !bench.load.empty() || !bench.from.empty()))
+    return Usage(json, Wrong(fmt::format("`--plan` and `{}` ask for different things",
+                                         !bench.shapes.empty() ? "--shape"
+                                         : !bench.load.empty() ? "--load"
+                                                               : "--from"),
+                             "name one of them"));
   if (!bench.from.empty() && bench.svg.empty())
     return Usage(json, Wrong("`--from` needs `--svg`", "name the file to write the plot to"));
   if (!bench.from.empty()) return BenchPlot(common, bench);
 #ifndef FERRULE_CUDA
-  if (bench_app->parsed() || run.device == "cuda")
+  if ((bench_app->parsed() && !bench.list) || run.device == "cuda")
     return Usage(json, Wrong("this ferrule was built without CUDA",
                              "build it where nvcc 12.8 or newer is on PATH"));
 #endif
@@ -311,6 +321,7 @@ int Main(int argc, char** argv) {
   if (export_app->parsed()) return ExportTo(common, exported);
   if (infer_app->parsed()) return Infer(common, infer);
   if (audit_app->parsed()) return Audit(common, audit);
+  if (bench.list) return ListShapes(common, bench);
 #ifdef FERRULE_CUDA
   bench.check = !no_check;
   if (bench_app->parsed())

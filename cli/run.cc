@@ -8,6 +8,7 @@
 
 #include "cli/activations.h"
 #include "cli/command.h"
+#include "cli/run_modules.h"
 #include "engine/checkpoint/tensor_writer.h"
 #include "engine/plan/plan.h"
 #include "engine/report/report_parts.h"
@@ -145,31 +146,12 @@ class Runner {
     return options_.output.empty() || writer.Finish(&findings_);
   }
 
-  // Every linear that can be run: fused modules as one, their parts not again.
+  // Every linear that can be run.
   bool RunRandom() {
     const Decisions& d = plan_->decisions;
-    std::vector<bool> inside(d.modules.size(), false);
-    std::vector<int32_t> modules;
-    for (const Unit& unit : d.units.units)
-      for (int32_t i = 0; unit.kind == NodeKind::kFused && i < unit.count; ++i) {
-        const ferrule::Module& fused = d.modules[static_cast<size_t>(unit.first + i)];
-        if (fused.absent || fused.scheme < 0) continue;
-        modules.push_back(unit.first + i);
-        for (const int32_t part : unit.parts)
-          inside[static_cast<size_t>(d.units.units[static_cast<size_t>(part)].first + i)] = true;
-      }
-    for (const Unit& unit : d.units.units)
-      for (int32_t i = 0; IsLinear(unit.kind) && i < unit.count; ++i)
-        if (!inside[static_cast<size_t>(unit.first + i)]) modules.push_back(unit.first + i);
-    std::erase_if(modules, [&](int32_t id) {
-      const ferrule::Module& module = d.modules[static_cast<size_t>(id)];
-      const Scheme* scheme =
-          module.scheme >= 0 ? &d.quant.schemes[static_cast<size_t>(module.scheme)] : nullptr;
-      const bool runs = scheme != nullptr && scheme->executed() && d.UnitOf(id).stack == 0;
-      skipped_ += runs || module.absent ? 0 : 1;
-      return !runs;
-    });
-    std::sort(modules.begin(), modules.end());
+    const RunModules found = ModulesToRun(*plan_);
+    const std::vector<int32_t>& modules = found.ids;
+    skipped_ = found.stacked + found.reported;
     StartDevice(modules);
     for (size_t n = 0; n < modules.size(); ++n) {
       const Unit& unit = d.UnitOf(modules[n]);

@@ -14,13 +14,26 @@ namespace ferrule {
 
 struct BenchSegment {
   int64_t rows = 0;
-  LinearScheme scheme = LinearScheme::kFp8Block;  // blocks of 128 × 128
+  LinearScheme scheme = LinearScheme::kFp8Block;   // blocks of 128 × 128
+  LinearWeight weight_type = LinearWeight::kBf16;  // of kBf16
+  int32_t n_phase = 0, k_phase = 0;                // of kFp8Block, as in LinearSegment
+  int64_t scale_stride = 0;                        // of kFp8Block; 0: rows without gaps
+  bool ue8m0 = false;
+  bool static_x = false;  // x has one scale that is known, not one a token
   bool bf16() const { return scheme == LinearScheme::kBf16; }
+  int64_t element() const { return !bf16() ? 1 : weight_type == LinearWeight::kF32 ? 4 : 2; }
+  // Of kFp8Block: scales of a row of blocks.
+  int64_t ScaleColumns(int64_t in) const { return (k_phase + in + 127) / 128; }
 };
 struct BenchShape {
   std::string name;
   int64_t in = 0;
   std::vector<BenchSegment> segments;
+  int64_t rows() const {
+    int64_t sum = 0;
+    for (const BenchSegment& s : segments) sum += s.rows;
+    return sum;
+  }
 };
 
 // The choice of a way to run a shape; peers run another shape (BF16) than the one that is asked
@@ -32,6 +45,7 @@ struct BenchWay {
 
 struct BenchCheck {
   std::string failure;     // empty: it ran
+  bool too_large = false;  // for the benchmark's memory: it was not checked
   double error = 0;        // relative, float32 outputs against the plain kernel's
   bool same_bits = false;  // of two runs
 };

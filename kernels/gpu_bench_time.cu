@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shape and a number of tokens → times of a linear group, the GPU's and the host's.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/gpu_bench.h"
+#include "kernels/gpu_bench_memory.h"
+#include "kernels/gpu_linear.h"
+#include "kernels/launch.cuh"
+#include "kernels/linear_gpu.h"
+
+namespace ferrule {
+namespace {
+
+constexpr int kReplays = 7;
+
+}  // namespace
+
+// Calls of one way in a graph, and the times of its replays.
+struct GpuBench::Replay {
+  std::vector<BenchCall> list;  // a call for each copy of the weights
+  int calls = 0;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  std::vector<float> times;
+  Replay() = default;
+  Replay(const Replay&) = delete;
+  ~Replay() {
+    if (exec != nullptr) cudaGraphExecDestroy(exec);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+  }
+  cudaError_t Run(const Memory& m) {
+    cudaEventRecord(m.begin, m.stream);
+    cudaError_t error = cudaGraphLaunch(exec, m.stream);
+    cudaEventRecord(m.end, m.stream);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(m.stream);
+    float ms = 0;
+    cudaEventElapsedTime(&ms, m.begin, m.end);
+    times.push_back(ms * 1e3f / static_cast<float>(calls));
+    return error;
+  }
+};
+
+std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* replay) {
+  Memory& m = *memory_;
+  const int copies = BenchCopies(way.shape);
+  replay->calls = std::max(16, copies);
+  replay->list = std::vector<BenchCall>(static_cast<size_t>(copies));
+  for (int i = 0; i < copies; ++i)
+    m.Describe(way.shape, tokens, i, LinearOutput::kBf16, m.y,
+               &replay->list[static_cast<size_t>(i)]);
+  if (way.choice.x_is_quantized) {  // other ways then leave their codes of the same x there
+    GpuChoice whole = way.choice;
+    whole.x_is_quantized = false;
+    const LinearStatus status =
+        RunGpu(replay->list[0].group, whole, m.workspace, m.workspace_size, m.stream);
+    if (!status) return status.message;
+  }
+  cudaStreamBeginCapture(m.stream, cudaStreamCaptureModeThreadLocal);
+  LinearStatus status;
+  for (int i = 0; i < replay->calls && status; ++i)
+    status = RunGpu(replay->list[static_cast<size_t>(i % copies)].group, way.choice, m.workspace,
+                    m.workspace_size, m.stream);
+  cudaError_t error = cudaStreamEndCapture(m.stream, &replay->graph);
+  if (!status) return status.message;
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&replay->exec, replay->graph, 0);
+  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
+double GpuBench::FloorOf(const BenchShape& shape, int64_t tokens) const {
+  double flops = 0;
+  double bytes = static_cast<double>(tokens * shape.in * 2 + tokens * shape.rows() * 2);
+  for (const BenchSegment& s : shape.segments) {
+    bytes += static_cast<double>(s.rows * shape.in * s.element());
+    flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
+    if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
+  }
+  return 1e6 * std::max(bytes / device_.bandwidth, flops / device_.fp8_rate);
+}
+
+std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t tokens,
+                                      double enough) {
+  std::vector<BenchTime> results(ways.size());
+  std::vector<Replay> replays(ways.size());
+  for (size_t i = 0; i < ways.size(); ++i) {
+    BenchTime& result = results[i];
+    result.copies = BenchCopies(ways[i].shape);
+    result.floor_us = FloorOf(ways[i].shape, tokens);
+    result.failure = Refuses(ways[i], tokens);
+    if (result.failure.empty()) result.failure = Capture(ways[i], tokens, &replays[i]);
+  }
+  // The first two rounds warm up.
+  for (int round = 0; round < kReplays + 2; ++round)
+    for (size_t i = 0; i < ways.size(); ++i) {
+      BenchTime& result = results[i];
+      if (!result.failure.empty() || result.gave_up) continue;
+      const cudaError_t error = replays[i].Run(*memory_);
+      if (error != cudaSuccess) result.failure = cudaGetErrorString(error);
+      result.gave_up = round == 1 && enough > 0 && replays[i].times.back() > enough;
+    }
+  static_cast<void>(cudaGetLastError());
+  for (size_t i = 0; i < ways.size(); ++i) {
+    std::vector<float>& times = replays[i].times;
+    if (!results[i].failure.empty()) continue;
+    times.erase(times.begin(), results[i].gave_up ? times.end() - 1 : times.begin() + 2);
+    std::sort(times.begin(), times.end());
+    results[i].microseconds = times[times.size() / 2];
+    results[i].spread = times.back() / times.front() - 1;
+  }
+  return results;
+}
+
+namespace {
+
+__global__ void Nothing() {}
+
+// Microseconds of host time of a call; below 0: it fails.
+template <typename Call>
+double HostTime(cudaStream_t stream, const Call& call) {
+  constexpr int kCalls = 50;  // fewer than what the queue holds
+  double best = 1e9;
+  for (int round = 0; round < 40; ++round) {
+    cudaStreamSynchronize(stream);
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kCalls; ++i)
+      if (!call()) return -1;
+    const std::chrono::duration<double, std::micro> passed =
+        std::chrono::steady_clock::now() - begin;
+    best = std::min(best, passed.count() / kCalls);
+  }
+  cudaStreamSynchronize(stream);
+  return best;
+}
+
+}  // namespace
+
+BenchHostCost GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
+  BenchHostCost cost;
+  if (!Refuses({shape, {}}, tokens).empty()) return cost;
+  Memory& m = *memory_;
+  BenchCall calls[2];
+  m.Describe(shape, tokens, 0, LinearOutput::kBf16, m.y, &calls[0]);
+  m.Describe(shape, tokens, 0, LinearOutput::kBf16, m.y + kBenchYBytes / 2, &calls[1]);
+  calls[1].group.x = m.x + kBenchXBytes / 2;
+  cost.call = HostTime(m.stream, [&] {
+    return static_cast<bool>(LinearGpu(calls[0].group, m.workspace, m.workspace_size, m.stream));
+  });
+  std::unique_ptr<GpuCall> prepared;
+  if (!GpuCall::Create(calls[0].group, m.workspace, m.workspace_size, &prepared)) return cost;
+  const auto run = [&](const BenchCall& call) {
+    return static_cast<bool>(prepared->Run(call.group, m.workspace, m.workspace_size, m.stream));
+  };
+  cost.prepared = HostTime(m.stream, [&] { return run(calls[0]); });
+  int turn = 0;
+  cost.moved = HostTime(m.stream, [&] { return run(calls[++turn % 2]); });
+  cudaStreamSynchronize(m.stream);
+  return cost;
+}
+
+double GpuBench::LaunchCost() {
+  return HostTime(memory_->stream,
+                  [&] { return LaunchPdl(Nothing, dim3(1), 32, memory_->stream) == cudaSuccess; });
+}
+
+}  // namespace ferrule
