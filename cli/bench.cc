@@ -9,13 +9,12 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <ctime>
 
+#include "cli/bench_header.h"
 #include "cli/bench_packages.h"
 #include "cli/bench_shapes.h"
 #include "cli/bench_ways.h"
 #include "cli/command.h"
-#include "engine/text/version.h"
 #include "kernels/gpu_bench.h"
 
 namespace ferrule::cli {
@@ -222,15 +221,6 @@ std::string ListRemarks(const BenchList& list) {
   return text;
 }
 
-std::string Today() {
-  const std::time_t now = std::time(nullptr);
-  char text[32] = {};
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
-  return text;
-}
-
 }  // namespace
 
 int Bench(const Common& common, const BenchOptions& options) {
@@ -244,15 +234,13 @@ int Bench(const Common& common, const BenchOptions& options) {
     findings.Add(Code::kIo, fmt::format("no benchmark without a GPU: {}", failure));
     return Finish(common, "bench", findings);
   }
-  const GpuBench::Device& device = bench->device();
   std::string table;
   const auto print = [&table](const std::string& text) {
     table += text;
     Print(text);
   };
-  print(fmt::format("# ferrule {} {}, {}, {}, CUDA {}, reads {:.3f} TB/s\n", kVersion,
-                    options.commit.empty() ? "unknown commit" : options.commit, Today(),
-                    device.name, device.driver, device.bandwidth * 1e-12));
+  const GpuBench::Device& device = bench->device();
+  PrintBenchHeader(options.commit, {device.name, device.cuda, device.bandwidth}, &table);
   print(ListRemarks(*list));
   print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
   const bool failed = Measure(bench.get(), Cells(shapes, options), options, print);

@@ -46,14 +46,15 @@ std::string DriverVersion(std::string_view text) {
 }
 
 std::string BenchHeader(const std::string& commit, const std::string& date,
-                        const GpuBench::Device& device, const std::string& driver) {
-  return fmt::format("# ferrule {} {}, {}, {}, CUDA {}, driver {}, reads {:.3f} TB/s\n", kVersion,
-                     commit.empty() ? kBuiltFrom : commit, date, device.name, device.cuda,
-                     driver.empty() ? "unknown" : driver, device.bandwidth * 1e-12);
+                        const BenchDevice& device, const std::string& driver) {
+  std::string line = fmt::format("# ferrule {} {}, {}, {}, CUDA {}, driver {}", kVersion,
+                                 commit.empty() ? kBuiltFrom : commit, date, device.name,
+                                 device.cuda, driver.empty() ? "unknown" : driver);
+  if (device.bandwidth > 0) line += fmt::format(", reads {:.3f} TB/s", device.bandwidth * 1e-12);
+  return line + "\n";
 }
 
-void PrintBenchHeader(const std::string& commit, const GpuBench::Device& device,
-                      std::string* table) {
+void PrintBenchHeader(const std::string& commit, const BenchDevice& device, std::string* table) {
   const std::string line = BenchHeader(commit, Today(), device, DriverHere());
   *table += line;
   Print(line);

@@ -245,7 +245,7 @@ int Main(int argc, char** argv) {
   bench_app->add_option("--readers", bench.readers, "with --load: numbers of threads that read")
       ->delimiter(',')
       ->check(WholeNumber(1, 64));
-  bench_app->add_option("--commit", bench.commit, "what was built, for the first line");
+  bench_app->add_option("--commit", bench.commit, "for the first line; default: the commit that was built");
 
   const bool json = AsksForJson(argc, argv);
   try {

@@ -85,7 +85,7 @@ std::unique_ptr<GpuBench> GpuBench::Create(std::string* failure) {
   cudaGetDeviceProperties(&properties, device);
   cudaDriverGetVersion(&driver);
   bench->device_.name = properties.name;
-  bench->device_.driver = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
+  bench->device_.cuda = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
   std::vector<float> times;
   for (int i = 0; i < 9; ++i) {
     cudaEventRecord(m.begin, m.stream);

@@ -69,7 +69,8 @@ struct BenchHostCost {
 class GpuBench {
  public:
   struct Device {
-    std::string name, driver;
+    std::string name;
+    std::string cuda;      // the newest version that the driver knows
     double bandwidth = 0;  // bytes a second that reading reaches, measured
     double fp8_rate = 1476e12;
   };

@@ -27,6 +27,9 @@ class Header(unittest.TestCase):
         self.assertRegex(said, r'^# ferrule \d+\.\d+\.\d+ 9073bc0, 2026-11-30, Made Up 1, CUDA 13\.0, '
                                r'driver 580\.159\.04, reads 4\.528 TB/s\n$')
 
+    def test_what_was_not_measured_is_not_said(self):
+        self.assertTrue(header(OPEN, '9073bc0', 'unmeasured').endswith(', driver 580.159.04\n'))
+
     def test_the_driver(self):
         for text, driver in (CLOSED + GCC, '535.104.12'), ('', 'unknown'), (GCC, 'unknown'), ('NVRM version: none\n' + GCC, 'unknown'):
             with self.subTest(text=text):
