@@ -91,16 +91,25 @@ std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways,
   return times;
 }
 
-// A line of the table up to the part that only what was checked has.
-std::string Row(const std::string& where, double microseconds, double spread, double floor) {
-  return fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}", where, microseconds, spread, floor,
-                     floor / microseconds);
+// What a way of a cell took.
+struct Taken {
+  double microseconds = 0, spread = 0;
+  std::string error, same_bits;  // empty: not checked
+};
+
+// A line of the table. Of floors that are not known nothing is said.
+std::string Row(const std::string& where, const Taken& taken, const BenchTime& floors) {
+  return fmt::format("{}\t{:.2f}\t{:.3f}\t{:.2f}\t{:.3f}\t{}\t{}\t{}\t{:.3f}\t{}\n", where,
+                     taken.microseconds, taken.spread, floors.floor_us(),
+                     floors.floor_us() / taken.microseconds, taken.error, taken.same_bits,
+                     floors.copies, floors.bytes_us,
+                     floors.flops_us > 0 ? fmt::format("{:.3f}", floors.flops_us) : "");
 }
 
 // Lines of what the packages of an interpreter take for the cells that are one linear in FP8
 // blocks.
 template <typename Printer>
-void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<double>& floors,
+void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<BenchTime>& floors,
                      const BenchOptions& options, const Printer& print) {
   const auto take = [&](const std::string& line) {
     const std::vector<std::string_view> words = Split(line, '\t');
@@ -119,7 +128,7 @@ void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<do
     const PackageCell& c = cells[i];
     const std::string where =
         fmt::format("{}\t{}\t{}\t{}\tpeer {}", c.name, c.tokens, c.rows, c.in, words[1]);
-    print(Row(where, us, spread, floors[i]) + fmt::format("\t\t\t{}\n", c.copies));
+    print(Row(where, {us, spread, "", ""}, floors[i]));
   };
   std::string failure;
   if (!TimePackages(options.python, cells, take, &failure))
@@ -139,7 +148,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
              const Printer& print) {
   bool failed = false;
   std::vector<PackageCell> for_packages;
-  std::vector<double> floors;
+  std::vector<BenchTime> floors;
   for (Cell& cell : cells)
     for (size_t i = 0; i < cell.ways.size() && options.check; ++i)
       if (cell.ways[i].check) cell.checks[i] = bench->Check(cell.At(i), cell.tokens);
@@ -151,7 +160,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
     if (IsPlain(*cell.shape)) {
       for_packages.push_back(
           {cell.shape->name, cell.tokens, cell.shape->in, cell.rows, times[0].copies});
-      floors.push_back(times[0].floor_us);
+      floors.push_back(times[0]);
     }
     for (size_t i = 0; i < ways.size(); ++i) {
       const BenchTime& time = times[i];
@@ -170,9 +179,10 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
         continue;
       }
       if (check.too_large) print(fmt::format("# {}: too large to check\n", where));
-      print(Row(where, time.microseconds, time.spread, time.floor_us) +
-            fmt::format("\t{}\t{}\t{}\n", checked ? fmt::format("{:.2e}", check.error) : "",
-                        checked ? (check.same_bits ? "yes" : "NO") : "", time.copies));
+      Taken taken{time.microseconds, time.spread, "", ""};
+      if (checked) taken.error = fmt::format("{:.2e}", check.error);
+      if (checked) taken.same_bits = check.same_bits ? "yes" : "NO";
+      print(Row(where, taken, time));
       const bool same = check.same_bits || cell.ways[i].name != "rule";
       failed = failed || (checked && (!(check.error < 4e-4) || !same));
     }
@@ -241,8 +251,12 @@ int Bench(const Common& common, const BenchOptions& options) {
   };
   const GpuBench::Device& device = bench->device();
   PrintBenchHeader(options.commit, {device.name, device.cuda, device.bandwidth}, &table);
+  if (device.fp8_rate == 0)
+    print("# this GPU's rate of products is not known: floors are those of bytes\n");
   print(ListRemarks(*list));
-  print("shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\n");
+  print(
+      "shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\tbytes_"
+      "us\tflops_us\n");
   const bool failed = Measure(bench.get(), Cells(shapes, options), options, print);
   if (!options.sweep) Print(HostTimes(bench.get(), shapes));
   if (!options.svg.empty() && !WritePlot(table, "the table", options.svg, &findings))

@@ -14,6 +14,8 @@
 namespace ferrule {
 namespace {
 
+constexpr double kHopperFp8Rate = 1476e12;
+
 __global__ void Read(const uint4* from, size_t count, uint32_t* to) {
   uint32_t sum = 0;
   const size_t step = gridDim.x * size_t{512};
@@ -85,6 +87,7 @@ std::unique_ptr<GpuBench> GpuBench::Create(std::string* failure) {
   cudaGetDeviceProperties(&properties, device);
   cudaDriverGetVersion(&driver);
   bench->device_.name = properties.name;
+  if (properties.major == 9) bench->device_.fp8_rate = kHopperFp8Rate;
   bench->device_.cuda = std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10);
   std::vector<float> times;
   for (int i = 0; i < 9; ++i) {

@@ -3,6 +3,7 @@
 // after the other, each with other weights, so that nothing of them is in the cache; x is.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -56,7 +57,9 @@ struct BenchTime {
   double spread = 0;        // slowest replay / fastest - 1
   int copies = 0;           // of the weights
   bool gave_up = false;     // `microseconds` is that of one replay
-  double floor_us = 0;      // bytes / `bandwidth` or flops / `rate`, whichever is more
+  double bytes_us = 0;      // bytes that are read and written at least / `bandwidth`
+  double flops_us = 0;      // products / their rate; 0: the GPU's is not known
+  double floor_us() const { return std::max(bytes_us, flops_us); }
 };
 
 // Microseconds of host time that a call takes, launches included; below 0: it cannot run.
@@ -72,7 +75,9 @@ class GpuBench {
     std::string name;
     std::string cuda;      // the newest version that the driver knows
     double bandwidth = 0;  // bytes a second that reading reaches, measured
-    double fp8_rate = 1476e12;
+    // FP8 products and sums a second, the most that was seen of an H200; of BF16 half as many. 0:
+    // not known, for GPUs that are no Hopper.
+    double fp8_rate = 0;
   };
   // Takes device memory for weights, once. Null with a reason.
   static std::unique_ptr<GpuBench> Create(std::string* failure);
@@ -95,7 +100,7 @@ class GpuBench {
   // Why `way` does not run as asked; empty where it does.
   std::string Refuses(const BenchWay& way, int64_t tokens);
   std::string Capture(const BenchWay& way, int64_t tokens, Replay* replay);
-  double FloorOf(const BenchShape& shape, int64_t tokens) const;
+  void AddFloors(const BenchShape& shape, int64_t tokens, BenchTime* time) const;
   explicit GpuBench(std::unique_ptr<Memory> memory);
   std::unique_ptr<Memory> memory_;
   Device device_;

@@ -69,7 +69,7 @@ std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* repla
   return error == cudaSuccess ? "" : cudaGetErrorString(error);
 }
 
-double GpuBench::FloorOf(const BenchShape& shape, int64_t tokens) const {
+void GpuBench::AddFloors(const BenchShape& shape, int64_t tokens, BenchTime* time) const {
   double flops = 0;
   double bytes = static_cast<double>(tokens * shape.in * 2 + tokens * shape.rows() * 2);
   for (const BenchSegment& s : shape.segments) {
@@ -77,7 +77,8 @@ double GpuBench::FloorOf(const BenchShape& shape, int64_t tokens) const {
     flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
     if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
   }
-  return 1e6 * std::max(bytes / device_.bandwidth, flops / device_.fp8_rate);
+  time->bytes_us = 1e6 * bytes / device_.bandwidth;
+  if (device_.fp8_rate > 0) time->flops_us = 1e6 * flops / device_.fp8_rate;
 }
 
 std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t tokens,
@@ -87,7 +88,7 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
   for (size_t i = 0; i < ways.size(); ++i) {
     BenchTime& result = results[i];
     result.copies = BenchCopies(ways[i].shape);
-    result.floor_us = FloorOf(ways[i].shape, tokens);
+    AddFloors(ways[i].shape, tokens, &result);
     result.failure = Refuses(ways[i], tokens);
     if (result.failure.empty()) result.failure = Capture(ways[i], tokens, &replays[i]);
   }
