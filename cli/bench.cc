@@ -44,7 +44,8 @@ struct Cell {
   std::vector<BenchCheck> checks;  // of each way
 
   BenchWay At(size_t i) const {
-    return {ways[i].shape.segments.empty() ? *shape : ways[i].shape, ways[i].choice};
+    return {ways[i].shape.segments.empty() ? *shape : ways[i].shape, ways[i].choice, ways[i].tokens,
+            ways[i].quantizer};
   }
 };
 

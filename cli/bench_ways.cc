@@ -92,21 +92,37 @@ void AddLarge(int64_t tokens, int64_t rows, bool bf16, std::vector<Way>* ways) {
           }
 }
 
-// What others would run: cuBLASLt behind our quantizer, its products alone, and all in BF16.
-void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
+// What others would run: cuBLASLt behind our quantizer, its products alone, and all in BF16; and
+// what our quantizer alone takes. In FP8 blocks cuBLASLt wants tokens in fours: its users pad x.
+void AddPeers(const BenchShape& shape, int64_t tokens, bool sweep, std::vector<Way>* ways) {
   GpuChoice choice;
   choice.kernel = GpuKernel::kLt;
-  Way whole{"peer quantizer + cublaslt", choice, {}};
-  Way bf16{"peer cublaslt bf16", choice, shape, false};
-  for (BenchSegment& s : bf16.shape.segments) s = {s.rows, LinearScheme::kBf16};
+  const bool blocks =
+      std::any_of(shape.segments.begin(), shape.segments.end(),
+                  [](const BenchSegment& s) { return s.scheme == LinearScheme::kFp8Block; });
   const bool quantizes = std::any_of(shape.segments.begin(), shape.segments.end(),
                                      [](const BenchSegment& s) { return !s.bf16(); });
+  const bool pads = blocks && tokens % 4 != 0;
+  const auto add = [&](const char* name, bool check) {
+    Way way{name, choice, {}, check};
+    if (pads) {
+      way.tokens = (tokens + 3) / 4 * 4;
+      way.name += fmt::format(", {} tokens", way.tokens);
+    }
+    ways->push_back(std::move(way));
+  };
   if (quantizes) {
-    ways->push_back(whole);
+    add("peer quantizer + cublaslt", true);
     choice.x_is_quantized = true;
-    ways->push_back({"peer cublaslt alone", choice, {}, false});
+    add("peer cublaslt alone", false);
+    choice.x_is_quantized = false;
+    Way quantizer{"quantizer", {}, {}, false};
+    quantizer.quantizer = true;
+    if (!sweep) ways->push_back(std::move(quantizer));  // of a sweep it would be the fastest way
   }
-  ways->push_back(bf16);
+  Way bf16{"peer cublaslt bf16", choice, shape, false};
+  for (BenchSegment& s : bf16.shape.segments) s = {s.rows, LinearScheme::kBf16};
+  ways->push_back(std::move(bf16));
 }
 
 }  // namespace
@@ -114,7 +130,7 @@ void AddPeers(const BenchShape& shape, std::vector<Way>* ways) {
 std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
                         const BenchOptions& options) {
   std::vector<Way> ways = {{"rule", {}, {}}};
-  if (options.peers) AddPeers(shape, &ways);
+  if (options.peers) AddPeers(shape, tokens, options.sweep, &ways);
   if (!options.sweep) return ways;
   for (const auto& [name, kernel] : {std::pair{"lt", GpuKernel::kLt}, {"mma", GpuKernel::kMma}}) {
     GpuChoice choice;

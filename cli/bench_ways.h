@@ -15,6 +15,8 @@ struct Way {
   GpuChoice choice;
   BenchShape shape;  // none: the asked one
   bool check = true;
+  int64_t tokens = 0;      // 0: those asked for
+  bool quantizer = false;  // alone
 };
 
 // By rule; with --peers also what others would run, with --sweep every way that could be better.

@@ -85,9 +85,9 @@ bool ReadBench(const std::string& table, std::vector<BenchCell>* cells, std::str
     // shape M N K way us spread floor_us of_floor …
     const std::vector<std::string_view> fields = Fields(line);
     BenchCell cell;
-    if (fields.size() < 9 || !Number(fields[1], &cell.tokens) || !Number(fields[8], &cell.of_floor))
-      return false;
+    if (fields.size() < 9 || !Number(fields[1], &cell.tokens)) return false;
     if (fields[4] != "rule") continue;
+    if (!Number(fields[8], &cell.of_floor)) return false;
     cell.shape = fields[0];
     cells->push_back(std::move(cell));
   }

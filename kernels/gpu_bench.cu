@@ -107,10 +107,12 @@ std::unique_ptr<GpuBench> GpuBench::Create(std::string* failure) {
 
 std::string GpuBench::Refuses(const BenchWay& way, int64_t tokens) {
   const Memory& m = *memory_;
+  if (way.tokens > 0) tokens = way.tokens;
   if (BenchXBytes(way.shape, tokens) > kBenchXBytes ||
       BenchYBytes(way.shape, tokens, LinearOutput::kBf16) > kBenchYBytes ||
       BenchCopies(way.shape) == 0)
     return "too large for the benchmark's memory";
+  if (way.quantizer) return "";
   BenchCall asked;
   m.Describe(way.shape, tokens, 0, LinearOutput::kBf16, m.y, &asked);
   const LinearStatus prepared = PrepareGpu(asked.group, way.choice);
@@ -128,6 +130,7 @@ BenchCheck GpuBench::Check(const BenchWay& way, int64_t tokens) {
   };
   const std::string refused = Refuses(way, tokens);
   if (!refused.empty()) return fail(refused);
+  if (way.tokens > 0) tokens = way.tokens;
   // The first and last few tokens against the plain kernel.
   const int64_t some = std::min<int64_t>(tokens, 32);
   const size_t whole = BenchYBytes(way.shape, tokens, LinearOutput::kF32);

@@ -38,10 +38,12 @@ struct BenchShape {
 };
 
 // The choice of a way to run a shape; peers run another shape (BF16) than the one that is asked
-// for.
+// for, or more tokens.
 struct BenchWay {
   BenchShape shape;
   GpuChoice choice;
+  int64_t tokens = 0;      // 0: those asked for
+  bool quantizer = false;  // alone, of x as the first FP8 segment wants it; not to be checked
 };
 
 struct BenchCheck {
@@ -100,7 +102,8 @@ class GpuBench {
   // Why `way` does not run as asked; empty where it does.
   std::string Refuses(const BenchWay& way, int64_t tokens);
   std::string Capture(const BenchWay& way, int64_t tokens, Replay* replay);
-  void AddFloors(const BenchShape& shape, int64_t tokens, BenchTime* time) const;
+  std::string CaptureQuantizer(const BenchWay& way, int64_t tokens, Replay* replay);
+  void AddFloors(const BenchWay& way, int64_t tokens, BenchTime* time) const;
   explicit GpuBench(std::unique_ptr<Memory> memory);
   std::unique_ptr<Memory> memory_;
   Device device_;

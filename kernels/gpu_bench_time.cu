@@ -5,16 +5,19 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kernels/cuda_error.h"
 #include "kernels/gpu_bench.h"
 #include "kernels/gpu_bench_memory.h"
 #include "kernels/gpu_linear.h"
 #include "kernels/launch.cuh"
 #include "kernels/linear_gpu.h"
+#include "kernels/quantize_gpu.h"
 
 namespace ferrule {
 namespace {
 
 constexpr int kReplays = 7;
+constexpr int kQuantizerCalls = 500;  // in a graph
 
 }  // namespace
 
@@ -43,8 +46,23 @@ struct GpuBench::Replay {
   }
 };
 
+// What `submit` of each call in turn leaves in a graph.
+template <typename Replay, typename Submit>
+std::string CaptureCalls(cudaStream_t stream, Replay* replay, const Submit& submit) {
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+  LinearStatus status;
+  for (int i = 0; i < replay->calls && status; ++i)
+    status = submit(replay->list[static_cast<size_t>(i) % replay->list.size()].group);
+  cudaError_t error = cudaStreamEndCapture(stream, &replay->graph);
+  if (!status) return status.message;
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&replay->exec, replay->graph, 0);
+  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
 std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* replay) {
-  Memory& m = *memory_;
+  if (way.tokens > 0) tokens = way.tokens;
+  if (way.quantizer) return CaptureQuantizer(way, tokens, replay);
+  const Memory& m = *memory_;
   const int copies = BenchCopies(way.shape);
   replay->calls = std::max(16, copies);
   replay->list = std::vector<BenchCall>(static_cast<size_t>(copies));
@@ -58,24 +76,50 @@ std::string GpuBench::Capture(const BenchWay& way, int64_t tokens, Replay* repla
         RunGpu(replay->list[0].group, whole, m.workspace, m.workspace_size, m.stream);
     if (!status) return status.message;
   }
-  cudaStreamBeginCapture(m.stream, cudaStreamCaptureModeThreadLocal);
-  LinearStatus status;
-  for (int i = 0; i < replay->calls && status; ++i)
-    status = RunGpu(replay->list[static_cast<size_t>(i % copies)].group, way.choice, m.workspace,
-                    m.workspace_size, m.stream);
-  cudaError_t error = cudaStreamEndCapture(m.stream, &replay->graph);
-  if (!status) return status.message;
-  if (error == cudaSuccess) error = cudaGraphInstantiate(&replay->exec, replay->graph, 0);
-  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+  return CaptureCalls(m.stream, replay, [&](const LinearGroup& group) {
+    return RunGpu(group, way.choice, m.workspace, m.workspace_size, m.stream);
+  });
 }
 
-void GpuBench::AddFloors(const BenchShape& shape, int64_t tokens, BenchTime* time) const {
-  double flops = 0;
-  double bytes = static_cast<double>(tokens * shape.in * 2 + tokens * shape.rows() * 2);
-  for (const BenchSegment& s : shape.segments) {
-    bytes += static_cast<double>(s.rows * shape.in * s.element());
-    flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
-    if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
+std::string GpuBench::CaptureQuantizer(const BenchWay& way, int64_t tokens, Replay* replay) {
+  const Memory& m = *memory_;
+  replay->calls = kQuantizerCalls;
+  replay->list = std::vector<BenchCall>(1);
+  BenchCall& call = replay->list[0];
+  m.Describe(way.shape, tokens, 0, LinearOutput::kBf16, m.y, &call);
+  const auto fp8 =
+      std::find_if(call.segments.begin(), call.segments.end(),
+                   [](const LinearSegment& s) { return s.scheme != LinearScheme::kBf16; });
+  if (fp8 == call.segments.end()) return "nothing of it wants a quantized x";
+  QuantizeArguments a{};
+  a.recipe = RecipeOf(*fp8);
+  const XLayout layout = LayOutX(a.recipe, tokens, call.group.in);
+  if (layout.bytes > m.workspace_size) return "too large for the benchmark's memory";
+  a.x = reinterpret_cast<const __nv_bfloat16*>(m.x);
+  a.x_stride = call.group.x_stride;
+  a.tokens = static_cast<int>(tokens);
+  a.columns = static_cast<int>(call.group.in);
+  a.blocks = static_cast<int>(layout.blocks);
+  a.codes = static_cast<uint8_t*>(m.workspace);
+  a.pitch = layout.pitch;
+  a.scales = reinterpret_cast<float*>(a.codes + layout.scales);
+  a.scale_stride = static_cast<int>(layout.scale_stride);
+  return CaptureCalls(m.stream, replay,
+                      [&](const LinearGroup&) { return CudaStatus(LaunchQuantize(a, m.stream)); });
+}
+
+void GpuBench::AddFloors(const BenchWay& way, int64_t tokens, BenchTime* time) const {
+  const BenchShape& shape = way.shape;
+  double flops = 0, bytes = static_cast<double>(tokens * shape.in * 2);
+  if (way.quantizer) {
+    bytes += static_cast<double>(tokens * shape.in);
+  } else {
+    bytes += static_cast<double>(tokens * shape.rows() * 2);
+    for (const BenchSegment& s : shape.segments) {
+      bytes += static_cast<double>(s.rows * shape.in * s.element());
+      flops += 2.0 * static_cast<double>(tokens * s.rows * shape.in) * (s.bf16() ? 2 : 1);
+      if (!s.bf16()) bytes += static_cast<double>(s.rows * shape.in) / 128 / 128 * 4;
+    }
   }
   time->bytes_us = 1e6 * bytes / device_.bandwidth;
   if (device_.fp8_rate > 0) time->flops_us = 1e6 * flops / device_.fp8_rate;
@@ -88,7 +132,7 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
   for (size_t i = 0; i < ways.size(); ++i) {
     BenchTime& result = results[i];
     result.copies = BenchCopies(ways[i].shape);
-    AddFloors(ways[i].shape, tokens, &result);
+    AddFloors(ways[i], tokens, &result);
     result.failure = Refuses(ways[i], tokens);
     if (result.failure.empty()) result.failure = Capture(ways[i], tokens, &replays[i]);
   }
