@@ -36,6 +36,8 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
 constexpr double kMuchLonger = 1.25, kLonger = 1.1;
 constexpr size_t kFinals = 8;
 
+constexpr double kBound = 2e-4;  // of BenchCheck::error
+
 // A shape and a number of tokens.
 struct Cell {
   const BenchShape* shape;
@@ -185,7 +187,7 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
       if (checked) taken.same_bits = check.same_bits ? "yes" : "NO";
       print(Row(where, taken, time));
       const bool same = check.same_bits || cell.ways[i].name != "rule";
-      failed = failed || (checked && (!(check.error < 4e-4) || !same));
+      failed = failed || (checked && (!(check.error < kBound) || !same));
     }
   }
   if (!options.python.empty()) MeasurePackages(for_packages, floors, options, print);
