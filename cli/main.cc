@@ -245,7 +245,8 @@ int Main(int argc, char** argv) {
   bench_app->add_option("--readers", bench.readers, "with --load: numbers of threads that read")
       ->delimiter(',')
       ->check(WholeNumber(1, 64));
-  bench_app->add_option("--commit", bench.commit, "for the first line; default: the commit that was built");
+  bench_app->add_option("--commit", bench.commit,
+                        "for the first line; default: the commit that was built");
 
   const bool json = AsksForJson(argc, argv);
   try {
@@ -265,6 +266,8 @@ int Main(int argc, char** argv) {
   if (expert_option->count() > 0)
     return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
                              "plan without it"));
+  if (bench_app->parsed() && json && bench.load.empty())
+    return Usage(json, Wrong("`bench` prints a table, not JSON", "leave `-f json` out"));
   if (!bench.plan.empty() && (!bench.shapes.empty() || !bench.load.empty() || !bench.from.empty()))
     return Usage(json, Wrong(fmt::format("`--plan` and `{}` ask for different things",
                                          !bench.shapes.empty() ? "--shape"
