@@ -21,19 +21,7 @@
 namespace ferrule {
 namespace {
 
-constexpr uintptr_t kAlignment = 256;
 constexpr int kOldest = 80;  // compute capability of Ampere
-
-// Of the largest quantized x.
-size_t BytesOfX(const LinearGroup& group) {
-  size_t bytes = 0;
-  for (int32_t i = 0; i < group.segment_count; ++i) {
-    const XRecipe recipe = RecipeOf(group.segments[i]);
-    if (group.segments[i].rows == 0 || recipe.kind == XKind::kPlain) continue;
-    bytes = std::max(bytes, LayOutX(recipe, group.tokens, group.in).bytes);
-  }
-  return bytes;
-}
 
 class Launcher {
  public:
@@ -249,7 +237,7 @@ class Launcher {
     a.shape = step.lt;
     a.w = s.weight;
     a.y = s.y;
-    uint8_t* behind = workspace_ + (BytesOfX(group_) + kAlignment - 1) / kAlignment * kAlignment;
+    uint8_t* behind = workspace_ + EndOfX(group_);
     if (step.lt.scales == LtScales::kNone) {
       a.x = group_.x;
     } else {
@@ -299,17 +287,9 @@ int AskDevice() {
   return sm;
 }
 
-// Of a valid group.
-size_t Needed(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target) {
-  if (group.tokens == 0) return 0;
-  const size_t behind = WorkspaceBehindX(group, choice, target);
-  const size_t x = BytesOfX(group);
-  return behind == 0 ? x : (x + kAlignment - 1) / kAlignment * kAlignment + behind;
-}
-
 }  // namespace
 
-GpuTarget CurrentGpu() { return {AskDevice(), LtReady}; }
+GpuTarget CurrentGpu() { return {AskDevice(), LtReady, LtMostWorkspace}; }
 
 const char* GpuRefuses() {
   int device = 0;
@@ -336,7 +316,8 @@ LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice) {
 LinearStatus PrepareGpu(const LinearGroup& group) { return PrepareGpu(group, GpuChoice()); }
 
 size_t WorkspaceSizeGpu(const LinearGroup& group, const GpuChoice& choice) {
-  return ValidateSizes(group) ? Needed(group, choice, CurrentGpu()) : 0;
+  if (!ValidateSizes(group) || group.tokens == 0) return 0;
+  return WorkspaceUpTo(group, choice, CurrentGpu());
 }
 
 size_t WorkspaceSizeGpu(const LinearGroup& group) { return WorkspaceSizeGpu(group, GpuChoice()); }
@@ -354,10 +335,10 @@ LinearStatus SubmitGpu(const LinearGroup& group, const GpuChoice& choice, void* 
     if (group.nonfinite_tokens == nullptr) return {};
     return CudaStatus(cudaMemsetAsync(group.nonfinite_tokens, 0, sizeof(int64_t), to.stream));
   }
-  const size_t needed = Needed(group, choice, target);
+  const size_t needed = WorkspaceNow(group, choice, target);
   if (needed > 0 && workspace == nullptr)
     return {LinearCode::kWorkspace, -1, "the workspace is null"};
-  if (reinterpret_cast<uintptr_t>(workspace) % kAlignment != 0)
+  if (reinterpret_cast<uintptr_t>(workspace) % kGpuAlignment != 0)
     return {LinearCode::kWorkspace, -1, "the workspace is not aligned to 256"};
   if (needed > workspace_size) return {LinearCode::kWorkspace, -1, "the workspace is too small"};
   Launcher launcher(group, workspace, to);

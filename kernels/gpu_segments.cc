@@ -21,6 +21,21 @@ bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
 }
 
+// Of the largest quantized x.
+size_t BytesOfX(const LinearGroup& group) {
+  size_t bytes = 0;
+  for (int32_t i = 0; i < group.segment_count; ++i) {
+    const XRecipe recipe = RecipeOf(group.segments[i]);
+    if (group.segments[i].rows == 0 || recipe.kind == XKind::kPlain) continue;
+    bytes = std::max(bytes, LayOutX(recipe, group.tokens, group.in).bytes);
+  }
+  return bytes;
+}
+
+size_t Together(const LinearGroup& group, size_t behind) {
+  return behind == 0 ? BytesOfX(group) : EndOfX(group) + behind;
+}
+
 }  // namespace
 
 bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x_stride % 8 == 0; }
@@ -97,6 +112,10 @@ bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int s
   return wants() && LtRefuses(group, s, shape) == nullptr;
 }
 
+size_t EndOfX(const LinearGroup& group) {
+  return (BytesOfX(group) + kGpuAlignment - 1) / kGpuAlignment * kGpuAlignment;
+}
+
 size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice,
                         const GpuTarget& target) {
   size_t most = 0;
@@ -107,6 +126,29 @@ size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice,
       most = std::max(most, bytes + LtScaleBytes(group.segments[i], shape));
   }
   return most;
+}
+
+size_t WorkspaceNow(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target) {
+  return Together(group, WorkspaceBehindX(group, choice, target));
+}
+
+// Whether cuBLASLt is wanted depends on the tokens and is not asked: what was prepared counts.
+size_t WorkspaceUpTo(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target) {
+  size_t behind = 0;
+  const bool lt = target.lt_most != nullptr && !group.batch_invariant &&
+                  (choice.kernel == GpuKernel::kAny || choice.kernel == GpuKernel::kLt);
+  // Of blocks there are products of tokens in fours alone.
+  for (const int64_t less : {int64_t{0}, group.tokens % 4}) {
+    LinearGroup fewer = group;
+    fewer.tokens -= less;
+    for (int32_t i = 0; i < group.segment_count && lt; ++i) {
+      LtShape shape;
+      const LinearSegment& s = group.segments[i];
+      if (LtRefuses(fewer, s, &shape) == nullptr)
+        behind = std::max(behind, target.lt_most(shape) + LtScaleBytes(s, shape));
+    }
+  }
+  return Together(group, behind);
 }
 
 }  // namespace ferrule

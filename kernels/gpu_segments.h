@@ -3,6 +3,7 @@
 // many tiles it is cut, whether cuBLASLt is to have it. No CUDA.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/gpu_steps.h"
@@ -24,9 +25,17 @@ bool Apart(const LinearGroup& group, int64_t bf16_rows);
 bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,
              LtShape* shape);
 
-// Bytes of workspace behind a quantized x that the steps of a group need, aligned to 256: where
-// cuBLASLt works.
+constexpr size_t kGpuAlignment = 256;
+
+// Where in the workspace that begins which lies behind a quantized x: aligned.
+size_t EndOfX(const LinearGroup& group);
+// Bytes there that the steps of a group need: where cuBLASLt works.
 size_t WorkspaceBehindX(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
+
+// Bytes of workspace, all of it, for a valid group with tokens: for this very one, and for it with
+// any number of tokens from 1 to its own, of which none needs more.
+size_t WorkspaceNow(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
+size_t WorkspaceUpTo(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target);
 
 // Why Hopper's fast kernels do not take this segment; null when they do.
 const char* SlowReason(const LinearGroup& group, const LinearSegment& segment);

@@ -32,6 +32,8 @@ struct GpuTarget {
   // Whether cuBLASLt was prepared for a product, and the workspace that it needs; null: it is not
   // there.
   bool (*lt_ready)(const LtShape& shape, size_t* workspace) = nullptr;
+  // The most workspace of those prepared for it with as many tokens or fewer; set where that is.
+  size_t (*lt_most)(const LtShape& shape) = nullptr;
 };
 
 // What the caller, a test or a benchmark, wants instead of the rules.

@@ -4,7 +4,7 @@
 // scales, biases, y, nonfinite_tokens) in device memory; the descriptors themselves in the host's.
 //
 //   PrepareGpu(group);                                // once for each number of tokens; faster
-//   size_t bytes = WorkspaceSizeGpu(group);           // once, for the largest tokens
+//   size_t bytes = WorkspaceSizeGpu(group);           // then once, for the largest tokens
 //   void* workspace = …;                              // cudaMalloc(bytes), one for each stream
 //   LinearStatus status = LinearGpu(group, workspace, bytes, stream);   // each step
 //
@@ -48,8 +48,10 @@ namespace ferrule {
 // LinearGpu uses its own kernels. kOk also where nothing is to be prepared.
 LinearStatus PrepareGpu(const LinearGroup& group);
 
-// Bytes LinearGpu needs for this group; grows with tokens, and with what PrepareGpu has prepared. 0
-// when it is not valid or there is nothing to do.
+// Bytes that LinearGpu needs for this group with as many tokens or fewer, all else but pointers as
+// it is: one workspace, sized for the largest number of tokens, does for all. Counts what
+// PrepareGpu has prepared on the current device up to now; after preparing more, ask again. 0 when
+// the group is not valid or there is nothing to do.
 size_t WorkspaceSizeGpu(const LinearGroup& group);
 
 // `workspace`: device memory, aligned to 256, the call's own until the stream has passed it.

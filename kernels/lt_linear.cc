@@ -4,6 +4,7 @@
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
@@ -172,6 +173,17 @@ bool LtReady(const LtShape& shape, size_t* workspace) {
   return chosen != nullptr;
 }
 
+size_t LtMostWorkspace(const LtShape& shape) {
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  Cache& cache = TheCache();
+  const std::shared_lock<std::shared_mutex> lock(cache.mutex);
+  size_t most = 0;
+  for (const auto& [key, chosen] : cache.algorithms)
+    if (key.first == device && key.second.IsUpTo(shape)) most = std::max(most, chosen.workspace);
+  return most;
+}
+
 LinearStatus LtRun(const LtArguments& a, cudaStream_t stream) {
   const Chosen* chosen = LookUp(a.shape);
   const Library* lt = TheLibrary();
@@ -197,6 +209,7 @@ namespace ferrule {
 const char* LtAbsent() { return "it was built without cuBLASLt's header"; }
 LinearStatus LtPrepare(const LtShape&) { return {LinearCode::kUnsupported, -1, LtAbsent()}; }
 bool LtReady(const LtShape&, size_t*) { return false; }
+size_t LtMostWorkspace(const LtShape&) { return 0; }
 LinearStatus LtRun(const LtArguments&, cudaStream_t) {
   return {LinearCode::kUnsupported, -1, LtAbsent()};
 }

@@ -20,6 +20,10 @@ LinearStatus LtPrepare(const LtShape& shape);
 // Whether it was, and the bytes of workspace it needs, aligned to 256.
 bool LtReady(const LtShape& shape, size_t* workspace);
 
+// The most that those need that were prepared for this product with as many tokens or fewer; an
+// algorithm for fewer tokens may need more. 0: none was prepared, or none needs any.
+size_t LtMostWorkspace(const LtShape& shape);
+
 struct LtArguments {
   LtShape shape;
   const void* w;         // [rows, in]

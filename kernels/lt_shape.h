@@ -26,6 +26,13 @@ struct LtShape {
   int64_t w_stride = 0, x_stride = 0, y_stride = 0;
   bool operator<(const LtShape& other) const { return Key() < other.Key(); }
 
+  // Whether it is the product `of` with as many tokens or fewer.
+  bool IsUpTo(const LtShape& of) const {
+    LtShape same = of;
+    same.tokens = tokens;
+    return tokens <= of.tokens && Key() == same.Key();
+  }
+
  private:
   std::tuple<LtScales, LinearOutput, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t> Key()
       const {

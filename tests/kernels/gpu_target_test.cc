@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which way a group takes on GPUs that are no Hopper, and what cuBLASLt is given; no GPU is asked.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -168,6 +169,78 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
   CHECK(LtScaleBytes(tensor.segments[0], shape) == 512);
   CHECK(WorkspaceBehindX(tensor.group, {}, {90, Everything}) == 1512);
   CHECK(WorkspaceBehindX(tensor.group, {}, {90, nullptr}) == 0);
+}
+
+namespace {
+
+// A cuBLASLt that wants more for fewer tokens, by more than their x is smaller, prepared for all
+// numbers of them but multiples of 3.
+bool Falling(const LtShape& shape, size_t* workspace) {
+  *workspace = static_cast<size_t>((10000 - shape.tokens) * 10000 + shape.rows);
+  return shape.tokens % 3 != 0;
+}
+size_t MostFalling(const LtShape& shape) {
+  size_t most = 0;
+  for (LtShape fewer = shape; fewer.tokens > 0; --fewer.tokens) {
+    size_t bytes = 0;
+    if (fewer.IsUpTo(shape) && Falling(fewer, &bytes)) most = std::max(most, bytes);
+  }
+  return most;
+}
+
+}  // namespace
+
+TEST_CASE("a workspace for many tokens does for fewer, also where cuBLASLt wants more for those") {
+  struct Row {
+    const char* sentence;
+    std::vector<LinearSegment> segments;
+  };
+  const Row rows[] = {
+      {"BF16 alone", {Of(kBf16, 6144)}},
+      {"blocks of a measured shape: cuBLASLt for some numbers of tokens", {Of(kBlocks, 1024)}},
+      {"a scale for the tensor", {Of(kTensor, 512)}},
+      {"one for each row, beside BF16", {Of(kChannel, 512), Of(kBf16, 640)}},
+      {"blocks and much BF16", {Of(kBlocks, 1024), Of(kBf16, 16384)}},
+  };
+  const GpuTarget target{90, Falling, MostFalling};
+  for (const Row& row : rows) {
+    INFO(row.sentence);
+    Asked asked(1, row.segments);
+    size_t needed = 0;      // by any number of tokens so far
+    bool by_fewer = false;  // and by fewer than those asked about
+    for (int64_t tokens = 1; tokens <= 2200; ++tokens) {
+      asked.group.tokens = tokens;
+      const size_t now = WorkspaceNow(asked.group, {}, target);
+      by_fewer = by_fewer || now < needed;
+      needed = std::max(needed, now);
+      if (tokens % 50 > 3) continue;
+      INFO(tokens << " tokens");
+      CHECK(WorkspaceUpTo(asked.group, {}, target) >= needed);
+    }
+    CHECK(by_fewer);
+    // Nothing of cuBLASLt's where it is not to run.
+    const size_t x = WorkspaceUpTo(asked.group, {}, {90, nullptr});
+    CHECK(x == WorkspaceNow(asked.group, {}, {90, nullptr}));
+    asked.group.batch_invariant = true;
+    CHECK(WorkspaceUpTo(asked.group, {}, target) == x);
+  }
+}
+
+TEST_CASE("only the same product counts as one of fewer tokens") {
+  const LtShape many{LtScales::kOuter, LinearOutput::kBf16, 512, 100, 2048, 2048, 2048, 512};
+  LtShape few = many;
+  CHECK(few.IsUpTo(many));
+  few.tokens = 1;
+  CHECK(few.IsUpTo(many));
+  CHECK_FALSE(many.IsUpTo(few));
+  for (int64_t LtShape::*field :
+       {&LtShape::rows, &LtShape::in, &LtShape::w_stride, &LtShape::x_stride, &LtShape::y_stride}) {
+    LtShape other = few;
+    other.*field += 16;
+    CHECK_FALSE(other.IsUpTo(many));
+  }
+  few.scales = LtScales::kScalar;
+  CHECK_FALSE(few.IsUpTo(many));
 }
 
 TEST_CASE("other GPUs are explained by what they lack") {
