@@ -79,6 +79,7 @@ std::optional<Asked> Place(const Plan& plan, const ExplainOptions& options, Diag
       s.weight_stride = (placed->in + each - 1) / each * each;
       s.y_stride = placed->rows;
       if (from.scale >= 0) s.scale = reinterpret_cast<const float*>(kAligned);
+      if (from.input >= 0) s.input_scale = reinterpret_cast<const float*>(kAligned);
       asked.segments.push_back(s);
       asked.module_of.push_back(asked.modules.size());
     }
@@ -87,9 +88,7 @@ std::optional<Asked> Place(const Plan& plan, const ExplainOptions& options, Diag
   return asked;
 }
 
-bool Assumed(const LtShape&, size_t*) { return true; }  // that cuBLASLt is there and was prepared
-
-GpuTarget TargetOf(const std::string& gpu) { return {std::stoi(gpu.substr(3)), Assumed}; }
+GpuTarget TargetOf(const std::string& gpu) { return GpuWithLt(std::stoi(gpu.substr(3))); }
 
 std::string Phase(const LinearSegment& s) {
   std::string text;

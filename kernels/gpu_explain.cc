@@ -104,6 +104,12 @@ std::string Why(const LinearGroup& group, const GpuStep& step) {
                                             : ", up to " + Number(step.measured_up_to) + " tokens");
 }
 
+// What cuBLASLt has on a GPU, for GpuTarget::lt_ready.
+template <int kSm>
+bool Has(const LtShape& shape, size_t*) {
+  return LtLacks(shape.scales, kSm) == nullptr;
+}
+
 struct Explanation {
   const LinearGroup& group;
   std::string text;
@@ -139,6 +145,10 @@ std::string ExplainSteps(const LinearGroup& group, const GpuChoice& choice,
   Explanation explanation{group, {}};
   const LinearStatus steps = ForEachStep(group, choice, target, Describe, &explanation);
   return steps ? explanation.text : explanation.text + steps.message;
+}
+
+GpuTarget GpuWithLt(int sm) {
+  return {sm, sm == kHopper ? Has<kHopper> : sm < 89 ? Has<80> : Has<89>};
 }
 
 std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most) {

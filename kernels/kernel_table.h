@@ -22,6 +22,10 @@ struct KernelRange {
   std::vector<KernelLine> lines;
 };
 
+// A GPU that is not there, of compute capability `sm` (89 for 8.9): with cuBLASLt, and prepared for
+// all that cuBLASLt has there.
+GpuTarget GpuWithLt(int sm);
+
 // From 1 to `most` tokens; neighbours that differ in nothing but the number of tiles are one range.
 // `group` is valid but for its tokens.
 std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most);

@@ -45,6 +45,21 @@ const char* LtRefuses(const LinearGroup& group, const LinearSegment& s, LtShape*
   return nullptr;
 }
 
+const char* LtLacks(LtScales scales, int sm) {
+  if (scales == LtScales::kNone || sm == 90) return nullptr;
+  if (sm < 89) return "the GPU does not multiply FP8";
+  switch (scales) {
+    case LtScales::kOuter:
+      return "it has scales of rows and tokens on Hopper alone";
+    case LtScales::kBlocks:
+      return "it has scales of blocks on Hopper alone";
+    case LtScales::kScalar:
+    case LtScales::kNone:
+      break;
+  }
+  return nullptr;
+}
+
 size_t LtScaleBytes(const LinearSegment& s, const LtShape& shape) {
   if (shape.scales != LtScales::kOuter || s.scheme != LinearScheme::kFp8Tensor) return 0;
   return (static_cast<size_t>(shape.rows) * sizeof(float) + 255) / 256 * 256;

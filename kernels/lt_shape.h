@@ -43,6 +43,11 @@ struct LtShape {
 // Null and the shape, or why cuBLASLt does not take the segment.
 const char* LtRefuses(const LinearGroup& group, const LinearSegment& segment, LtShape* shape);
 
+// Null where cuBLASLt has products with such scales on a GPU of compute capability `sm` (89 for
+// 8.9), or why not: what its versions 12.9 to 13.1 have. For GPUs that are not there; of the one
+// that is, LtPrepare (kernels/lt_linear.h) asks cuBLASLt itself.
+const char* LtLacks(LtScales scales, int sm);
+
 // Bytes of the vector of equal scales that kOuter needs for a per-tensor scale, else 0.
 size_t LtScaleBytes(const LinearSegment& segment, const LtShape& shape);
 

@@ -69,13 +69,19 @@ TEST_CASE("other GPUs multiply by mma.sync, and by cuBLASLt where it is prepared
       CHECK(Asked(tokens, {Of(kChannel, 512), Of(kTensor, 64)}).On({sm, nullptr}) ==
             "quantize mma0 mma1");
     }
-    // Blocks are not cuBLASLt's there.
-    CHECK(Asked(64, {Of(kBlocks, 512)}).On({sm, Everything}) == "quantize mma0");
-    CHECK(Asked(5000, {Of(kBlocks, 512), Of(kBf16, 64)}).On({sm, Everything}) ==
-          "quantize mma0 lt1");
-    CHECK(Asked(32, {Of(kBf16, 64)}).On({sm, Everything}) == "mma0");
-    CHECK(Asked(33, {Of(kBf16, 64)}).On({sm, Everything}) == "lt0");
-    CHECK(Asked(16, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize mma0");
+    const GpuTarget with_lt = GpuWithLt(sm);
+    // Of FP8 cuBLASLt has there what has one scale for W and one for x, from Ada on.
+    CHECK(Asked(64, {Of(kBlocks, 512)}).On(with_lt) == "quantize mma0");
+    CHECK(Asked(5000, {Of(kBlocks, 512), Of(kBf16, 64)}).On(with_lt) == "quantize mma0 lt1");
+    CHECK(Asked(32, {Of(kBf16, 64)}).On(with_lt) == "mma0");
+    CHECK(Asked(33, {Of(kBf16, 64)}).On(with_lt) == "lt0");
+    CHECK(Asked(5000, {Of(kChannel, 64)}).On(with_lt) == "quantize mma0");
+    CHECK(Asked(5000, {Of(kTensor, 64)}).On(with_lt) == "quantize mma0");
+    LinearSegment fixed = Of(kTensor, 64);
+    fixed.input_scale = fixed.scale;
+    CHECK(Asked(16, {fixed}).On(with_lt) == "quantize mma0");
+    CHECK(Asked(17, {fixed}).On(with_lt) == (sm < 89 ? "quantize mma0" : "quantize lt0"));
+    // What a cuBLASLt that is asked says counts more: it may learn.
     CHECK(Asked(17, {Of(kChannel, 64)}).On({sm, Everything}) == "quantize lt0");
     LinearSegment odd = Of(kBlocks, 64);
     odd.weight = asked_memory + 4;
@@ -83,8 +89,20 @@ TEST_CASE("other GPUs multiply by mma.sync, and by cuBLASLt where it is prepared
   }
 }
 
+TEST_CASE("where cuBLASLt lacks scales is said") {
+  for (const LtScales scales :
+       {LtScales::kNone, LtScales::kScalar, LtScales::kOuter, LtScales::kBlocks})
+    CHECK(LtLacks(scales, 90) == nullptr);
+  CHECK(LtLacks(LtScales::kNone, 80) == nullptr);
+  CHECK(LtLacks(LtScales::kScalar, 100) == nullptr);
+  CHECK(std::string(LtLacks(LtScales::kScalar, 86)) == "the GPU does not multiply FP8");
+  CHECK(std::string(LtLacks(LtScales::kOuter, 89)) ==
+        "it has scales of rows and tokens on Hopper alone");
+  CHECK(std::string(LtLacks(LtScales::kBlocks, 100)) == "it has scales of blocks on Hopper alone");
+}
+
 TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt") {
-  const GpuTarget alone{90, nullptr}, both{90, Everything};
+  const GpuTarget alone{90, nullptr}, both = GpuWithLt(90);
   CHECK(Asked(16, {Of(kChannel, 4096)}).On(both) == "quantize mma0");
   CHECK(Asked(17, {Of(kChannel, 4096)}).On(both) == "quantize lt0");
   CHECK(Asked(17, {Of(kChannel, 4096)}).On(alone) == "quantize mma0");
