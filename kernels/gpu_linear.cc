@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 
 #include "kernels/cluster_count.h"
 #include "kernels/cuda_error.h"
@@ -265,31 +266,57 @@ class Launcher {
   const LaunchTarget& to_;
 };
 
-// Compute capability of the current device, 90 for 9.0; below 0: CUDA does not answer.
-int AskDevice() {
-  enum : int { kUnknown };
-  static std::atomic<int> known[64];
+constexpr int kDevices = 64;  // of which what they said is remembered
+
+// What a device said of itself. Written once, under `asking`, before `sm` says so.
+struct Device {
+  std::atomic<int> sm{0};  // 0: not asked yet
+  GpuRoom room;
+};
+Device devices[kDevices];
+std::mutex asking;
+
+cudaError_t AskRoom(int device, GpuRoom* room) {
+  const cudaError_t error =
+      cudaDeviceGetAttribute(&room->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) return error;
+  room->clusters[1] = room->multiprocessors;
+  for (const int slices : {2, 3, 4, 5, 6, 7, 8, 16}) {
+    const cudaError_t counted = CountClusters(slices, &room->clusters[slices]);
+    if (counted != cudaSuccess) return counted;
+  }
+  return cudaSuccess;
+}
+
+// Compute capability of the current device, 90 for 9.0, 1 where it has no code in here; below 0:
+// CUDA does not answer. What is planned there depends on that device alone.
+int AskDevice(const GpuRoom** room = nullptr) {
   int device = 0, major = 0, minor = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return -1;
-  if (device < 64 && known[device].load(std::memory_order_relaxed) != kUnknown)
-    return known[device].load(std::memory_order_relaxed);
+  Device* known = device < kDevices ? &devices[device] : nullptr;
+  if (room != nullptr) *room = known == nullptr ? nullptr : &known->room;
+  if (known != nullptr)
+    if (const int sm = known->sm.load(std::memory_order_acquire)) return sm;
   if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
     return -1;
-  int sm = major * 10 + minor;
-  if (!HasQuantize()) sm = 1;  // no code for it in here
-  if (sm == 90)
-    for (const int slices : {2, 3, 4, 5, 6, 7, 8, 16}) {
-      int count = 0;
-      if (CountClusters(slices, &count) == cudaSuccess) LearnClusters(slices, count);
-    }
-  if (device < 64) known[device].store(sm, std::memory_order_relaxed);
+  const int sm = HasQuantize() ? major * 10 + minor : 1;
+  if (known == nullptr) return sm;
+  const std::lock_guard<std::mutex> lock(asking);
+  if (known->sm.load(std::memory_order_relaxed) != 0) return sm;
+  GpuRoom found;
+  if (sm == kHopper && AskRoom(device, &found) == cudaSuccess) known->room = found;
+  known->sm.store(sm, std::memory_order_release);
   return sm;
 }
 
 }  // namespace
 
-GpuTarget CurrentGpu() { return {AskDevice(), LtReady, LtMostWorkspace}; }
+GpuTarget CurrentGpu() {
+  GpuTarget target{0, LtReady, LtMostWorkspace};
+  target.sm = AskDevice(&target.room);
+  return target;
+}
 
 const char* GpuRefuses() {
   int device = 0;

@@ -2,7 +2,6 @@
 #include "kernels/gpu_plan.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "kernels/cluster_count.h"
 #include "kernels/round.h"
@@ -11,7 +10,8 @@ namespace ferrule {
 namespace {
 
 constexpr int kTileBytes = kSmallTile * kBoxBytes;
-std::atomic<int> clusters[17] = {};  // of so many CTAs, as devices said; 0: none was asked
+constexpr GpuRoom kUsual;
+thread_local const GpuRoom* room = &kUsual;
 // Two CTAs of a multiprocessor, so that the next launch fills its ring while this one works.
 constexpr int64_t kHalfShared = 112 * 1024;  // two, and a CTA of the quantizer
 constexpr int64_t kAllShared = 227 * 1024;
@@ -54,7 +54,7 @@ double WorkOf(const SmallShape& shape, int slices) {
 // Measured on H200: 4096 -> 2048 at 1 token 3.5 us against 3.7, at 16 3.9 against 4.7; 7168 -> 576
 // 2.6 and 3.2 at 1.
 bool Wants16(const SmallShape& shape) {
-  return shape.blocks >= 32 &&
+  return shape.blocks >= 32 && ClustersThatFit(16) > 0 &&
          (shape.fp8_tiles + shape.bf16_tiles <= 24 || WorkOf(shape, 16) < 0.95 * WorkOf(shape, 8));
 }
 
@@ -111,7 +111,7 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
   while (rule.slices > shape.blocks) rule.slices /= 2;
   // Clusters of several tiles of tokens run side by side, two CTAs a multiprocessor.
   while (token_tiles > 1 && rule.slices > 1 &&
-         int64_t{tiles} * token_tiles * rule.slices > 2 * kMultiprocessors)
+         int64_t{tiles} * token_tiles * rule.slices > 2 * Multiprocessors())
     rule.slices /= 2;
   if (work <= 512 && (rule.slices < 16 || (!few && tiles <= 4))) {
     rule.ahead = SmallChoice::kAfterX;
@@ -150,8 +150,8 @@ int64_t LayOut(const SmallShape& shape, SmallPlan* plan) {
 // more than fits at once waits for its turn.
 int ClustersOf(int tiles, int slices, int token_tiles) {
   const int fit = ClustersThatFit(slices);
-  if (token_tiles == 1) return tiles * slices <= kMultiprocessors || tiles < fit ? tiles : fit;
-  if (int64_t{tiles} * slices * token_tiles <= 2 * kMultiprocessors) return tiles;
+  if (token_tiles == 1) return tiles * slices <= Multiprocessors() || tiles < fit ? tiles : fit;
+  if (int64_t{tiles} * slices * token_tiles <= 2 * Multiprocessors()) return tiles;
   return std::clamp(2 * fit / token_tiles, 1, tiles);
 }
 
@@ -188,36 +188,12 @@ bool Fill(const SmallShape& shape, const SmallChoice& choice, SmallPlan* plan) {
 
 }  // namespace
 
-int ClustersThatFit(int slices) {
-  if (slices < 2 || slices > 16) return kMultiprocessors / slices;
-  const int learned = clusters[slices].load(std::memory_order_relaxed);
-  if (learned > 0) return learned;
-  switch (slices) {  // as an H200 said on 2026-11-29, but for 4, of which others hold 31
-    case 3:
-      return 39;
-    case 4:
-      return 31;
-    case 5:
-      return 22;
-    case 6:
-      return 17;
-    case 7:
-    case 8:
-      return 15;
-    case 16:
-      return 7;
-    default:
-      return kMultiprocessors / slices;
-  }
-}
+PlanFor::PlanFor(const GpuRoom* to) : before_(room) { room = to == nullptr ? &kUsual : to; }
+PlanFor::~PlanFor() { room = before_; }
 
-void LearnClusters(int slices, int count) {
-  if (slices < 2 || slices > 16 || count < 1) return;
-  int known = clusters[slices].load(std::memory_order_relaxed);
-  while ((known == 0 || count < known) &&
-         !clusters[slices].compare_exchange_weak(known, count, std::memory_order_relaxed)) {
-  }
-}
+int Multiprocessors() { return room->multiprocessors; }
+
+int ClustersThatFit(int slices) { return slices < 1 || slices > 16 ? 0 : room->clusters[slices]; }
 
 SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice) {
   SmallPlan plan;
@@ -234,9 +210,11 @@ SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice) {
   plan.quantized =
       shape.bf16_tiles == 0 &&
       (choice.quantized != SmallChoice::kByRule ? choice.quantized == 1 : rule.quantized);
-  const int first = choice.slices > 0 ? choice.slices : rule.slices;
-  const int last = choice.slices > 0 ? choice.slices : 16;
+  int first = choice.slices > 0 ? choice.slices : rule.slices;
+  while (first > 1 && ClustersThatFit(first) == 0) first /= 2;  // 16 are not for every device
+  const int last = choice.slices > 0 ? first : 16;
   for (int slices = first; slices <= last && slices <= shape.blocks && !plan.fits; slices *= 2) {
+    if (ClustersThatFit(slices) == 0) break;
     plan.log_slices = Log2(slices);
     plan.fits = Fill(shape, choice, &plan);
   }
@@ -259,7 +237,7 @@ TilePlan PlanTile(const TileShape& shape, const TileChoice& choice) {
   // Slices depend on tiles and K alone, so that sums are made in the same order wherever tiles are
   // equal.
   plan.slices = 1;
-  const int ctas = plan.token_tile >= 64 ? kMultiprocessors : 2 * kMultiprocessors;
+  const int ctas = plan.token_tile >= 64 ? Multiprocessors() : 2 * Multiprocessors();
   // Of FP8 each has four blocks or more: two took 8.0 us where four took 7.1 (H200, 2048 columns).
   const int most = shape.fp8 ? std::max(1, shape.blocks / 4) : 8;
   if (plan.row_tile == 128)

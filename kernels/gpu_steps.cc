@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/cluster_count.h"
 #include "kernels/gpu_segments.h"
 #include "kernels/gpu_table.h"
 #include "kernels/round.h"
@@ -224,7 +225,7 @@ class Walk {
     for (int n = 0; n < step.count; ++n) row_tiles += TileCount(At(step.segments[n]), 128);
     choice.tile.slices = 1;
     for (const int slices : {2, 4, 8})
-      if (row_tiles * slices <= kMultiprocessors) choice.tile.slices = slices;
+      if (row_tiles * slices <= Multiprocessors()) choice.tile.slices = slices;
     choice.tile.share = 1;
     return choice;
   }
@@ -404,6 +405,7 @@ XLayout LayOutX(const XRecipe& recipe, int64_t tokens, int64_t columns, bool tig
 
 LinearStatus ForEachStep(const LinearGroup& group, const GpuChoice& choice, const GpuTarget& target,
                          LinearStatus (*take)(const GpuStep& step, void* context), void* context) {
+  const PlanFor plan(target.room);
   return Walk(group, choice, target, take, context).Run();
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/cluster_count.h"
 #include "kernels/gpu_plan.h"
 #include "kernels/large_plan.h"
 #include "kernels/linear.h"
@@ -34,6 +35,7 @@ struct GpuTarget {
   bool (*lt_ready)(const LtShape& shape, size_t* workspace) = nullptr;
   // The most workspace of those prepared for it with as many tokens or fewer; set where that is.
   size_t (*lt_most)(const LtShape& shape) = nullptr;
+  const GpuRoom* room = nullptr;  // null: an H200's
 };
 
 // What the caller, a test or a benchmark, wants instead of the rules.

@@ -5,6 +5,7 @@
 #include <array>
 #include <iterator>
 
+#include "kernels/cluster_count.h"
 #include "kernels/round.h"
 
 namespace ferrule {
@@ -119,7 +120,7 @@ double MemoryCost(const LargeShape& shape) {
   double boxes = 0;
   for (int i = 0; i < shape.segments; ++i)
     boxes += static_cast<double>(shape.rows_of_tiles[i] * (shape.bf16[i] ? 2 : 1));
-  return boxes * shape.blocks * kBoxBytes / kMultiprocessors / 20;
+  return boxes * shape.blocks * kBoxBytes / Multiprocessors() / 20;
 }
 
 // The cheapest of those that were asked for. Slices depend on the shape alone, so that sums are
@@ -138,7 +139,7 @@ Cut BestCut(const LargeShape& shape, const LargeChoice& choice) {
       if (slices > (choice.slices > 0 ? 1 : shape.blocks)) break;
       // Large tiles, or more than fit at once, were never better for slices, nor were many slices
       // with BF16, beside which two of more than 128 rows were not measured.
-      if (slices > 1 && (cut.tile.tokens > 128 || tiles * slices > kMultiprocessors)) break;
+      if (slices > 1 && (cut.tile.tokens > 128 || tiles * slices > Multiprocessors())) break;
       if (slices > (bf16 ? 1 : 2) && cut.tile.rows > 128) break;
       if (slices > 4 && bf16) break;
       cut.slices = choice.slices > 0 ? choice.slices : slices;
@@ -267,6 +268,7 @@ using Key = std::array<int64_t, 10 + kGpuSegments>;
 Key KeyOf(const LargeShape& shape, const LargeChoice& choice) {
   Key key{shape.tokens,  shape.blocks, shape.segments,  choice.token_tile, choice.row_tile,
           choice.slices, choice.share, choice.resident, choice.bf16_tile};
+  key[9] = Multiprocessors();
   for (const int slices : {2, 3, 4, 6, 8}) key[9] = key[9] * 256 + ClustersThatFit(slices);
   for (int i = 0; i < shape.segments; ++i)
     key[10 + i] = shape.rows_of_tiles[i] * 2 + (shape.bf16[i] ? 1 : 0);

@@ -2,7 +2,12 @@
 // Launch plans over many sizes: everything covered once, nothing beyond what the hardware has.
 #include "kernels/gpu_plan.h"
 
+#include <algorithm>
+#include <thread>
+#include <vector>
+
 #include "kernels/cluster_count.h"
+#include "kernels/large_plan.h"
 #include "tests/catch.h"
 
 using namespace ferrule;
@@ -173,18 +178,123 @@ TEST_CASE("a tile plan fits shared memory and shares out all of K") {
       }
 }
 
-TEST_CASE("where a device holds fewer clusters, plans do with them") {
+TEST_CASE("where a device holds fewer clusters, its plans do with them, and no other's") {
   CHECK(ClustersThatFit(8) == 15);
   const SmallShape shape{4, 56, 448, 0};
   SmallChoice eight;
   eight.slices = 8;
+  GpuRoom less, least;
+  less.clusters[8] = 14;
+  least.clusters[8] = 13;
+  {
+    const PlanFor one(&less);
+    CHECK(ClustersThatFit(8) == 14);
+    CHECK(ClustersThatFit(3) == 39);
+    const SmallPlan plan = PlanSmall(shape, eight);
+    CHECK(plan.clusters == 14);
+    CHECK(plan.clusters * plan.most_tiles >= 448);
+    {
+      const PlanFor another(&least);
+      CHECK(PlanSmall(shape, eight).clusters == 13);
+      int elsewhere = 0;
+      std::thread([&] { elsewhere = PlanSmall(shape, eight).clusters; }).join();
+      CHECK(elsewhere == 15);
+    }
+    CHECK(PlanSmall(shape, eight).clusters == 14);
+  }
   CHECK(PlanSmall(shape, eight).clusters == 15);
-  LearnClusters(8, 14);
-  LearnClusters(8, 15);  // another device: the least counts
-  LearnClusters(3, 0);   // no answer
-  CHECK(ClustersThatFit(8) == 14);
-  CHECK(ClustersThatFit(3) == 39);
-  const SmallPlan plan = PlanSmall(shape, eight);
-  CHECK(plan.clusters == 14);
-  CHECK(plan.clusters * plan.most_tiles >= 448);
+}
+
+namespace {
+
+// A GPU of compute capability 9.0 with fewer multiprocessors than an H200; 16 together there are
+// only where a group of multiprocessors has as many.
+GpuRoom RoomOf(int multiprocessors, int of_16) {
+  GpuRoom room;
+  room.multiprocessors = multiprocessors;
+  for (int slices = 1; slices <= 8; ++slices) room.clusters[slices] = multiprocessors / slices - 1;
+  room.clusters[1] = multiprocessors;
+  room.clusters[16] = of_16;
+  return room;
+}
+
+}  // namespace
+
+TEST_CASE("plans for fewer multiprocessors have every tile once, in clusters that there are") {
+  for (const GpuRoom& room : {RoomOf(132, 7), RoomOf(114, 5), RoomOf(78, 0), RoomOf(16, 0)}) {
+    const PlanFor plan_for(&room);
+    INFO(room.multiprocessors << " multiprocessors");
+    int fitted = 0;
+    for (const int tokens : {1, 8, 9, 16, 32, 64, 300, 4096})
+      for (const int blocks : {1, 4, 16, 17, 32, 56, 128})
+        for (const int fp8 : {0, 1, 4, 24, 77, 200})
+          for (const int bf16 : {0, 1, 16}) {
+            const SmallShape shape{tokens, blocks, fp8, bf16};
+            for (const int asked : {0, 2, 8, 16}) {
+              SmallChoice choice;
+              choice.slices = asked;
+              const SmallPlan p = PlanSmall(shape, choice);
+              if (!p.fits) continue;
+              ++fitted;
+              INFO(tokens << " tokens, " << blocks << " blocks, " << fp8 << " + " << bf16
+                          << " tiles, slices " << asked);
+              REQUIRE(ClustersThatFit(1 << p.log_slices) > 0);
+              std::vector<int> taken(static_cast<size_t>(fp8 + bf16));
+              for (int c = 0; c < p.clusters; ++c) {
+                const SmallTiles tiles = SmallTilesOf(p, c);
+                for (int t = 0; t < tiles.count; ++t)
+                  ++taken[static_cast<size_t>(SmallTile(tiles, t))];
+              }
+              REQUIRE(std::count(taken.begin(), taken.end(), 1) == fp8 + bf16);
+            }
+          }
+    CHECK(fitted > 1000);
+    // A choice of 16 CTAs that was measured elsewhere is 8 where there are no such clusters.
+    SmallChoice sixteen;
+    sixteen.slices = 16;
+    const SmallPlan p = PlanSmall({1, 56, 8, 0}, sixteen);
+    CHECK(p.fits);
+    CHECK(p.log_slices == (room.clusters[16] > 0 ? 4 : 3));
+    for (const int64_t tokens : {33, 64, 129, 1000, 8192})
+      for (const int64_t rows : {1, 576, 2112, 12288}) {
+        INFO(tokens << " tokens, " << rows << " rows");
+        TileShape tile;
+        tile.tokens = tokens;
+        tile.blocks = 16;
+        tile.row_blocks = (rows + 127) / 128;
+        tile.wide_tiles = (rows + 255) / 256;
+        const TilePlan t = PlanTile(tile);
+        REQUIRE(t.token_tiles * t.token_tile >= tokens);
+        REQUIRE(t.clusters >= 1);
+        if (t.slices > 1) REQUIRE(t.clusters == t.token_tiles * tile.row_blocks);
+        LargeShape large;
+        large.tokens = tokens;
+        large.blocks = 16;
+        large.rows_of_tiles[0] = rows;
+        large.segments = 1;
+        const LargePlan l = PlanLarge(large);
+        REQUIRE(l.token_tiles * l.token_tile >= tokens);
+        REQUIRE(int64_t{l.row_tiles} * l.row_tile >= rows);
+        REQUIRE(l.clusters >= 1);
+        REQUIRE(l.slices <= 8);
+        const int64_t groups = int64_t{l.token_groups} * l.row_groups;
+        REQUIRE(l.clusters <= groups);
+        if (l.slices > 1) REQUIRE(l.clusters == groups);
+      }
+  }
+}
+
+TEST_CASE("a plan of many tokens that a thread remembers is not another device's") {
+  LargeShape shape;
+  shape.tokens = 4096;
+  shape.blocks = 16;
+  shape.rows_of_tiles[0] = 12288;
+  shape.segments = 1;
+  const int usual = PlanLarge(shape).clusters;
+  const GpuRoom few = RoomOf(78, 0);
+  {
+    const PlanFor plan_for(&few);
+    CHECK(PlanLarge(shape).clusters < usual);
+  }
+  CHECK(PlanLarge(shape).clusters == usual);
 }

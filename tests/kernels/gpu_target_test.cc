@@ -261,6 +261,21 @@ TEST_CASE("only the same product counts as one of fewer tokens") {
   CHECK_FALSE(few.IsUpTo(many));
 }
 
+TEST_CASE("what one device holds changes no other's steps") {
+  GpuRoom few;
+  few.multiprocessors = 78;
+  for (int slices = 1; slices <= 16; ++slices) few.clusters[slices] = slices > 8 ? 0 : 78 / slices;
+  const Asked asked(1, {Of(kBlocks, 12288)});
+  const std::string before = ExplainSteps(asked.group, {}, {90});
+  CHECK(ExplainSteps(asked.group, {}, {90, nullptr, nullptr, &few}) != before);
+  CHECK(ExplainSteps(asked.group, {}, {90}) == before);
+  Asked invariant(1, {Of(kBlocks, 2048)});
+  invariant.group.batch_invariant = true;  // as many slices as there are multiprocessors for
+  CHECK(ExplainSteps(invariant.group, {}, {90}).find("K in 8 slices") != std::string::npos);
+  CHECK(ExplainSteps(invariant.group, {}, {90, nullptr, nullptr, &few}).find("K in 4 slices") !=
+        std::string::npos);
+}
+
 TEST_CASE("other GPUs are explained by what they lack") {
   Asked asked(1, {Of(kBlocks, 512)});
   const std::vector<KernelRange> ranges = KernelRanges(asked.group, {80, nullptr}, 300);
