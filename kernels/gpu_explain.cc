@@ -91,6 +91,27 @@ std::string What(const GpuStep& step, bool counts) {
   return Segments(step);
 }
 
+struct Subject {
+  const LinearGroup& group;
+  const GpuChoice& choice;
+  const GpuTarget& target;
+};
+
+// Of the segments of a step: "; not by cuBLASLt: …".
+std::string WhyNotLt(const Subject& of, const GpuStep& step) {
+  std::string text;
+  if (step.kernel == GpuKernel::kLt) return text;
+  for (int n = 0; n < step.count; ++n) {
+    const int32_t i = step.segments[n];
+    const char* reason = NotLt(of.group, i, of.choice, of.target);
+    if (reason == nullptr) continue;
+    text += "; not by cuBLASLt";
+    if (step.count > 1) text += ", segment " + Number(i);
+    text += std::string(": ") + reason;
+  }
+  return text;
+}
+
 std::string Why(const LinearGroup& group, const GpuStep& step) {
   if (step.kernel == GpuKernel::kPlain) {
     const char* reason = MmaReason(group, group.segments[step.segments[0]]);
@@ -111,7 +132,7 @@ bool Has(const LtShape& shape, size_t*) {
 }
 
 struct Explanation {
-  const LinearGroup& group;
+  Subject of;
   std::string text;
 };
 
@@ -119,19 +140,21 @@ LinearStatus Describe(const GpuStep& step, void* context) {
   Explanation& e = *static_cast<Explanation*>(context);
   e.text += std::string(NameOf(step.kernel)) + ": " + What(step, true);
   if (step.kernel == GpuKernel::kPlain || step.kernel == GpuKernel::kMma)
-    e.text += ", " + Why(e.group, step);
+    e.text += ", " + Why(e.of.group, step);
+  e.text += WhyNotLt(e.of, step);
   e.text += "\n";
   return {};
 }
 
 struct Lines {
-  const LinearGroup& group;
+  Subject of;
   std::vector<KernelLine> lines;
 };
 
 LinearStatus Collect(const GpuStep& step, void* context) {
   Lines& l = *static_cast<Lines*>(context);
-  l.lines.push_back({NameOf(step.kernel), What(step, false), Why(l.group, step)});
+  l.lines.push_back(
+      {NameOf(step.kernel), What(step, false), Why(l.of.group, step) + WhyNotLt(l.of, step)});
   return {};
 }
 
@@ -142,7 +165,7 @@ std::string ExplainSteps(const LinearGroup& group, const GpuChoice& choice,
   const LinearStatus status = Validate(group);
   if (!status) return status.message;
   if (group.tokens == 0) return "nothing to do";
-  Explanation explanation{group, {}};
+  Explanation explanation{{group, choice, target}, {}};
   const LinearStatus steps = ForEachStep(group, choice, target, Describe, &explanation);
   return steps ? explanation.text : explanation.text + steps.message;
 }
@@ -154,8 +177,9 @@ GpuTarget GpuWithLt(int sm) {
 std::vector<KernelRange> KernelRanges(LinearGroup group, const GpuTarget& target, int64_t most) {
   const auto lines_of = [&](int64_t tokens) {
     group.tokens = tokens;
-    Lines lines{group, {}};
-    const LinearStatus status = ForEachStep(group, {}, target, Collect, &lines);
+    const GpuChoice by_rule;
+    Lines lines{{group, by_rule, target}, {}};
+    const LinearStatus status = ForEachStep(group, by_rule, target, Collect, &lines);
     if (!status) lines.lines.push_back({"none", "", status.message});
     return lines.lines;
   };

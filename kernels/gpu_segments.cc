@@ -36,6 +36,31 @@ size_t Together(const LinearGroup& group, size_t behind) {
   return behind == 0 ? BytesOfX(group) : EndOfX(group) + behind;
 }
 
+// Whether the rules have cuBLASLt for a segment, all else being well.
+bool ShouldBeLts(const LinearGroup& group, int32_t i, const GpuChoice& choice, int sm) {
+  const LinearSegment& s = group.segments[i];
+  if (s.rows == 0 || group.tokens == 0) return false;
+  if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLt;
+  if (s.scheme == LinearScheme::kFp8Block) {
+    if (group.segment_count > 1 || sm != kHopper) return false;
+    // Of shapes that were not measured as many would be slower there as faster.
+    GpuChoice measured;
+    return LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
+           measured.kernel == GpuKernel::kLt;
+  }
+  if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
+  if (sm != kHopper) return group.tokens > kSmallTokens;
+  int64_t bf16_rows = 0;
+  bool fp8 = false;
+  for (int32_t j = 0; j < group.segment_count; ++j) {
+    fp8 = fp8 || group.segments[j].scheme == LinearScheme::kFp8Block;
+    if (IsBf16(group.segments[j])) bf16_rows += group.segments[j].rows;
+  }
+  // Beside block scales BF16 goes in their launches, unless it is much work.
+  if (fp8) return Apart(group, bf16_rows);
+  return group.tokens > kSmallTokens && group.tokens * s.rows > kLtBf16Work;
+}
+
 }  // namespace
 
 bool XAligned(const LinearGroup& group) { return Aligned(group.x, 16) && group.x_stride % 8 == 0; }
@@ -86,30 +111,21 @@ int LargeTileCount(const LinearSegment& s, int tile_rows) {
 }
 
 bool WantsLt(const LinearGroup& group, int32_t i, const GpuChoice& choice, int sm, LtShape* shape) {
-  const LinearSegment& s = group.segments[i];
-  if (s.rows == 0 || group.tokens == 0 || group.batch_invariant) return false;
-  const auto wants = [&] {
-    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kLt;
-    if (s.scheme == LinearScheme::kFp8Block) {
-      if (group.segment_count > 1 || sm != kHopper) return false;
-      // Of shapes that were not measured as many would be slower there as faster.
-      GpuChoice measured;
-      return LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
-             measured.kernel == GpuKernel::kLt;
-    }
-    if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
-    if (sm != kHopper) return group.tokens > kSmallTokens;
-    int64_t bf16_rows = 0;
-    bool fp8 = false;
-    for (int32_t j = 0; j < group.segment_count; ++j) {
-      fp8 = fp8 || group.segments[j].scheme == LinearScheme::kFp8Block;
-      if (IsBf16(group.segments[j])) bf16_rows += group.segments[j].rows;
-    }
-    // Beside block scales BF16 goes in their launches, unless it is much work.
-    if (fp8) return Apart(group, bf16_rows);
-    return group.tokens > kSmallTokens && group.tokens * s.rows > kLtBf16Work;
-  };
-  return wants() && LtRefuses(group, s, shape) == nullptr;
+  return !group.batch_invariant && ShouldBeLts(group, i, choice, sm) &&
+         LtRefuses(group, group.segments[i], shape) == nullptr;
+}
+
+const char* NotLt(const LinearGroup& group, int32_t i, const GpuChoice& choice,
+                  const GpuTarget& target) {
+  LtShape shape;
+  size_t workspace = 0;
+  if (!ShouldBeLts(group, i, choice, target.sm)) return nullptr;
+  if (group.batch_invariant) return "the order of its sums changes with the tokens";
+  const char* refuses = LtRefuses(group, group.segments[i], &shape);
+  if (refuses != nullptr) return refuses;
+  if (target.lt_ready != nullptr && target.lt_ready(shape, &workspace)) return nullptr;
+  const char* lacks = LtLacks(shape.scales, target.sm);
+  return lacks != nullptr ? lacks : "it was not prepared";
 }
 
 size_t EndOfX(const LinearGroup& group) {

@@ -25,6 +25,11 @@ bool Apart(const LinearGroup& group, int64_t bf16_rows);
 bool WantsLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice, int sm,
              LtShape* shape);
 
+// For people: why a segment that cuBLASLt should have is not its own; null where it is, or should
+// not.
+const char* NotLt(const LinearGroup& group, int32_t segment, const GpuChoice& choice,
+                  const GpuTarget& target);
+
 constexpr size_t kGpuAlignment = 256;
 
 // Where in the workspace that begins which lies behind a quantized x: aligned.

@@ -13,7 +13,7 @@ bool Aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) 
 const char* LtRefuses(const LinearGroup& group, const LinearSegment& s, LtShape* shape) {
   const bool fp8 = s.scheme != LinearScheme::kBf16;
   if (!fp8 && s.weight_type != LinearWeight::kBf16) return "its weight is not BF16";
-  if (s.bias != nullptr) return "cuBLASLt adds no float32 bias to BF16 outputs";
+  if (s.bias != nullptr) return "it adds no float32 bias to BF16 outputs";
   const int64_t element = fp8 ? 1 : 2, output = s.y_type == LinearOutput::kF32 ? 4 : 2;
   if (!Aligned(s.weight) || s.weight_stride * element % 16 != 0)
     return "its rows are no multiple of 16 bytes apart";
@@ -29,7 +29,7 @@ const char* LtRefuses(const LinearGroup& group, const LinearSegment& s, LtShape*
   if (s.scheme == LinearScheme::kFp8Block) {
     if (s.block_n != kBlock || s.block_k != kBlock) return "its blocks are not 128 × 128";
     if (s.n_phase != 0 || s.k_phase != 0) return "it begins inside a scale block";
-    if (group.tokens % 4 != 0) return "cuBLASLt wants tokens in fours";
+    if (group.tokens % 4 != 0) return "tokens are not in fours";
     // Scales of x lie M to a block without gaps, scales of W ceil(K / 128) to a block row.
     if (s.scale_stride != (group.in + kBlock - 1) / kBlock) return "its scale rows have gaps";
     if (s.scale_stride % 4 != 0) return "its blocks of K are not in fours";

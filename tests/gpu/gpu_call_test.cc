@@ -188,7 +188,7 @@ TEST_CASE("a prepared call runs what cuBLASLt takes") {
   TestGroup test(39, 200, 1024, shapes);
   DeviceGroup prepared(test.group(), {});
   REQUIRE(PrepareGpu(prepared.group()));
-  CHECK(ExplainGpu(prepared.group()).find("cuBLASLt") != std::string::npos);
+  CHECK(ExplainGpu(prepared.group()).find("cuBLASLt: ") != std::string::npos);
   Known one(39, 200, 1024, shapes), two(40, 200, 1024, shapes);
   const std::unique_ptr<GpuCall> call = Prepared(&one.device);
   for (Known* known : {&one, &two, &one, &one}) {

@@ -162,13 +162,13 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
     return rows.back();
   };
   row("its weight is not BF16", kBf16).segment.weight_type = LinearWeight::kF16;
-  row("cuBLASLt adds no float32 bias to BF16 outputs", kChannel).segment.bias =
+  row("it adds no float32 bias to BF16 outputs", kChannel).segment.bias =
       reinterpret_cast<const float*>(asked_memory);
   row("its rows are no multiple of 16 bytes apart", kTensor).segment.weight = asked_memory + 1;
   row("its outputs are no multiple of 16 bytes apart", kBf16).segment.y_stride = 66;
   row("its blocks are not 128 × 128", kBlocks).segment.block_k = 64;
   row("it begins inside a scale block", kBlocks).segment.n_phase = 64;
-  row("cuBLASLt wants tokens in fours", kBlocks).tokens = 65;
+  row("tokens are not in fours", kBlocks).tokens = 65;
   row("its scale rows have gaps", kBlocks).segment.scale_stride = 20;
   row("its scales have gaps", kChannel).segment.scale_stride = 2;
   row("one scale of x and one for each row of W", kChannel).segment.input_scale =
@@ -273,6 +273,49 @@ TEST_CASE("what one device holds changes no other's steps") {
   invariant.group.batch_invariant = true;  // as many slices as there are multiprocessors for
   CHECK(ExplainSteps(invariant.group, {}, {90}).find("K in 8 slices") != std::string::npos);
   CHECK(ExplainSteps(invariant.group, {}, {90, nullptr, nullptr, &few}).find("K in 4 slices") !=
+        std::string::npos);
+}
+
+TEST_CASE("why cuBLASLt does not take what it should is said") {
+  struct Row {
+    const char* reason;  // null: none is to be said
+    LinearSegment segment;
+    int64_t tokens = 64;
+    GpuTarget target = GpuWithLt(90);
+    bool batch_invariant = false;
+  };
+  LinearSegment odd = Of(kBf16, 16384), biased = Of(kChannel, 64);
+  odd.y_stride = 16385;
+  biased.bias = biased.scale;
+  const Row rows[] = {
+      {nullptr, Of(kChannel, 64)},
+      {nullptr, Of(kChannel, 64), 16, {90}},    // few tokens: not cuBLASLt's
+      {nullptr, Of(kBlocks, 500), 1024, {90}},  // faster without it
+      {"its outputs are no multiple of 16 bytes apart", odd},
+      {"it adds no float32 bias to BF16 outputs", biased},
+      {"tokens are not in fours", Of(kBlocks, 1024), 2047},
+      {"it was not prepared", Of(kBf16, 16384), 64, {90}},
+      {"it has scales of rows and tokens on Hopper alone", Of(kChannel, 64), 64, GpuWithLt(89)},
+      {"the GPU does not multiply FP8", Of(kTensor, 64), 64, GpuWithLt(80)},
+      {"the order of its sums changes with the tokens", Of(kBf16, 16384), 64, GpuWithLt(90), true},
+  };
+  for (const Row& row : rows) {
+    Asked asked(row.tokens, {row.segment});
+    asked.group.batch_invariant = row.batch_invariant;
+    const std::string text = ExplainSteps(asked.group, {}, row.target);
+    INFO(text);
+    const std::string said = "; not by cuBLASLt: ";
+    if (row.reason == nullptr)
+      CHECK(text.find(said) == std::string::npos);
+    else
+      CHECK(text.find(said + row.reason + "\n") != std::string::npos);
+  }
+  // Of several segments: which.
+  const Asked two(300, {Of(kBlocks, 512), odd});
+  CHECK(ExplainSteps(two.group, {}, GpuWithLt(90)).find("; not by cuBLASLt: its outputs") !=
+        std::string::npos);
+  const Asked beside(64, {Of(kBf16, 512), odd});
+  CHECK(ExplainSteps(beside.group, {}, GpuWithLt(90)).find("; not by cuBLASLt, segment 1: its") !=
         std::string::npos);
 }
 
