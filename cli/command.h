@@ -38,6 +38,7 @@ struct ExplainOptions {
   bool kernel = false;            // which kernels run it
   std::vector<std::string> with;  // together with these, which read the same x
   std::string gpu = "sm_90";
+  bool batch_invariant = false;
   int rank = 0;
 };
 struct TestOptions {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ferrule explain MODULE DIR --kernel [--with MODULE,…] [--tp N [--rank R]]: which kernel runs a
-// module, or several that read the same x, for how many tokens.
+// ferrule explain MODULE DIR --kernel [--with MODULE,…] [--tp N [--rank R]] [--batch-invariant]:
+// which kernel runs a module, or several that read the same x, for how many tokens, x and y in
+// BF16.
 #include <fmt/format.h>
 
 #include "cli/command.h"
@@ -15,6 +16,7 @@ namespace ferrule::cli {
 namespace {
 
 constexpr int64_t kMostTokens = 8192;
+constexpr const char* kHopperName = "sm_90";
 
 std::string SchemeOf(const LinearSegment& s) {
   switch (s.scheme) {
@@ -32,7 +34,8 @@ std::string SchemeOf(const LinearSegment& s) {
                                                : "bf16";
 }
 
-// Where the memory is does not matter, only how it is aligned: as the loader aligns it.
+// Where the memory is does not matter, only how it is aligned: as the loader aligns it, and as the
+// segments of a module lie side by side in its y.
 alignas(16) constexpr char kAligned[16] = {};
 
 struct Asked {
@@ -41,13 +44,14 @@ struct Asked {
   std::vector<size_t> module_of;
 };
 
-LinearGroup GroupOf(const Asked& asked) {
+LinearGroup GroupOf(const Asked& asked, const ExplainOptions& options) {
   LinearGroup group;
   group.x = kAligned;
   group.in = asked.modules[0].in;
   group.x_stride = (group.in + 7) / 8 * 8;
   group.segments = asked.segments.data();
   group.segment_count = static_cast<int32_t>(asked.segments.size());
+  group.batch_invariant = options.batch_invariant;
   return group;
 }
 
@@ -72,10 +76,14 @@ std::optional<Asked> Place(const Plan& plan, const ExplainOptions& options, Diag
           .Help("name linears that read the same activation");
       return std::nullopt;
     }
+    int64_t row = 0;
     for (const PlacedSegment& from : placed->segments) {
       LinearSegment s = from.segment;
       const int64_t each = 16 / WeightBytes(s);
-      s.weight = s.y = const_cast<char*>(kAligned);
+      s.weight = kAligned;
+      s.y = const_cast<char*>(kAligned) + row * 2 % 16;
+      s.y_type = LinearOutput::kBf16;
+      row += s.rows;
       s.weight_stride = (placed->in + each - 1) / each * each;
       s.y_stride = placed->rows;
       if (from.scale >= 0) s.scale = reinterpret_cast<const float*>(kAligned);
@@ -122,9 +130,9 @@ std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges,
     tokens = std::max(tokens, Tokens(range).size());
     for (const KernelLine& line : range.lines) what = std::max(what, line.what.size());
   }
-  text +=
-      fmt::format("on {}, with cuBLASLt\n  {:<{}}  launch\n",
-                  options.gpu == "sm_90" ? "H100 and H200 (sm_90)" : options.gpu, "tokens", tokens);
+  text += fmt::format("on {}, with cuBLASLt{}\n  {:<{}}  launch\n",
+                      options.gpu == kHopperName ? "H100 and H200 (sm_90)" : options.gpu,
+                      options.batch_invariant ? ", batch_invariant" : "", "tokens", tokens);
   for (const KernelRange& range : ranges) {
     std::string first = Tokens(range);
     for (const KernelLine& line : range.lines) {
@@ -133,6 +141,11 @@ std::string Human(const Asked& asked, const std::vector<KernelRange>& ranges,
       first.clear();
     }
   }
+  if (options.gpu == kHopperName)
+    text += fmt::format(
+        "measured on one {} ({} multiprocessors); others of sm_90, as H100 and H20, are given the "
+        "same, unmeasured\n",
+        kTableGpu, kMultiprocessors);
   text += "without a GPU: the first of";
   for (const KernelRow& row : AllKernels())
     text += fmt::format("{} {} ({})", row.name == AllKernels().begin()->name ? "" : ",", row.name,
@@ -153,7 +166,12 @@ std::string Json(const Common& common, const ExplainOptions& options, const Aske
     out.Key("in").Int(asked.modules[0].in);
     out.Key("n_phase").Int(s.n_phase).Key("k_phase").Int(s.k_phase).EndObject();
   }
-  out.EndArray().Key("gpu").Text(options.gpu).Key("kernels").BeginArray();
+  out.EndArray().Key("gpu").Text(options.gpu).Key("measured_on");
+  if (options.gpu == kHopperName)
+    out.Text(kTableGpu);
+  else
+    out.Null();
+  out.Key("batch_invariant").Bool(options.batch_invariant).Key("kernels").BeginArray();
   for (const KernelRange& range : ranges) {
     out.Line().BeginObject().Key("tokens").BeginArray().Int(range.first);
     if (range.last == kMostTokens)
@@ -192,7 +210,7 @@ int ExplainKernels(const Common& common, const ExplainOptions& options, const Pl
   const std::optional<Asked> asked = Place(plan, options, &findings);
   if (!asked) return Finish(common, "explain", findings);
   const std::vector<KernelRange> ranges =
-      KernelRanges(GroupOf(*asked), TargetOf(options.gpu), kMostTokens);
+      KernelRanges(GroupOf(*asked, options), TargetOf(options.gpu), kMostTokens);
   if (common.format == Format::kJson) {
     Print(Json(common, options, *asked, ranges, findings));
   } else if (common.format == Format::kShort) {

@@ -107,6 +107,8 @@ int Main(int argc, char** argv) {
       ->allow_extra_args(false);
   explain_app->add_option("--gpu", explain.gpu, "with --kernel: sm_80, sm_89, sm_90 or sm_100")
       ->check(OneOf({"sm_80", "sm_89", "sm_90", "sm_100"}));
+  explain_app->add_flag("--batch-invariant", explain.batch_invariant,
+                        "with --kernel: for groups that set batch_invariant");
   CLI::Option* explain_rank =
       explain_app->add_option("--rank", explain.rank, "with --kernel: of this rank; default: 0")
           ->check(WholeNumber(0, kMaxTp - 1));
@@ -294,9 +296,12 @@ int Main(int argc, char** argv) {
     if (size < 1 || size > kMaxTp)
       return Usage(
           json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
-  if (!explain.kernel && (explain_rank->count() > 0 || !explain.with.empty()))
-    return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`",
-                                         explain.with.empty() ? "--rank" : "--with"),
+  if (!explain.kernel &&
+      (explain_rank->count() > 0 || !explain.with.empty() || explain.batch_invariant))
+    return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`", !explain.with.empty() ? "--with"
+                                                                  : explain.batch_invariant
+                                                                      ? "--batch-invariant"
+                                                                      : "--rank"),
                              "what a module is does not depend on it"));
   if ((rank_option->count() > 0 && run_tp->count() == 0) ||
       (explain_rank->count() > 0 && explain_tp->count() == 0) ||

@@ -9,6 +9,9 @@
 
 namespace ferrule {
 
+// Measured on this one, and looked up on all of compute capability 9.0, whatever they are.
+constexpr const char* kTableGpu = "NVIDIA H200";
+
 // Where a row of kernels/gpu_table.inc answers: the choice and the number of tokens up to which it
 // holds, kAnyTokens when any. 0 elsewhere, where the rules of gpu_plan.cc hold.
 constexpr int kAnyTokens = 1 << 30;

@@ -64,6 +64,17 @@ TEST_CASE("what was not measured has no row") {
   CHECK(choice.kernel == GpuKernel::kAny);
 }
 
+TEST_CASE("all of the table was measured on the GPU that is named for it") {
+  std::ifstream file(FERRULE_TABLE);
+  int named = 0;
+  for (std::string text; std::getline(file, text);)
+    if (text.rfind("// ferrule ", 0) == 0) {
+      ++named;
+      CHECK(text.find(std::string(", ") + kTableGpu + ", ") != std::string::npos);
+    }
+  CHECK(named > 10);
+}
+
 TEST_CASE("every choice of the table fits the shape that it is for") {
   for (const Line& line : Lines())
     for (const int tokens :
