@@ -50,6 +50,7 @@ struct RunOptions {
   int tp = 1;
   int rank = -1;  // -1: all
   std::string input, output, expect;
+  bool bias = false;  // with `input`: biases are added; on random numbers they always are
   bool check = false;
   int64_t tokens = 4;
   uint64_t seed = 1;

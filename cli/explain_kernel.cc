@@ -88,6 +88,7 @@ std::optional<Asked> Place(const Plan& plan, const ExplainOptions& options, Diag
       s.y_stride = placed->rows;
       if (from.scale >= 0) s.scale = reinterpret_cast<const float*>(kAligned);
       if (from.input >= 0) s.input_scale = reinterpret_cast<const float*>(kAligned);
+      if (from.bias >= 0) s.bias = reinterpret_cast<const float*>(kAligned);
       asked.segments.push_back(s);
       asked.module_of.push_back(asked.modules.size());
     }

@@ -131,9 +131,12 @@ int Main(int argc, char** argv) {
   CLI::Option* run_tp = run_app->add_option("--tp", run.tp, "tensor-parallel size")->check(tp_word);
   CLI::Option* rank_option =
       run_app->add_option("--rank", run.rank, "only this rank")->check(WholeNumber(0, kMaxTp - 1));
-  run_app->add_option("--input", run.input, "safetensors with one [tokens, in] tensor a module");
+  CLI::Option* run_input = run_app->add_option("--input", run.input,
+                                               "safetensors with one [tokens, in] tensor a module");
   run_app->add_option("--output", run.output, "safetensors to write");
   run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with");
+  run_app->add_flag("--bias", run.bias, "with --input: add biases to the products")
+      ->needs(run_input);
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
   run_app->add_option("--tokens", run.tokens, "tokens of random activations")
       ->check(WholeNumber(1, 65536));

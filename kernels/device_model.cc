@@ -196,6 +196,8 @@ DeviceModule Place(const LaidModule& laid, const uint8_t* memory) {
       s.scale = reinterpret_cast<const float*>(memory + from.scale);
     if (laid.placed.segments[i].input >= 0)
       s.input_scale = reinterpret_cast<const float*>(memory + from.input);
+    if (laid.placed.segments[i].bias >= 0)
+      s.bias = reinterpret_cast<const float*>(memory + from.bias);
     module.segments.push_back(s);
   }
   return module;

@@ -31,7 +31,7 @@ struct LoadedLinear {
   // In the order of the output, without y: Bind sets it. Weights point into `memory`.
   std::vector<LinearSegment> segments;
   std::vector<std::unique_ptr<std::byte[]>> memory;
-  size_t bytes = 0;  // of weights and scales
+  size_t bytes = 0;  // of weights, scales and biases
 
   // The segments with y set to their places in [tokens, rows] float32.
   std::vector<LinearSegment> Bind(float* y, int64_t y_stride) const;

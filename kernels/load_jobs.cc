@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kRowAlignment = 16;  // what TMA asks of rows
 constexpr uint64_t kAlignment = 256;   // of tensors, as cudaMalloc aligns
 constexpr int64_t kLeastRead = 2048;   // below it a call costs more than the bytes beside
+constexpr uint64_t kLeastBuffer = 64;
 
 // Where less than half of a row is wanted, rows are read one by one.
 bool RowByRow(const LoadJob& job) { return job.width >= kLeastRead && 2 * job.width < job.stride; }
@@ -33,6 +34,8 @@ class Lister {
       laid.weight = Weight(from, &laid.segment);
       if (from.scale >= 0 && from.scale != scale) scale_at = Scales(from.scale);
       if (from.input >= 0 && from.input != input) input_at = Scales(from.input);
+      if (from.bias >= 0)
+        laid.bias = Floats(LoadKind::kBias, from.bias, from.rows.begin, from.rows.size());
       scale = from.scale;
       input = from.input;
       laid.scale = scale_at + static_cast<uint64_t>(from.first_scale) * sizeof(float);
@@ -54,10 +57,21 @@ class Lister {
     return at;
   }
 
-  void Push(const LoadJob& job, uint64_t in_buffer) {
-    list_.buffer = std::max(list_.buffer, in_buffer);
+  void Push(const LoadJob& job) {
     list_.bytes += job.bytes();
     list_.jobs.push_back(job);
+  }
+
+  // Bytes that follow one another in the file and in memory: any number makes a job.
+  void PushRun(const LoadJob& job, uint64_t bytes) {
+    for (uint64_t done = 0; done < bytes; done += buffer_) {
+      LoadJob part = job;
+      part.rows = 1;
+      part.width = part.stride = part.pitch = static_cast<int64_t>(std::min(buffer_, bytes - done));
+      part.offset += done;
+      part.to += done;
+      Push(part);
+    }
   }
 
   uint64_t Weight(const PlacedSegment& from, LinearSegment* segment) {
@@ -74,41 +88,46 @@ class Lister {
     job.to = Reserve(static_cast<uint64_t>(job.rows * job.pitch));
     segment->weight_stride = job.pitch / element;
     const uint64_t at = job.to;
-    const bool one_run = job.width == job.stride && job.width == job.pitch;
-    if (one_run) {  // any bytes make a job
-      const uint64_t all = job.bytes();
-      job.rows = 1;
-      for (uint64_t done = 0; done < all; done += buffer_) {
-        LoadJob part = job;
-        part.width = part.stride = part.pitch = static_cast<int64_t>(std::min(buffer_, all - done));
-        part.offset += done;
-        part.to += done;
-        Push(part, part.bytes());
-      }
+    if (job.width == job.stride && job.width == job.pitch) {
+      PushRun(job, job.bytes());
       return at;
     }
-    const int64_t row = RowByRow(job) ? job.width : job.stride;
+    const int64_t row = std::max(RowByRow(job) ? job.width : job.stride, job.pitch);
     const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(buffer_) / row);
     for (int64_t done = 0; done < from.rows.size(); done += most) {
       LoadJob part = job;
       part.rows = std::min(most, from.rows.size() - done);
       part.offset += static_cast<uint64_t>(done * job.stride);
       part.to += static_cast<uint64_t>(done * job.pitch);
-      Push(part, static_cast<uint64_t>(part.rows * row));
+      if (part.rows > 1)
+        Push(part);
+      else
+        PushRun(part, static_cast<uint64_t>(job.width));
+    }
+    return at;
+  }
+
+  // `count` elements from the `first` on, widened.
+  uint64_t Floats(LoadKind kind, int32_t id, int64_t first, int64_t count) {
+    const int64_t element = DTypeBits(c_.tensors()[static_cast<size_t>(id)].dtype) / 8;
+    const int64_t most = static_cast<int64_t>(buffer_ / sizeof(float));
+    const uint64_t at = Reserve(static_cast<uint64_t>(count) * sizeof(float));
+    for (int64_t done = 0; done < count; done += most) {
+      LoadJob job;
+      job.tensor = id;
+      job.kind = kind;
+      job.offset = static_cast<uint64_t>((first + done) * element);
+      job.width = std::min(most, count - done) * 4;
+      job.stride = job.pitch = job.width;
+      job.to = at + static_cast<uint64_t>(done) * sizeof(float);
+      Push(job);
     }
     return at;
   }
 
   uint64_t Scales(int32_t id) {
-    LoadJob job;
-    job.tensor = id;
-    job.scales = true;
     const Tensor& tensor = c_.tensors()[static_cast<size_t>(id)];
-    job.width = static_cast<int64_t>(c_.table.Elements(tensor)) * 4;
-    job.stride = job.pitch = job.width;
-    job.to = Reserve(job.bytes());
-    Push(job, job.bytes());
-    return job.to;
+    return Floats(LoadKind::kScales, id, 0, static_cast<int64_t>(c_.table.Elements(tensor)));
   }
 
   const Checkpoint& c_;
@@ -121,7 +140,7 @@ class Lister {
 
 std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> requests,
                                  uint64_t buffer, Diagnostics* out) {
-  Lister lister(plan, std::max<uint64_t>(buffer, 1));
+  Lister lister(plan, std::max(buffer, kLeastBuffer));
   for (const LoadRequest& request : requests) {
     std::optional<PlacedModule> placed = PlaceModule(plan, request.module, request.rank, out);
     if (!placed) return std::nullopt;
@@ -133,11 +152,12 @@ std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> 
 int64_t ReadJob(const Checkpoint& checkpoint, const LoadJob& job, std::byte* buffer,
                 Diagnostics* out) {
   const Tensor& tensor = checkpoint.tensors()[static_cast<size_t>(job.tensor)];
-  if (job.scales) {
-    std::vector<float> values;
-    if (!ReadScales(checkpoint, job.tensor, &values, out)) return 0;
-    std::memcpy(buffer, values.data(), values.size() * sizeof(float));
-    return job.width;
+  if (job.kind != LoadKind::kWeight) {
+    const std::span<float> values(reinterpret_cast<float*>(buffer),
+                                  static_cast<size_t>(job.width) / sizeof(float));
+    const uint64_t first = job.offset * 8 / DTypeBits(tensor.dtype);
+    const auto read = job.kind == LoadKind::kScales ? ReadScales : ReadFloats;
+    return read(checkpoint, job.tensor, first, values, out) ? job.width : 0;
   }
   if (RowByRow(job)) {
     for (int64_t row = 0; row < job.rows; ++row)

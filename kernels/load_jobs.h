@@ -12,16 +12,19 @@
 
 namespace ferrule {
 
+// What is done with the bytes of a job: nothing, or they are widened to float32.
+enum class LoadKind : uint8_t { kWeight, kScales, kBias };
+
 // One read, small enough for a buffer, and where its rows go.
 struct LoadJob {
   int32_t tensor = -1;
-  bool scales = false;  // the whole tensor, widened to float32; the rest says where it goes
+  LoadKind kind = LoadKind::kWeight;
   uint64_t offset = 0;  // of the first byte that is wanted, in the tensor
-  int64_t rows = 1;
-  int64_t width = 0;   // bytes of a row that are wanted
-  int64_t stride = 0;  // bytes from a row to the next in the file
-  uint64_t to = 0;     // offset in memory
-  int64_t pitch = 0;   // bytes from a row to the next there
+  int64_t rows = 1;     // 1 of what is widened
+  int64_t width = 0;    // bytes of a row that are wanted, as they are in memory
+  int64_t stride = 0;   // bytes from a row to the next in the file
+  uint64_t to = 0;      // offset in memory
+  int64_t pitch = 0;    // bytes from a row to the next there
   uint64_t bytes() const { return static_cast<uint64_t>(rows * width); }
 };
 
@@ -33,12 +36,12 @@ struct LoadRequest {
 // A segment as it will lie: offsets in memory in the place of pointers.
 struct LaidSegment {
   LinearSegment segment;  // rows 16 bytes apart, as fast kernels want
-  uint64_t weight = 0, scale = 0, input = 0;
+  uint64_t weight = 0, scale = 0, input = 0, bias = 0;
 };
 struct LaidModule {
   PlacedModule placed;
   std::vector<LaidSegment> segments;
-  uint64_t bytes = 0;  // of weights and scales
+  uint64_t bytes = 0;  // of weights, scales and biases
 };
 
 struct LoadList {
@@ -46,16 +49,16 @@ struct LoadList {
   std::vector<LoadJob> jobs;
   uint64_t memory = 0;  // bytes, gaps included
   uint64_t bytes = 0;   // that jobs bring
-  uint64_t buffer = 0;  // bytes that a buffer must hold
+  uint64_t buffer = 0;  // bytes that a buffer must hold, and a job writes at most, gaps included
 };
 
-// `buffer`: the size that jobs should fit; rows that are longer ask for more. Empty with findings
-// where a module cannot be placed.
+// `buffer`: the size that every job fits, whole rows or a piece of one; at least 64. Empty with
+// findings where a module cannot be placed.
 std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> requests,
                                  uint64_t buffer, Diagnostics* out);
 
-// Reads a job into `buffer` (list.buffer bytes); the distance of its rows there, 0 with a finding
-// where it failed.
+// Reads a job into `buffer` (list.buffer bytes, aligned to 4); the distance of its rows there, 0
+// with a finding where it failed.
 int64_t ReadJob(const Checkpoint& checkpoint, const LoadJob& job, std::byte* buffer,
                 Diagnostics* out);
 

@@ -83,6 +83,14 @@ class Loader {
     segment.weight = memory;
     if (placed.scale >= 0) segment.scale = scale_ + placed.first_scale;
     if (placed.input >= 0) segment.input_scale = input_;
+    if (placed.bias >= 0) {
+      const std::span<float> bias(Floats(static_cast<size_t>(rows.size())),
+                                  static_cast<size_t>(rows.size()));
+      if (bias.data() == nullptr ||
+          !ReadFloats(c_, placed.bias, static_cast<uint64_t>(rows.begin), bias, out_))
+        return false;
+      segment.bias = bias.data();
+    }
     linear_->segments.push_back(segment);
     return true;
   }
@@ -120,19 +128,16 @@ class Loader {
     return false;
   }
 
+  float* Floats(size_t count) { return reinterpret_cast<float*>(Allocate(count * sizeof(float))); }
+
   bool Scales(const PlacedSegment& placed) {
-    std::vector<float> values;
-    if (!ReadScales(c_, placed.scale, &values, out_)) return false;
-    scale_ = reinterpret_cast<float*>(Allocate(values.size() * sizeof(float)));
-    if (scale_ == nullptr) return false;
-    std::memcpy(scale_, values.data(), values.size() * sizeof(float));
+    const size_t count = c_.table.Elements(c_.tensors()[static_cast<size_t>(placed.scale)]);
+    scale_ = Floats(count);
+    if (scale_ == nullptr || !ReadScales(c_, placed.scale, 0, {scale_, count}, out_)) return false;
     scale_of_ = placed.scale;
     if (placed.input < 0) return true;
-    if (!ReadScales(c_, placed.input, &values, out_)) return false;
-    input_ = reinterpret_cast<float*>(Allocate(sizeof(float)));
-    if (input_ == nullptr) return false;
-    *input_ = values[0];
-    return true;
+    input_ = Floats(1);
+    return input_ != nullptr && ReadScales(c_, placed.input, 0, {input_, 1}, out_);
   }
 
   const Checkpoint& c_;
@@ -174,48 +179,51 @@ LinearStatus LoadedLinear::Run(const void* x, int64_t tokens, int64_t x_stride, 
   return LinearCpu(group, raw.get() + (over == 0 ? 0 : kWorkspaceAlignment - over), size, pool);
 }
 
-bool ReadScales(const Checkpoint& c, int32_t id, std::vector<float>* values, Diagnostics* out) {
+bool ReadFloats(const Checkpoint& c, int32_t id, uint64_t first, std::span<float> values,
+                Diagnostics* out) {
   const Tensor& tensor = c.tensors()[static_cast<size_t>(id)];
-  const uint64_t size = tensor.end - tensor.begin;
-  std::vector<uint8_t> bytes(size);
-  if (!c.ReadBytes(tensor, 0, size, bytes.data(), out)) return false;
-  const size_t count = size * 8 / DTypeBits(tensor.dtype);
-  values->resize(count);
-  size_t wrong = 0, first = 0;
-  for (size_t k = 0; k < count; ++k) {
-    float& value = (*values)[k];
+  const size_t element = DTypeBits(tensor.dtype) / 8;
+  const bool known = tensor.dtype == DType::kF32 || tensor.dtype == DType::kBF16 ||
+                     tensor.dtype == DType::kF16 || tensor.dtype == DType::kF8E8M0;
+  if (!known) {
+    out->Add(Code::kScaleType, fmt::format("{} is no scale", Quoted(tensor.name)),
+             {nullptr, c.FileOf(tensor), 0, 0, 0, ""});
+    return false;
+  }
+  // They are read into the end of the memory: widening from its beginning on overwrites only what
+  // was widened before.
+  const std::byte* const from =
+      std::as_writable_bytes(values).data() + values.size() * (sizeof(float) - element);
+  if (!c.ReadBytes(tensor, first * element, values.size() * element, const_cast<std::byte*>(from),
+                   out))
+    return false;
+  for (size_t k = 0; k < values.size(); ++k) {
     uint16_t half = 0;
-    switch (tensor.dtype) {
-      case DType::kF32:
-        std::memcpy(&value, &bytes[k * 4], 4);
-        break;
-      case DType::kBF16:
-        std::memcpy(&half, &bytes[k * 2], 2);
-        value = Bf16ToFloat(half);
-        break;
-      case DType::kF16:
-        std::memcpy(&half, &bytes[k * 2], 2);
-        value = F16ToFloat(half);
-        break;
-      case DType::kF8E8M0:
-        value = E8m0ToFloat(bytes[k]);
-        break;
-      default:
-        out->Add(Code::kScaleType, fmt::format("{} is no scale", Quoted(tensor.name)),
-                 {nullptr, c.FileOf(tensor), 0, 0, 0, ""});
-        return false;
-    }
+    if (element == 2) std::memcpy(&half, from + 2 * k, 2);
+    if (tensor.dtype == DType::kBF16) values[k] = Bf16ToFloat(half);
+    if (tensor.dtype == DType::kF16) values[k] = F16ToFloat(half);
+    if (tensor.dtype == DType::kF8E8M0) values[k] = E8m0ToFloat(static_cast<uint8_t>(from[k]));
+  }
+  return true;
+}
+
+bool ReadScales(const Checkpoint& c, int32_t id, uint64_t begin, std::span<float> values,
+                Diagnostics* out) {
+  if (!ReadFloats(c, id, begin, values, out)) return false;
+  const Tensor& tensor = c.tensors()[static_cast<size_t>(id)];
+  size_t wrong = 0, first = 0;
+  for (size_t k = 0; k < values.size(); ++k) {
     const bool normal =
-        tensor.dtype == DType::kF8E8M0 ? std::isfinite(value) : std::isnormal(value);
-    if (normal && value > 0) continue;
+        tensor.dtype == DType::kF8E8M0 ? std::isfinite(values[k]) : std::isnormal(values[k]);
+    if (normal && values[k] > 0) continue;
     if (wrong++ == 0) first = k;
   }
   if (wrong == 0) return true;
   out->Add(Code::kBadScaleValue,
            fmt::format("{}[{}] is {}; a scale is a positive number between 1.2e-38 and 3.4e38",
-                       Quoted(tensor.name), Index(c, tensor, first), (*values)[first]),
+                       Quoted(tensor.name), Index(c, tensor, begin + first), values[first]),
            c.LocationOf(tensor))
-      .Fact("found", fmt::format("{} of {} values", wrong, count))
+      .Fact("found", fmt::format("{} of {} values", wrong, values.size()))
       .Fact("effect", "outputs would be zero, of the wrong sign or NaN, and nothing else amiss")
       .Help("such a scale was never filled: fetch the file again, or quantize anew");
   return false;

@@ -57,6 +57,24 @@ class Placer {
     return other < 0 ? nullptr : &d.modules[static_cast<size_t>(other)];
   }
 
+  // Sets `bias` to the tensor that this rank adds, -1 for none.
+  bool Bias(const Unit& unit, int32_t i, int32_t* bias) {
+    *bias = -1;
+    if (!unit.bias) return true;
+    // Its own, also where `same:` names the module of its weight.
+    const Module& own = plan_.decisions.modules[static_cast<size_t>(unit.first + i)];
+    if (own.bias < 0)
+      return Fail(Code::kMissingTensor,
+                  fmt::format("the bias of `{}` is not stored", unit.PathOf(i)));
+    const Tensor& tensor = plan_.checkpoint->tensors()[static_cast<size_t>(own.bias)];
+    if (tensor.dtype != DType::kBF16 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kF32)
+      return Fail(Code::kCannotRun,
+                  fmt::format("{} is {}; a bias is added as BF16, F16 or F32 alone",
+                              Quoted(tensor.name), DTypeName(tensor.dtype)));
+    if (unit.node->split != Split::kRow || rank_ == 0) *bias = own.bias;
+    return true;
+  }
+
   bool Part(const Unit& unit, int32_t i) {
     const Decisions& d = plan_.decisions;
     const std::string name = unit.PathOf(i);
@@ -79,6 +97,8 @@ class Placer {
     const bool fixed = fp8 && scheme.rule->activation == Activation::kStatic;
     if ((fp8 && module->scale < 0) || (fixed && module->input < 0))
       return Fail(Code::kMissingTensor, fmt::format("scales of `{}` are not stored", name));
+    int32_t bias = -1;
+    if (!Bias(unit, i, &bias)) return false;
     const Shard& shard = cut->ranks[static_cast<size_t>(rank_)];
     placed_.in = shard.cols.size();
     placed_.first_column = shard.cols.begin;
@@ -88,6 +108,7 @@ class Placer {
         const int64_t end = std::min(whole.end, (begin / height + 1) * height);
         PlacedSegment placed;
         placed.weight = module->weight;
+        placed.bias = bias;
         placed.rows = {begin, end};
         placed.cols = shard.cols;
         const Checkpoint& c = *plan_.checkpoint;

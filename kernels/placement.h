@@ -4,7 +4,8 @@
 //
 // A fused module is its parts side by side, each with its own scale grid. A shard that begins
 // inside a scale block carries the phase of its first row and column. Where scales begin anew in
-// each stored group of rows, a segment ends there too.
+// each stored group of rows, a segment ends there too. A bias goes with its rows; of a linear that
+// is split by columns of W rank 0 alone has it, so that the ranks' sum holds it once.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,10 @@
 namespace ferrule {
 
 struct PlacedSegment {
-  int32_t weight = -1, scale = -1, input = -1;  // checkpoint tensors; -1: none
-  Range rows, cols;                             // of the weight
-  int64_t first_scale = 0;                      // element of the scale tensor that is row 0's
-  LinearSegment segment;                        // all but pointers; rows `cols.size()` apart
+  int32_t weight = -1, scale = -1, input = -1, bias = -1;  // checkpoint tensors; -1: none
+  Range rows, cols;                                        // of the weight; the bias has its rows
+  int64_t first_scale = 0;  // element of the scale tensor that is row 0's
+  LinearSegment segment;    // all but pointers; rows `cols.size()` apart
 };
 
 struct PlacedModule {
@@ -33,7 +34,7 @@ struct PlacedModule {
 };
 
 // `module`: id of a linear or fused module of the plan. Empty with a finding in `out`: not stored,
-// a scheme that is not executed (FR504), no cut for this tp.
+// a scheme or a bias that is not executed (FR504), no cut for this tp.
 std::optional<PlacedModule> PlaceModule(const Plan& plan, int32_t module, int rank,
                                         Diagnostics* out);
 

@@ -36,6 +36,15 @@ for tp, linears in ((), 75), (('--tp', '2'), 150), (('--tp', '2', '--rank', '1')
 status, said = run('--input', f'{TINY}/inputs.safetensors', '--expect', f'{TINY}/outputs.safetensors')
 check('outputs are those recorded', status == 0 and 'FR905' not in said, said)
 
+VISION = 'tests/fixtures/tiny/qwen3_5_fp8'
+done = tests.run(VISION, '--device', 'cuda', '--check')
+check('biases go to the GPU too', done.returncode == 0 and done.stdout.endswith(
+    'ok: 31 linears compared with the reference, bound 5e-04\n'), done.stdout)
+for words, without in (((), True), (('--bias',), False)):
+    done = tests.run(VISION, '--device', 'cuda', '--input', f'{VISION}/inputs.safetensors', '--expect',
+                     f'{VISION}/outputs.safetensors', *words)
+    check(f'what is recorded without bias is met without {words}', (done.returncode == 0) == without, done.stdout)
+
 status, said = run('--tokens', '64')
 check('a cuBLASLt that fails is said once and is no error', status == 0 and WARNING in said and
       said.count('FR905') == 1 and said.endswith('ok: 75 linears run\n'), said)

@@ -116,6 +116,26 @@ def recorded_outputs(t):
                 all(name.endswith('.rank1') for name in got), sorted(got))
 
 
+def biases(t):
+    """With --bias they are added to what is recorded without; only the vision linears have one."""
+    recorded, stored = read(QWEN35 / 'outputs.safetensors'), read(QWEN35 / 'model.safetensors')
+    modules = [m for m in read(QWEN35 / 'inputs.safetensors') if f'{m}.bias' in stored]
+    t.check('six modules have a bias', len(modules) == 6, modules)
+    t.y.unlink(missing_ok=True)
+    done = t.run(QWEN35, '--input', QWEN35 / 'inputs.safetensors', '--output', t.y, '--bias', '--check')
+    got = read(t.y) if t.y.exists() else {}
+    for name in [f'{m}.y' for m in read(QWEN35 / 'inputs.safetensors')] if got else []:
+        y = floats(recorded[name][2])
+        if name[:-2] in modules:
+            bias = floats(widened(stored[f'{name[:-2]}.bias'][2]))
+            y = array.array('f', (v + bias[i % len(bias)] for i, v in enumerate(y)))
+        if (worst := error(floats(got[name][2]), y)) > BOUND:
+            t.check(f'{name} with its bias', False, worst)
+    t.check('biases are added', done.returncode == 0 and len(got) > 50, done.stdout + done.stderr)
+    done = t.run(QWEN35, '--bias')
+    t.check('--bias goes with --input', done.returncode == 2 and '--input' in done.stderr, done.stderr)
+
+
 def expectations(t):
     for words in ((), ('--tp', '2')):
         done = t.run(QWEN35, '--input', QWEN35 / 'inputs.safetensors', '--expect',
@@ -304,7 +324,7 @@ def half_listed(t):
 def main(ferrule):
     with tempfile.TemporaryDirectory(prefix='ferrule-') as folder:
         t = Tests(ferrule, folder)
-        for part in (recorded_outputs, expectations, inputs, random_activations, broken_weights,
+        for part in (recorded_outputs, biases, expectations, inputs, random_activations, broken_weights,
                      half_listed):
             t.y.unlink(missing_ok=True)
             part(t)

@@ -31,6 +31,7 @@ std::vector<std::byte> RunJobs(const Plan& plan, const LoadList& list) {
     Diagnostics out;
     const int64_t stride = ReadJob(*plan.checkpoint, job, buffer.data(), &out);
     REQUIRE(stride >= job.width);
+    REQUIRE(static_cast<uint64_t>(job.rows * job.pitch) <= buffer.size());
     REQUIRE(static_cast<uint64_t>((job.rows - 1) * stride + job.width) <= buffer.size());
     for (int64_t row = 0; row < job.rows; ++row) {
       const uint64_t to = job.to + static_cast<uint64_t>(row * job.pitch);
@@ -86,13 +87,21 @@ void Compare(const Plan& plan, const std::vector<LoadRequest>& requests, const L
                              Marked(static_cast<const std::byte*>(
                                  want.weight)[row * want.weight_stride * element + b]);
       CHECK(same);
-      if (want.scale == nullptr) continue;
       const auto at = [&](uint64_t offset, const float* value) {
         const auto* bytes = reinterpret_cast<const std::byte*>(value);
         for (size_t b = 0; b < sizeof(float); ++b)
           if (memory[offset + b] != Marked(bytes[b])) return false;
         return true;
       };
+      const PlacedSegment& placed = laid.placed.segments[k];
+      const bool adds = placed.weight != plan.checkpoint->names.At("k.weight") &&
+                        (linear->name != "down" || requests[i].rank == 0);
+      CHECK((placed.bias >= 0) == adds);
+      REQUIRE((want.bias != nullptr) == adds);
+      for (int64_t row = 0; adds && row < s.rows; ++row)
+        if (!at(laid.segments[k].bias + static_cast<uint64_t>(row) * 4, want.bias + row))
+          FAIL_CHECK("bias of row " << row);
+      if (want.scale == nullptr) continue;
       CHECK(at(laid.segments[k].scale, want.scale));
       if (want.scheme == LinearScheme::kFp8Block) {
         const int64_t last = (s.rows - 1 + s.n_phase) / s.block_n * s.scale_stride +
@@ -117,25 +126,30 @@ TEST_CASE("jobs of any size bring every byte of every rank to its place, once") 
   uint32_t seed = 3;
   for (const Storage& storage : storages) {
     INFO(storage.scheme);
-    Made made(seed++, storage, R"(  plain: {rows: plain, in: in, split: column}
-  q: {rows: 33, per: heads, in: in, split: column}
+    Made made(seed++, storage, R"(  plain: {rows: plain, in: in, split: column, bias: true}
+  q: {rows: 33, per: heads, in: in, split: column, bias: true}
   k: {rows: 17, per: heads, in: in, split: column}
   qkv: {fused: [q, k]}
-  down: {rows: out, in: wide, split: row}
+  down: {rows: out, in: wide, split: row, bias: true}
 )",
               {{"plain", 264}, {"in", 208}, {"heads", 4}, {"out", 21}, {"wide", 9216}});
     made.AddLinear("plain", 264, 208);
     made.AddLinear("q", 132, 208);
     made.AddLinear("k", 68, 208);
     made.AddLinear("down", 21, 9216);
+    made.AddBias("plain", DType::kBF16);  // at tp 1 more than the smallest buffer
+    made.AddBias("q", DType::kF16);
+    made.AddBias("down", DType::kF32);
     for (const int tp : {1, 2, 4})
-      for (const uint64_t buffer : {uint64_t{1000}, uint64_t{30000}, uint64_t{8} << 20}) {
+      for (const uint64_t buffer :
+           {uint64_t{300}, uint64_t{1000}, uint64_t{30000}, uint64_t{8} << 20}) {
         INFO("tp " << tp << ", buffers of " << buffer);
         const Plan plan = made.PlanAt(tp);
         const std::vector<LoadRequest> requests = Everything(plan);
         Diagnostics out;
         const std::optional<LoadList> list = ListJobs(plan, requests, buffer, &out);
         REQUIRE(list);
+        CHECK(list->buffer == buffer);  // whatever rows and scales there are
         Compare(plan, requests, *list, RunJobs(plan, *list));
         // Gaps are few: what a GPU holds beside the weights.
         uint64_t rows = 0;

@@ -151,6 +151,33 @@ TEST_CASE("what a plan does not allow is not loaded, and the reason is text") {
   CHECK(refused(*wrong, "lm_head", 0) == "error[FR117]: a plan with errors is not loaded\n\n");
 }
 
+TEST_CASE("a bias that cannot be added is refused") {
+  const auto with_bias = [] {
+    Made made(5, kBlocks, "  w: {rows: rows, in: in, split: row, bias: true}\n",
+              {{"rows", 300}, {"in", 256}});
+    made.AddLinear("w", 300, 256);
+    made.AddBias("w", DType::kF32);
+    return made;
+  };
+  Made sound = with_bias();
+  CHECK(Said(&sound, 2, 1) == "");
+  Made whole_numbers = with_bias();
+  whole_numbers.tensors().at("w.bias").dtype = DType::kI32;
+  for (const int rank : {0, 1})  // also where it would not be added
+    CHECK(Said(&whole_numbers, 2, rank) ==
+          "error[FR504]: `w.bias` is I32; a bias is added as BF16, F16 or F32 alone");
+
+  Made none = with_bias();
+  none.tensors().erase("w.bias");
+  none.Write();
+  Diagnostics planned, out;
+  const auto plan = MakePlan(none.book(), OpenSound(none.directory()), {2}, &planned);
+  REQUIRE(plan);
+  CHECK(planned.has_errors());  // so that LoadLinear never comes here
+  CHECK(LoadModule(*plan, plan->Find("w"), 0, &out) == nullptr);
+  CHECK(Lines(out, none.directory()) == "error[FR303]: the bias of `w` is not stored");
+}
+
 TEST_CASE("a file that goes while its weights are read is an error, not a crash") {
   Made made = OneLinear(kBlocks);
   const Plan plan = made.PlanAt(1);

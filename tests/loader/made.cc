@@ -71,7 +71,7 @@ void Made::AddLinear(const std::string& name, int64_t rows, int64_t in) {
     }
   }
   tensors_[name + ".weight"] = std::move(weight);
-  linears_[name] = {rows, in, {}, 0};
+  linears_[name] = {rows, in, {}, 0, {}};
   if (!storage_.fp8()) return;
   MadeLinear& linear = linears_[name];
   const size_t count =
@@ -106,6 +106,26 @@ void Made::AddScales(const std::string& name) {
   tensors_[name + ".input_scale"] = std::move(input);
 }
 
+void Made::AddBias(const std::string& name, DType dtype) {
+  MadeLinear& linear = linears_.at(name);
+  MadeTensor bias{dtype, {linear.rows}, {}};
+  for (int64_t row = 0; row < linear.rows; ++row) {
+    // ± 1.ddddddd · 2^e: exact in BF16, F16 and F32.
+    const auto bits = static_cast<uint32_t>(random_());
+    const uint32_t sign = bits & 1, digits = bits >> 1 & 0x7F, exponent = bits >> 8 & 7;  // e + 4
+    const float value =
+        std::ldexp(static_cast<float>(128 + digits), static_cast<int>(exponent) - 11);
+    linear.bias.push_back(sign != 0 ? -value : value);
+    if (dtype == DType::kF32)
+      Append(&bias.bytes, linear.bias.back());
+    else if (dtype == DType::kF16)
+      Append(&bias.bytes, static_cast<uint16_t>(sign << 15 | (exponent + 11) << 10 | digits << 3));
+    else
+      Append(&bias.bytes, static_cast<uint16_t>(sign << 15 | (exponent + 123) << 7 | digits));
+  }
+  tensors_[name + ".bias"] = std::move(bias);
+}
+
 void Made::AddReordered(const std::string& name, const Made& other, const std::string& from,
                         const std::vector<int64_t>& rows) {
   const MadeLinear& source = other.linears_.at(from);
@@ -117,7 +137,7 @@ void Made::AddReordered(const std::string& name, const Made& other, const std::s
     const auto begin = other.weight(from).begin() + row * static_cast<int64_t>(width);
     weight.bytes.insert(weight.bytes.end(), begin, begin + static_cast<int64_t>(width));
   }
-  MadeLinear linear{static_cast<int64_t>(rows.size()), source.in, {}, 0};
+  MadeLinear linear{static_cast<int64_t>(rows.size()), source.in, {}, 0, {}};
   if (storage_.fp8()) {
     REQUIRE(storage_.scheme == "fp8_block");
     const int64_t columns = CeilDiv(source.in, storage_.block_k);
@@ -173,9 +193,13 @@ void Made::WriteFiles() const {
   directory_->Write("config.json", ConfigText());
 }
 
-Plan Made::PlanAt(int tp) {
+void Made::Write() {
   if (!written_) WriteFiles();
   written_ = true;
+}
+
+Plan Made::PlanAt(int tp) {
+  Write();
   return PlanFor(book_, OpenSound(directory_->path()), tp);
 }
 
@@ -202,6 +226,7 @@ std::vector<float> Made::Law(const std::string& name, const std::vector<int64_t>
     s.weight_type = storage_.weight == DType::kF32   ? LinearWeight::kF32
                     : storage_.weight == DType::kF16 ? LinearWeight::kF16
                                                      : LinearWeight::kBf16;
+    if (!linear.bias.empty() && begin == 0) s.bias = linear.bias.data() + row;
     if (storage_.scheme == "fp8_block") {
       const int64_t grid = CeilDiv(linear.in, storage_.block_k);
       s.scheme = LinearScheme::kFp8Block;

@@ -37,6 +37,7 @@ struct MadeLinear {
   int64_t rows = 0, in = 0;
   std::vector<float> scales;
   float input_scale = 0;
+  std::vector<float> bias;  // empty: none
 };
 
 class Made {
@@ -46,6 +47,8 @@ class Made {
 
   // A random weight `name.weight` with what belongs to it.
   void AddLinear(const std::string& name, int64_t rows, int64_t in);
+  // A random bias `name.bias` for a linear that was added; BF16, F16 or F32.
+  void AddBias(const std::string& name, DType dtype);
   // The rows of another linear in another order, with the scales of whole blocks.
   void AddReordered(const std::string& name, const Made& other, const std::string& from,
                     const std::vector<int64_t>& rows);
@@ -58,7 +61,8 @@ class Made {
   }
   int64_t element() const;  // bytes of one weight
 
-  // Writes what is there at the first call, and plans it.
+  // Writes what is there at the first call of one of them; PlanAt plans it.
+  void Write();
   Plan PlanAt(int tp);
   const std::string& directory() const { return directory_->path(); }
   const Book& book() const { return book_; }
@@ -66,7 +70,8 @@ class Made {
   Activations X(int64_t tokens, int64_t columns);
 
   // y [tokens, rows] of single rows of a stored linear over its columns [begin, end), straight from
-  // the law: each row by itself, its place in its scale block taken from the whole matrix.
+  // the law: each row by itself, its place in its scale block taken from the whole matrix. Its bias
+  // is added where column 0 is among them.
   std::vector<float> Law(const std::string& name, const std::vector<int64_t>& rows, int64_t begin,
                          int64_t end, const Activations& x) const;
 

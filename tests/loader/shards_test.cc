@@ -3,6 +3,9 @@
 // in every scheme and for every kind of linear, cut for 1, 2, 4 and 8 ranks.
 #include <fmt/format.h>
 
+#include <cstring>
+#include <string_view>
+
 #include "tests/catch.h"
 #include "tests/kernels/group.h"
 #include "tests/loader/made.h"
@@ -12,16 +15,16 @@ using namespace ferrule::test;
 
 namespace {
 
-constexpr char kModules[] = R"(  plain: {rows: plain, in: in, split: column}
+constexpr char kModules[] = R"(  plain: {rows: plain, in: in, split: column, bias: true}
   attn:
-    q: {rows: height, per: heads, in: in, split: column}
+    q: {rows: height, per: heads, in: in, split: column, bias: true}
     k: {rows: height, per: kv, replicate: true, in: in, split: column}
-    v: {rows: value, per: kv, replicate: true, in: in, split: column}
+    v: {rows: value, per: kv, replicate: true, in: in, split: column, bias: true}
     qkv: {fused: [q, k, v]}
-  sliced: {unified: {q: {rows: height, per: heads}, k: {rows: value, per: kv, replicate: true}, w: plain}, in: in, split: column}
-  grouped: {unified: {b: height, a: value}, per: heads, in: in, split: column}
-  down: {rows: out, in: wide, split: row}
-  whole: {rows: out, in: in, split: none}
+  sliced: {unified: {q: {rows: height, per: heads}, k: {rows: value, per: kv, replicate: true}, w: plain}, in: in, split: column, bias: true}
+  grouped: {unified: {b: height, a: value}, per: heads, in: in, split: column, bias: true}
+  down: {rows: out, in: wide, split: row, bias: true}
+  whole: {rows: out, in: in, split: none, bias: true}
 )";
 
 using Rows = std::vector<int64_t>;
@@ -118,19 +121,29 @@ const Storage kStorages[] = {
     {"fp8_static", 0, 0, DType::kBF16, DType::kBF16},
 };
 
-// The rank's weights, as they lie in memory, are these rows and columns of the stored tensor.
+// All linears but this have a bias, in a round of one of these dtypes.
+constexpr std::string_view kUnbiased = "attn.k";
+const DType kBiases[] = {DType::kBF16, DType::kF32, DType::kF16};
+
+// The rank's weights, as they lie in memory, are these rows and columns of the stored tensor; its
+// bias is these rows of the stored one, where the rank adds it.
 void CheckBytes(const LoadedLinear& linear, const Made& made, const std::string& name,
                 const Rows& rows, int64_t begin, int64_t end) {
   const std::vector<uint8_t>& stored = made.weight(name);
   const int64_t in = made.linear(name).in, element = made.element();
+  const std::vector<float>& bias = made.linear(name).bias;
+  const bool adds = !bias.empty() && begin == 0;
   size_t row = 0, wrong = 0;
   for (const LinearSegment& segment : linear.segments) {
+    REQUIRE((segment.bias != nullptr) == adds);
     REQUIRE(row + static_cast<size_t>(segment.rows) <= rows.size());
     for (int64_t r = 0; r < segment.rows; ++r, ++row) {
       const uint8_t* loaded =
           static_cast<const uint8_t*>(segment.weight) + r * segment.weight_stride * element;
       const uint8_t* original = stored.data() + (rows[row] * in + begin) * element;
       if (std::memcmp(loaded, original, static_cast<size_t>((end - begin) * element)) != 0) ++wrong;
+      if (adds && std::memcmp(segment.bias + r, &bias[static_cast<size_t>(rows[row])], 4) != 0)
+        ++wrong;
     }
   }
   CHECK(row == rows.size());
@@ -146,8 +159,11 @@ TEST_CASE("the shards of all ranks tile every tensor, and compute its rows or it
     const Storage& storage = kStorages[static_cast<size_t>(round) % std::size(kStorages)];
     const Sizes sizes(&random);
     Made made(static_cast<uint32_t>(random()), storage, kModules, sizes.Named());
-    for (const std::string name : kLinears)
+    for (const std::string name : kLinears) {
       made.AddLinear(name, sizes.RowsOf(name), name == "down" ? sizes.wide : sizes.in);
+      if (name != kUnbiased)
+        made.AddBias(name, kBiases[static_cast<size_t>(round) % std::size(kBiases)]);
+    }
     const Activations x = made.X(2, sizes.in), wide = made.X(2, sizes.wide);
     const Plan one = made.PlanAt(1);
     for (const int tp : {1, 2, 4, 8}) {

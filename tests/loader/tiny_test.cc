@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <set>
@@ -47,7 +48,9 @@ struct Recorded {
         const std::string name = Name(module, rank);
         if (name.empty()) continue;
         INFO(name);
-        visit(module, rank, *Load(plan, module, rank), x, outputs.Floats(name));
+        const auto linear = Load(plan, module, rank);
+        for (LinearSegment& segment : linear->segments) segment.bias = nullptr;  // as recorded
+        visit(module, rank, *linear, x, outputs.Floats(name));
       }
     }
   }
@@ -163,6 +166,34 @@ TEST_CASE("the recorded outputs come out of the reference, the fast path and a n
                             })));
     }
   }
+}
+
+TEST_CASE("biases are added to what is recorded without") {
+  const Recorded recorded("qwen3_5_fp8", 1);
+  const TensorData stored(FixturePath("tiny/qwen3_5_fp8/model.safetensors"));
+  int compared = 0;
+  for (const std::string& module : recorded.inputs.names()) {
+    const auto linear = Load(recorded.plan, module, 0);
+    CHECK((linear->segments[0].bias != nullptr) == stored.Has(module + ".bias"));
+    if (!stored.Has(module + ".bias")) continue;
+    INFO(module);
+    const Activations x = Read(recorded.inputs, module);
+    std::vector<float> y = recorded.outputs.Floats(module + ".y");
+    const std::vector<float> without = y;
+    const std::vector<uint16_t> bias = stored.Halves(module + ".bias");
+    REQUIRE(static_cast<int64_t>(bias.size()) == linear->rows);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const uint32_t bits = static_cast<uint32_t>(bias[i % bias.size()]) << 16;  // BF16
+      float value = 0;
+      std::memcpy(&value, &bits, 4);
+      y[i] += value;
+    }
+    CHECK(RelativeError(y, without) > 1e-3);
+    CHECK(RelativeError(ByReference(*linear, x), y) <= kReferenceBound);
+    CHECK(RelativeError(ByFastPath(*linear, x), y) <= kFastBound);
+    ++compared;
+  }
+  CHECK(compared == 6);
 }
 
 TEST_CASE("wrong numerics are rejected by the recorded outputs") {
