@@ -61,12 +61,12 @@ class Reader {
     return cudaEventSynchronize(sent_[at_]);
   }
 
-  cudaError_t Send(const LoadJob& job, int64_t stride, uint8_t* memory) {
+  cudaError_t Send(const LoadJob& job, int64_t stride, uint8_t* to) {
     const cudaError_t error =
         job.rows == 1
-            ? cudaMemcpyAsync(memory + job.to, buffer_[at_], static_cast<size_t>(job.width),
+            ? cudaMemcpyAsync(to, buffer_[at_], static_cast<size_t>(job.width),
                               cudaMemcpyHostToDevice, stream_)
-            : cudaMemcpy2DAsync(memory + job.to, static_cast<size_t>(job.pitch), buffer_[at_],
+            : cudaMemcpy2DAsync(to, static_cast<size_t>(job.pitch), buffer_[at_],
                                 static_cast<size_t>(stride), static_cast<size_t>(job.width),
                                 static_cast<size_t>(job.rows), cudaMemcpyHostToDevice, stream_);
     return error == cudaSuccess ? cudaEventRecord(sent_[at_], stream_) : error;
@@ -81,17 +81,16 @@ class Reader {
   int at_ = 1;
 };
 
-// Runs jobs on several threads: reading, copying, or both.
+int ReadersOf(const DeviceLoadOptions& options) { return std::clamp(options.readers, 1, 64); }
+
+enum class Work : uint8_t { kAll, kRead, kCopy };
+
+// Runs jobs on several threads. `memory`: where they go; of kCopy a buffer for each thread.
 class Crew {
  public:
   Crew(const Checkpoint& checkpoint, std::span<const LoadJob> jobs, uint64_t buffer,
-       uint8_t* memory, bool read, bool copy)
-      : checkpoint_(checkpoint),
-        jobs_(jobs),
-        buffer_(buffer),
-        memory_(memory),
-        read_(read),
-        copy_(copy) {
+       uint8_t* memory, Work work)
+      : checkpoint_(checkpoint), jobs_(jobs), buffer_(buffer), memory_(memory), work_(work) {
     for (const LoadJob& job : jobs) all_ += job.bytes();
   }
 
@@ -100,14 +99,14 @@ class Crew {
     int device = 0;
     const cudaError_t error = cudaGetDevice(&device);
     if (error != cudaSuccess) return Fail(error, "CUDA", out);
-    const int count = std::clamp(options.readers, 1, 64);
+    const int count = ReadersOf(options);
     waiting_ = running_ = count;
     std::vector<Diagnostics> findings(static_cast<size_t>(count));
     std::vector<std::thread> threads;
     threads.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i)
-      threads.emplace_back([this, device, &own = findings[static_cast<size_t>(i)]] {
-        Work(device, &own);
+      threads.emplace_back([this, device, i, &own = findings[static_cast<size_t>(i)]] {
+        RunJobs(device, static_cast<uint64_t>(i) * buffer_, &own);
         const std::lock_guard<std::mutex> lock(mutex_);
         --running_;
         changed_.notify_all();
@@ -141,7 +140,7 @@ class Crew {
     changed_.wait(lock, [this] { return open_; });
   }
 
-  void Work(int device, Diagnostics* out) {
+  void RunJobs(int device, uint64_t own, Diagnostics* out) {
     Reader reader;
     cudaError_t error = reader.Create(device, buffer_);
     Wait();
@@ -152,12 +151,14 @@ class Crew {
       std::byte* buffer = nullptr;
       error = reader.Next(&buffer);
       if (error != cudaSuccess) break;
-      const int64_t stride = read_ ? ReadJob(checkpoint_, job, buffer, out) : job.width;
+      const int64_t stride =
+          work_ != Work::kCopy ? ReadJob(checkpoint_, job, buffer, out) : job.width;
       if (stride == 0) {
         failed_ = true;
         return;
       }
-      if (copy_) error = reader.Send(job, stride, memory_);
+      if (work_ != Work::kRead)
+        error = reader.Send(job, stride, memory_ + (work_ == Work::kCopy ? own : job.to));
       done_ += job.bytes();
     }
     if (error == cudaSuccess) error = reader.Finish();
@@ -170,7 +171,7 @@ class Crew {
   const std::span<const LoadJob> jobs_;
   const uint64_t buffer_;
   uint8_t* const memory_;
-  const bool read_, copy_;
+  const Work work_;
   uint64_t all_ = 0;
   std::atomic<uint64_t> done_{0};
   std::atomic<size_t> next_{0};
@@ -238,7 +239,8 @@ std::unique_ptr<DeviceModel> DeviceModel::Load(const Plan& plan,
                                                std::span<const LoadRequest> requests,
                                                const DeviceLoadOptions& options, Diagnostics* out) {
   const Clock::time_point begin = Clock::now();
-  const std::optional<LoadList> list = ListJobs(plan, requests, options.buffer, out);
+  const std::optional<LoadList> list =
+      ListJobs(plan, requests, BufferSize(ReadersOf(options), options.buffer), out);
   if (!list) return nullptr;
   std::unique_ptr<DeviceModel> model(new DeviceModel);
   const cudaError_t error = cudaMalloc(&model->memory_, std::max<uint64_t>(list->memory, 1));
@@ -247,13 +249,13 @@ std::unique_ptr<DeviceModel> DeviceModel::Load(const Plan& plan,
     return nullptr;
   }
   auto* memory = static_cast<uint8_t*>(model->memory_);
-  Crew crew(*plan.checkpoint, list->jobs, list->buffer, memory, true, true);
+  Crew crew(*plan.checkpoint, list->jobs, list->buffer, memory, Work::kAll);
   LoadSpeed& speed = model->speed_;
   double seconds = 0;
   if (!crew.Run(options, &seconds, out)) return nullptr;
   speed.bytes = list->bytes;
   speed.both = static_cast<double>(speed.bytes) / std::max(seconds, 1e-9);
-  speed.pinned = static_cast<uint64_t>(std::clamp(options.readers, 1, 64)) * 2 * list->buffer;
+  speed.pinned = static_cast<uint64_t>(ReadersOf(options)) * 2 * list->buffer;
   for (const LaidModule& laid : list->modules) model->modules_.push_back(Place(laid, memory));
   if (!NoNan(plan, model->modules_, requests, out)) return nullptr;
   speed.seconds = Since(begin);
@@ -262,7 +264,8 @@ std::unique_ptr<DeviceModel> DeviceModel::Load(const Plan& plan,
 
 bool DeviceModel::MeasureLimits(const Plan& plan, std::span<const LoadRequest> requests,
                                 const DeviceLoadOptions& options, uint64_t most, Diagnostics* out) {
-  const std::optional<LoadList> list = ListJobs(plan, requests, options.buffer, out);
+  const std::optional<LoadList> list =
+      ListJobs(plan, requests, BufferSize(ReadersOf(options), options.buffer), out);
   if (!list) return false;
   size_t count = 0;
   for (uint64_t bytes = 0; count < list->jobs.size() && bytes < most; ++count)
@@ -270,19 +273,16 @@ bool DeviceModel::MeasureLimits(const Plan& plan, std::span<const LoadRequest> r
   const std::span<const LoadJob> jobs(list->jobs.data(), count);
   DeviceLoadOptions quiet = options;
   quiet.progress = nullptr;
-  auto* memory = static_cast<uint8_t*>(memory_);
   double seconds = 0;
-  Crew reading(*plan.checkpoint, jobs, list->buffer, memory, true, false);
+  Crew reading(*plan.checkpoint, jobs, list->buffer, nullptr, Work::kRead);
   if (!reading.Run(quiet, &seconds, out)) return false;
   speed_.page_cache = static_cast<double>(reading.bytes()) / std::max(seconds, 1e-9);
   // What is copied is what the buffers hold: to memory of its own, not over the weights.
   void* scratch = nullptr;
-  uint64_t end = 1;
-  for (const LoadJob& job : jobs)
-    end = std::max(end, job.to + static_cast<uint64_t>(job.rows * job.pitch));
-  const cudaError_t error = cudaMalloc(&scratch, end);
+  const cudaError_t error =
+      cudaMalloc(&scratch, static_cast<uint64_t>(ReadersOf(options)) * list->buffer);
   if (error != cudaSuccess) return Fail(error, "no memory to measure the copying", out);
-  Crew copying(*plan.checkpoint, jobs, list->buffer, static_cast<uint8_t*>(scratch), false, true);
+  Crew copying(*plan.checkpoint, jobs, list->buffer, static_cast<uint8_t*>(scratch), Work::kCopy);
   const bool copied = copying.Run(quiet, &seconds, out);
   cudaFree(scratch);
   speed_.pcie = static_cast<double>(copying.bytes()) / std::max(seconds, 1e-9);

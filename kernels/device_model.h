@@ -8,8 +8,9 @@
 //   model->modules()[0].segments                        // set y, then kernels/linear_gpu.h
 //
 // Each reader has two pinned buffers: it reads into one (pread) while the other is copied to the
-// GPU. Only the rank's rows and columns are read. Host memory: readers × 2 × buffer, 128 MB as
-// given; device memory: the weights and at most 272 bytes a tensor beside.
+// GPU. Only the rank's rows and columns are read. Host memory: readers × 2 × buffer, 134 MB as
+// given; with more readers buffers shrink so that it stays below 240 MB (256 MB with all else).
+// Device memory: the weights and at most 272 bytes a tensor beside.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ struct DeviceModule {
 
 struct DeviceLoadOptions {
   int readers = 8;            // 1 … 64
-  uint64_t buffer = 8 << 20;  // bytes; each reader has two
+  uint64_t buffer = 8 << 20;  // bytes at most; each reader has two: BufferSize of load_jobs.h
   // Called about ten times a second by the thread that called Load, and at the end.
   std::function<void(uint64_t done, uint64_t all)> progress;
 };
@@ -57,7 +58,8 @@ class DeviceModel {
 
   const std::vector<DeviceModule>& modules() const { return modules_; }  // as requested
   const LoadSpeed& speed() const { return speed_; }
-  // The limits: reads jobs of up to `most` bytes again without copying, and copies without reading.
+  // The limits: reads jobs of up to `most` bytes again without copying, and copies without reading,
+  // to a buffer on the GPU for each reader. False with a finding; the weights are as they were.
   bool MeasureLimits(const Plan& plan, std::span<const LoadRequest> requests,
                      const DeviceLoadOptions& options, uint64_t most, Diagnostics* out);
 

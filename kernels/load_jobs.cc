@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kRowAlignment = 16;  // what TMA asks of rows
 constexpr uint64_t kAlignment = 256;   // of tensors, as cudaMalloc aligns
 constexpr int64_t kLeastRead = 2048;   // below it a call costs more than the bytes beside
-constexpr uint64_t kLeastBuffer = 64;
+constexpr uint64_t kLeastBuffer = 64, kPage = 4096;
 
 // Where less than half of a row is wanted, rows are read one by one.
 bool RowByRow(const LoadJob& job) { return job.width >= kLeastRead && 2 * job.width < job.stride; }
@@ -137,6 +137,11 @@ class Lister {
 };
 
 }  // namespace
+
+uint64_t BufferSize(int readers, uint64_t wanted) {
+  const uint64_t most = kMostPinned / (2 * static_cast<uint64_t>(std::max(readers, 1)));
+  return std::min(wanted, most / kPage * kPage);
+}
 
 std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> requests,
                                  uint64_t buffer, Diagnostics* out) {

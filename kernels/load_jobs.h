@@ -52,6 +52,12 @@ struct LoadList {
   uint64_t buffer = 0;  // bytes that a buffer must hold, and a job writes at most, gaps included
 };
 
+// Host memory that loading may take for its buffers, two a reader: with lists, stacks and what else
+// there is, less than 256 MB.
+constexpr uint64_t kMostPinned = 240'000'000;
+// Bytes of a buffer where `wanted` are asked for: as many, or what so many readers may have.
+uint64_t BufferSize(int readers, uint64_t wanted);
+
 // `buffer`: the size that every job fits, whole rows or a piece of one; at least 64. Empty with
 // findings where a module cannot be placed.
 std::optional<LoadList> ListJobs(const Plan& plan, std::span<const LoadRequest> requests,

@@ -180,3 +180,14 @@ TEST_CASE("a scale that cannot be is found where jobs read it too") {
   REQUIRE(out.has_errors());
   CHECK(out.findings()[0].code == Code::kBadScaleValue);
 }
+
+TEST_CASE("buffers shrink so that those of all readers stay below 256 MB") {
+  CHECK(BufferSize(1, 8 << 20) == 8 << 20);
+  CHECK(BufferSize(8, 8 << 20) == 8 << 20);
+  CHECK(BufferSize(8, 1000) == 1000);
+  for (int readers = 1; readers <= 64; ++readers) {
+    const uint64_t all = 2 * static_cast<uint64_t>(readers) * BufferSize(readers, 1 << 30);
+    CHECK(all <= 240'000'000);
+    CHECK(all > 239'000'000);  // and no more than they must
+  }
+}
