@@ -47,12 +47,15 @@ int BenchLoad(const Common& common, const BenchOptions& options) {
   if (!plan || findings.has_errors()) return Finish(common, "bench", findings);
   const std::vector<LoadRequest> requests = Linears(*plan, options.rank);
   Print("readers\tGB\tseconds\tGB_s\tpage_cache_GB_s\tPCIe_GB_s\tof_slower\tpinned_MB\n");
+  ProgressLine line(isatty(STDERR_FILENO) != 0);
   for (const int readers : options.readers) {
     DeviceLoadOptions load;
     load.readers = readers;
-    load.progress = LoadBar(isatty(STDERR_FILENO) != 0);
+    load.progress = LoadBar(&line);
     Diagnostics own;
+    line.Begin();
     const auto model = DeviceModel::Load(*plan, requests, load, &own);
+    line.End();
     if (!model || !model->MeasureLimits(*plan, requests, load, UINT64_MAX, &own))
       return Finish(common, "bench", own);
     const LoadSpeed& s = model->speed();

@@ -8,6 +8,7 @@
 
 #include "cli/activations.h"
 #include "cli/command.h"
+#include "cli/progress_line.h"
 #include "cli/run_modules.h"
 #include "engine/checkpoint/tensor_writer.h"
 #include "engine/plan/plan.h"
@@ -38,10 +39,13 @@ class Runner {
   Runner(const Common& common, const RunOptions& options)
       : common_(common),
         options_(options),
-        bound_(options.device == "cuda" ? kGpuBound : kCpuBound) {}
+        bound_(options.device == "cuda" ? kGpuBound : kCpuBound),
+        line_(isatty(STDERR_FILENO) != 0 && common.format == Format::kHuman) {}
 
   int Run() {
-    if (!Open() || !(options_.input.empty() ? RunRandom() : RunInput())) {
+    const bool ran = Open() && (options_.input.empty() ? RunRandom() : RunInput());
+    line_.End();
+    if (!ran) {
       if (planned_.has_errors()) findings_.Append(planned_);
       return Finish(common_, "run", findings_);
     }
@@ -175,9 +179,7 @@ class Runner {
     std::vector<LoadRequest> order;
     for (const int32_t module : modules)
       for (const int rank : Ranks()) order.push_back({module, rank});
-    DeviceLoadOptions load;
-    load.progress = LoadBar(isatty(STDERR_FILENO) != 0 && common_.format == Format::kHuman);
-    device_ = std::make_unique<DeviceRunner>(*plan_, std::move(order), std::move(load));
+    device_ = std::make_unique<DeviceRunner>(*plan_, std::move(order), &line_);
 #endif
   }
 
@@ -283,9 +285,8 @@ class Runner {
             "libcublasLt");
   }
 
-  void Progress(size_t done, size_t all) const {
-    if (isatty(STDERR_FILENO) == 0 || common_.format != Format::kHuman) return;
-    fmt::print(stderr, "\rran {} of {} modules{}", done, all, done == all ? "\n" : "");
+  void Progress(size_t done, size_t all) {
+    line_.Show(fmt::format("ran {} of {} modules", done, all));
   }
 
   void Report() {
@@ -337,6 +338,7 @@ class Runner {
   const Common& common_;
   const RunOptions& options_;
   const double bound_;
+  ProgressLine line_;
   Diagnostics findings_, planned_;
   std::optional<Plan> plan_;
   std::unique_ptr<LinearPool> pool_;

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Put before CUDA's functions and LinearGpu when the command line is linked (`--wrap`): a GPU whose
 // memory is the host's and whose linears are LinearCpu's, so that `run --device cuda` runs where
-// there is none. Its cuBLASLt fails from 64 tokens on.
+// there is none. Its cuBLASLt fails from 64 tokens on. The environment makes it small, slow or
+// talkative: HOST_GPU_MB, its memory; HOST_GPU_COPY_MS, what a copy takes; HOST_GPU_REPORT, a file
+// that gets the most pinned memory there was, in bytes.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/linear.h"
@@ -19,6 +29,60 @@ using ferrule::LinearStatus;
 
 int64_t prepared_tokens = 0;  // of the last group that PrepareGpu was asked for
 const void* prepared_y = nullptr;
+
+size_t FromEnvironment(const char* name, size_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::stoul(text);
+}
+
+// Memory of one kind, and how much of it there is at once.
+class Memory {
+ public:
+  explicit Memory(size_t most) : most_(most) {}
+
+  cudaError_t Allocate(void** memory, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    *memory = nullptr;
+    if (bytes > most_ - used_) return cudaErrorMemoryAllocation;
+    *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (*memory == nullptr) return cudaErrorMemoryAllocation;
+    sizes_[*memory] = bytes;
+    used_ += bytes;
+    peak_ = std::max(peak_, used_);
+    return cudaSuccess;
+  }
+
+  void Free(void* memory) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (memory == nullptr) return;
+    used_ -= sizes_.at(memory);
+    sizes_.erase(memory);
+    std::free(memory);
+  }
+
+  size_t left() const { return most_ - used_; }
+  size_t peak() const { return peak_; }
+
+ private:
+  const size_t most_;
+  size_t used_ = 0, peak_ = 0;
+  std::map<void*, size_t> sizes_;
+  std::mutex mutex_;
+};
+
+Memory on_device(FromEnvironment("HOST_GPU_MB", 1 << 10) << 20), pinned(SIZE_MAX);
+
+const struct Report {
+  ~Report() {
+    const char* const path = std::getenv("HOST_GPU_REPORT");
+    if (path != nullptr) std::ofstream(path) << pinned.peak() << '\n';
+  }
+} report;
+
+void TakeTime() {
+  static const size_t milliseconds = FromEnvironment("HOST_GPU_COPY_MS", 0);
+  if (milliseconds > 0) std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
 
 void Copy2D(void* to, size_t pitch, const void* from, size_t stride, size_t width, size_t rows) {
   for (size_t r = 0; r < rows; ++r)
@@ -36,22 +100,24 @@ cudaError_t __wrap_cudaGetDevice(int* device) {
 }
 cudaError_t __wrap_cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t __wrap_cudaMemGetInfo(size_t* free_bytes, size_t* all) {
-  *free_bytes = *all = size_t{1} << 30;
+  *free_bytes = *all = on_device.left();
   return cudaSuccess;
 }
 
 cudaError_t __wrap_cudaMalloc(void** memory, size_t bytes) {
-  *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+  return on_device.Allocate(memory, bytes);
 }
 cudaError_t __wrap_cudaFree(void* memory) {
-  std::free(memory);
+  on_device.Free(memory);
   return cudaSuccess;
 }
 cudaError_t __wrap_cudaMallocHost(void** memory, size_t bytes) {
-  return __wrap_cudaMalloc(memory, bytes);
+  return pinned.Allocate(memory, bytes);
 }
-cudaError_t __wrap_cudaFreeHost(void* memory) { return __wrap_cudaFree(memory); }
+cudaError_t __wrap_cudaFreeHost(void* memory) {
+  pinned.Free(memory);
+  return cudaSuccess;
+}
 
 // Streams and events: everything has happened when it is asked for.
 cudaError_t __wrap_cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
@@ -74,6 +140,7 @@ cudaError_t __wrap_cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemc
 }
 cudaError_t __wrap_cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                                    cudaStream_t) {
+  TakeTime();
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
@@ -84,6 +151,7 @@ cudaError_t __wrap_cudaMemcpy2D(void* to, size_t pitch, const void* from, size_t
 }
 cudaError_t __wrap_cudaMemcpy2DAsync(void* to, size_t pitch, const void* from, size_t stride,
                                      size_t width, size_t rows, cudaMemcpyKind, cudaStream_t) {
+  TakeTime();
   Copy2D(to, pitch, from, stride, width, rows);
   return cudaSuccess;
 }
