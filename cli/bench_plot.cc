@@ -10,6 +10,13 @@ namespace ferrule::cli {
 
 bool WritePlot(const std::string& table, const std::string& name, const std::string& path,
                Diagnostics* findings) {
+  if (table.starts_with("readers\t") || table.find("\nreaders\t") != std::string::npos) {
+    findings
+        ->Add(Code::kUsage, "the table is one of `ferrule bench --load`, of which there is no plot",
+              {nullptr, name, 0, 0, 0, ""})
+        .Help("name a table as `ferrule bench` writes it, kernels/receipts holds some");
+    return false;
+  }
   std::vector<BenchCell> cells;
   std::string about;
   int wrong = 0;

@@ -281,6 +281,10 @@ int Main(int argc, char** argv) {
                              "name one of them"));
   if (!bench.from.empty() && bench.svg.empty())
     return Usage(json, Wrong("`--from` needs `--svg`", "name the file to write the plot to"));
+  if (!bench.load.empty() && !bench.svg.empty())
+    return Usage(json, Wrong("`--load` goes without `--svg`", "loading is a table and no plot"));
+  if (!bench.load.empty() && common.format == Format::kJson)
+    return Usage(json, Wrong("`--load` goes without `-f json`", "its table is TSV"));
   if (!bench.from.empty()) return BenchPlot(common, bench);
 #ifndef FERRULE_CUDA
   if ((bench_app->parsed() && !bench.list) || run.device == "cuda")

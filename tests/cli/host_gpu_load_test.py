@@ -60,8 +60,10 @@ def memory(folder):
         check(f'{readers} readers: {most} bytes are pinned', status == 0 and most <= 240e6 and
               (most == wanted if readers <= 8 else most > 230e6), said)
         row = dict(zip(*(line.split('\t') for line in said.splitlines() if line[0] != '#')))
+        check('where and when is above', re.match(
+            r'# ferrule \d+\.\d+\.\d+ a build, \d{4}-\d\d-\d\d, this host, CUDA 12\.34.*\nreaders\t', said), said)
         check('and the table says so', row['readers'] == str(readers) and
-              row['pinned_MB'] == f'{most / 1e6:.0f}', said)
+              row['pinned_MB'] == f'{most / 1e6:.0f}' and float(row['host_MB']) < 256, said)
 
 
 def limits():
