@@ -15,8 +15,8 @@ using namespace ferrule::test;
 
 namespace {
 
-constexpr char kModules[] = R"(  plain: {rows: plain, in: in, split: column}
-  down: {rows: out, in: wide, split: row}
+constexpr char kModules[] = R"(  plain: {rows: plain, in: in, split: column, bias: true}
+  down: {rows: out, in: wide, split: row, bias: true}
 )";
 
 Made Model() {
@@ -24,6 +24,8 @@ Made Model() {
             {{"plain", 5000}, {"in", 1000}, {"out", 700}, {"wide", 18432}});
   made.AddLinear("plain", 5000, 1000);
   made.AddLinear("down", 700, 18432);
+  made.AddBias("plain", DType::kF16);
+  made.AddBias("down", DType::kBF16);
   return made;
 }
 
@@ -39,7 +41,7 @@ std::vector<LoadRequest> Everything(const Plan& plan) {
 TEST_CASE("every rank's weights and scales arrive as they are stored") {
   Made made = Model();
   for (const int tp : {1, 2, 8})
-    for (const int readers : {1, 3, 8})
+    for (const int readers : {1, 3, 64})
       for (const uint64_t buffer : {uint64_t{40000}, uint64_t{8} << 20}) {
         const Plan plan = made.PlanAt(tp);
         const std::vector<LoadRequest> requests = Everything(plan);
@@ -53,7 +55,7 @@ TEST_CASE("every rank's weights and scales arrive as they are stored") {
         INFO(Lines(out, made.directory()));
         REQUIRE(model);
         CHECK(done == all);
-        CHECK(model->speed().pinned <= 256u << 20);
+        CHECK(model->speed().pinned <= kMostPinned);
         for (size_t i = 0; i < requests.size(); ++i) {
           const auto want = LoadModule(plan, requests[i].module, requests[i].rank, &out);
           REQUIRE(want);
@@ -75,6 +77,12 @@ TEST_CASE("every rank's weights and scales arrive as they are stored") {
             REQUIRE(cudaMemcpy(scales.data(), a.scale, scales.size() * 4, cudaMemcpyDeviceToHost) ==
                     cudaSuccess);
             CHECK(std::memcmp(scales.data(), b.scale, scales.size() * 4) == 0);
+            REQUIRE((a.bias != nullptr) == (b.bias != nullptr));
+            if (b.bias == nullptr) continue;
+            std::vector<float> bias(static_cast<size_t>(b.rows));
+            REQUIRE(cudaMemcpy(bias.data(), a.bias, bias.size() * 4, cudaMemcpyDeviceToHost) ==
+                    cudaSuccess);
+            CHECK(std::memcmp(bias.data(), b.bias, bias.size() * 4) == 0);
           }
         }
       }
