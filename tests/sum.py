@@ -40,7 +40,7 @@ def skip_lines(entry):
         lines = entry.get('stdout', '').splitlines()
         return [line[len('skipped: '):] for line in lines if line.startswith('skipped: ')]
     said = (entry.get('stdout', '') + '\n' + entry.get('stderr', '')).split('\n')
-    return [next((line.strip() for line in reversed(said) if line.strip()), 'it does not say why')]
+    return [next((line.strip().removeprefix('skipped: ') for line in reversed(said) if line.strip()), 'it does not say why')]
 
 
 def catch_filter(name):

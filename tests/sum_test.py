@@ -23,6 +23,8 @@ CASES = [
     ('exit status 77 is skipped', [('SKIP', 77, 'no GPU here'), ('OK', 0, '')], '1 passed, 0 failed, 1 skipped'),
     ('a case that is skipped says why',
      [('OK', 0, 'skipped: a, b: no second GPU\n2 passed, 0 failed, 1 skipped')], '2 passed, 0 failed, 1 skipped'),
+    ('a program that runs nothing says why', [('SKIP', 77, 'skipped: a, b: no second GPU\n'), ('OK', 0, '')],
+     '1 passed, 0 failed, 1 skipped'),
     ('a program all of whose cases are skipped is good', [('OK', 0, '0 passed, 0 failed, 2 skipped'), ('OK', 0, '')],
      '1 passed, 0 failed, 2 skipped'),
     ('only skipped: none ran', [('SKIP', 77, 'no GPU here')], '0 passed, 0 failed, 1 skipped'),

@@ -99,7 +99,7 @@ def main(ferrule, paths):
             needs = [line[9:] for case in cases[:1] for line in case.remarks
                      if line.startswith('# needs: ')]
             if any(answer(need, environment, folder)[-1:] not in ([], ['yes']) for need in needs):
-                print(f'skipped {path.name}: needs {needs}')
+                print(f'skipped: {path.name}: needs {needs}')
                 skipped += len(cases)
                 continue
             text = []
