@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -31,34 +32,57 @@ int64_t OutputBytes(const LinearGroup& g, const LinearSegment& s) {
   return g.tokens * s.y_stride * OutputSize(s);
 }
 
+// Device memory → host memory that copies are fast into; it holds until the next download.
+const uint8_t* Download(const void* from, size_t bytes) {
+  static void* memory = nullptr;
+  static size_t size = 0;
+  if (bytes > size) {
+    Check(cudaFreeHost(memory));
+    memory = nullptr;
+    size = 0;
+    Check(cudaMallocHost(&memory, bytes));
+    size = bytes;
+  }
+  Check(cudaMemcpy(memory, from, bytes, cudaMemcpyDeviceToHost));
+  return static_cast<const uint8_t*>(memory);
+}
+
+bool Untouched(const uint8_t* guard) {
+  return std::all_of(guard, guard + kGuard, [](uint8_t byte) { return byte == kFill; });
+}
+
 }  // namespace
 
 DeviceGroup::DeviceGroup(const LinearGroup& host, const Layout& layout) : group_(host) {
   group_.x_stride = layout.aligned ? RoundUp(host.in, 8) + 8 : host.x_stride;
   x_ = Allocate(static_cast<size_t>(host.tokens * group_.x_stride) * 2);
   group_.x = x_;
+  inputs_.push_back({"x", x_, {}});
   SetX(host);
   if (host.nonfinite_tokens != nullptr)
-    group_.nonfinite_tokens = static_cast<int64_t*>(Allocate(sizeof(int64_t)));
+    group_.nonfinite_tokens =
+        static_cast<int64_t*>(AllocateGuarded("nonfinite_tokens", sizeof(int64_t)));
   for (int32_t i = 0; i < host.segment_count; ++i) {
     const LinearSegment& from = host.segments[i];
     LinearSegment s = from;
     const int64_t element = ElementSize(s);
     if (layout.aligned) s.weight_stride = RoundUp(host.in * element, 16) / element + 16 / element;
-    s.weight = Upload(from.weight, s.rows, host.in * element, from.weight_stride * element,
-                      s.weight_stride * element);
+    s.weight = Upload("a weight", from.weight, s.rows, host.in * element,
+                      from.weight_stride * element, s.weight_stride * element);
     if (s.scheme != LinearScheme::kBf16) {
       int64_t floats = 1;
       if (s.scheme == LinearScheme::kFp8Block)
         floats = (s.rows + s.n_phase + s.block_n - 1) / s.block_n * s.scale_stride;
       if (s.scheme == LinearScheme::kFp8Channel)
         floats = (s.rows - 1) * (s.scale_stride == 0 ? 1 : s.scale_stride) + 1;
-      s.scale = static_cast<const float*>(Upload(from.scale, 1, floats * 4, 0, floats * 4));
+      s.scale =
+          static_cast<const float*>(Upload("a scale", from.scale, 1, floats * 4, 0, floats * 4));
       if (s.input_scale != nullptr)
-        s.input_scale = static_cast<const float*>(Upload(from.input_scale, 1, 4, 0, 4));
+        s.input_scale =
+            static_cast<const float*>(Upload("an input scale", from.input_scale, 1, 4, 0, 4));
     }
     if (s.bias != nullptr)
-      s.bias = static_cast<const float*>(Upload(from.bias, 1, s.rows * 4, 0, s.rows * 4));
+      s.bias = static_cast<const float*>(Upload("a bias", from.bias, 1, s.rows * 4, 0, s.rows * 4));
     s.y_type = layout.y_type;
     s.y_stride = layout.y_gap < 0 ? s.rows : RoundUp(s.rows, 8) + layout.y_gap;
     const int64_t bytes = OutputBytes(group_, s) + 2 * kGuard;
@@ -67,8 +91,7 @@ DeviceGroup::DeviceGroup(const LinearGroup& host, const Layout& layout) : group_
     segments_.push_back(s);
   }
   group_.segments = segments_.data();
-  workspace_size_ = WorkspaceSizeGpu(group_);
-  if (workspace_size_ > 0) workspace_ = Allocate(workspace_size_);
+  AllocateWorkspace(WorkspaceSizeGpu(group_));
   Poison();
 }
 
@@ -83,7 +106,26 @@ void* DeviceGroup::Allocate(size_t bytes) {
   return memory;
 }
 
-const void* DeviceGroup::Upload(const void* host, int64_t rows, int64_t row_bytes,
+void* DeviceGroup::AllocateGuarded(const char* name, size_t bytes) {
+  auto* memory = static_cast<uint8_t*>(Allocate(bytes + 2 * kGuard)) + kGuard;
+  guarded_.push_back({name, memory, bytes});
+  return memory;
+}
+
+void DeviceGroup::AllocateWorkspace(size_t bytes) {
+  workspace_size_ = bytes;
+  workspace_ = bytes > 0 ? AllocateGuarded("the workspace", bytes) : nullptr;
+}
+
+std::string DeviceGroup::Prepare(const GpuChoice& choice) {
+  const LinearStatus status = PrepareGpu(group_, choice);
+  if (!status) return status.message;
+  AllocateWorkspace(WorkspaceSizeGpu(group_, choice));
+  Poison();
+  return "";
+}
+
+const void* DeviceGroup::Upload(const char* name, const void* host, int64_t rows, int64_t row_bytes,
                                 int64_t host_stride, int64_t stride) {
   std::vector<uint8_t> bytes(static_cast<size_t>(rows * stride), 0x7F);  // NaN as E4M3 and BF16
   for (int64_t r = 0; r < rows; ++r)
@@ -91,6 +133,7 @@ const void* DeviceGroup::Upload(const void* host, int64_t rows, int64_t row_byte
                 static_cast<size_t>(row_bytes));
   void* memory = Allocate(bytes.size());
   Check(cudaMemcpy(memory, bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+  inputs_.push_back({name, memory, std::move(bytes)});
   return memory;
 }
 
@@ -101,12 +144,17 @@ void DeviceGroup::SetX(const LinearGroup& host) {
                 static_cast<const uint16_t*>(host.x) + m * host.x_stride,
                 static_cast<size_t>(host.in) * 2);
   Check(cudaMemcpy(x_, x.data(), x.size() * 2, cudaMemcpyHostToDevice));
+  inputs_[0].bytes.resize(x.size() * 2);
+  std::memcpy(inputs_[0].bytes.data(), x.data(), x.size() * 2);
 }
 
 void DeviceGroup::Poison() {
   for (size_t i = 0; i < segments_.size(); ++i)
     Check(cudaMemset(static_cast<uint8_t*>(segments_[i].y) - kGuard, kFill, poison_[i].size()));
-  if (workspace_ != nullptr) Check(cudaMemset(workspace_, 0x7F, workspace_size_));
+  for (const Guarded& g : guarded_) {
+    Check(cudaMemset(g.memory - kGuard, kFill, g.size + 2 * kGuard));
+    Check(cudaMemset(g.memory, 0x7F, g.size));
+  }
   Check(cudaDeviceSynchronize());
 }
 
@@ -155,6 +203,16 @@ std::string DeviceGroup::Damage() const {
       if (!inside && raw[b] != kFill)
         return "segment " + std::to_string(i) + ", byte " + std::to_string(at);
     }
+  }
+  for (const Guarded& g : guarded_) {
+    if (!Untouched(Download(g.memory - kGuard, kGuard))) return std::string("before ") + g.name;
+    if (!Untouched(Download(g.memory + g.size, kGuard))) return std::string("behind ") + g.name;
+  }
+  for (const Input& input : inputs_) {
+    const uint8_t* bytes = Download(input.memory, input.bytes.size());
+    if (std::memcmp(bytes, input.bytes.data(), input.bytes.size()) == 0) continue;
+    const auto other = std::mismatch(input.bytes.begin(), input.bytes.end(), bytes).first;
+    return input.name + (", byte " + std::to_string(other - input.bytes.begin()));
   }
   return "";
 }
