@@ -79,6 +79,7 @@ const Shape kSchemes[] = {
     {.scheme = kBlock},
     {.scheme = kBlock, .extreme = true},
     {.scheme = kBlock, .ue8m0 = true},
+    {.scheme = kBlock, .normal = true},
     {.scheme = kChannel},
     {.scheme = kChannel, .bias = true, .extreme = true},
     {.scheme = kTensor, .fixed = true},

@@ -10,8 +10,23 @@
 namespace ferrule::test {
 namespace {
 
-constexpr uint32_t kPoison = 0x7FBADBAD;  // a NaN as F32, and its upper half as BF16
-constexpr size_t kGuard = 37;             // words before and after; odd, so that y is not aligned
+constexpr uint32_t kPoison = 0x7FBADBAD;    // a NaN as F32, and its upper half as BF16
+constexpr size_t kGuard = 37;               // words before and after; odd, so that y is not aligned
+constexpr float kNormalSize = 112 / 0.05f;  // weights → codes of a quarter of the largest
+
+// Columns of x that have one magnitude, and how many there are of the first.
+struct Runs {
+  int64_t columns = 64, first = 64;
+};
+Runs RunsOf(const std::vector<Shape>& shapes) {
+  Runs runs;
+  for (const Shape& s : shapes) {
+    if (s.scheme == LinearScheme::kBf16) continue;
+    if (!s.normal) return {};
+    runs = {128, 128 - s.k_phase};
+  }
+  return runs;
+}
 
 }  // namespace
 
@@ -20,14 +35,17 @@ TestGroup::TestGroup(uint32_t seed, int64_t tokens, int64_t in, const std::vecto
   group_.tokens = tokens;
   group_.in = in;
   group_.x_stride = in + 3;
-  // Each 64 columns have their own magnitude, so that a scale of the wrong group shows.
+  // Each 64 columns, or each block, have their own magnitude, so that a scale of the wrong group
+  // shows.
+  const Runs runs = RunsOf(shapes);
   std::normal_distribution<float> normal;
   std::uniform_real_distribution<float> magnitude(-1.5f, 1.5f);
   x_.assign(static_cast<size_t>(tokens * group_.x_stride), 0x7FC1);  // gaps are NaN
   for (int64_t m = 0; m < tokens; ++m) {
     float size = 1;
     for (int64_t k = 0; k < in; ++k) {
-      if (k % 64 == 0) size = std::exp(magnitude(random_));
+      if (k == 0 || (k >= runs.first && (k - runs.first) % runs.columns == 0))
+        size = std::exp(magnitude(random_));
       x(m)[k] = FloatToBf16(size * normal(random_));
     }
   }
@@ -61,7 +79,9 @@ void TestGroup::AddSegment(const Shape& shape) {
     for (int64_t k = 0; k < in; ++k) {
       uint8_t* at = weight.data() + static_cast<size_t>(n * s.weight_stride + k) * element;
       const float value = normal(random_) * 0.05f;
-      if (fp8) {
+      if (fp8 && shape.normal) {
+        *at = FloatToE4m3(value * kNormalSize);
+      } else if (fp8) {
         int c = code(random_);
         while ((c & 0x7F) == 0x7F) c = code(random_);
         *at = static_cast<uint8_t>(c);

@@ -25,6 +25,10 @@ struct Shape {
   bool fixed = false;  // a static input_scale
   bool bias = false;
   bool extreme = false;  // weight scales 1e-4 … 1e4, all distinct
+  // E4M3 codes of normal values, as checkpoints have them, instead of codes drawn uniformly, of
+  // which each power of two has as many. Where all of a group's are, x changes its magnitude with
+  // the block of 128 columns and not inside.
+  bool normal = false;
 };
 
 class TestGroup {
