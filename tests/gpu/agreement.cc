@@ -6,7 +6,9 @@
 #include <cstring>
 #include <memory>
 
+#include "kernels/linear_gpu.h"
 #include "tests/catch.h"
+#include "tests/gpu/choices.h"
 
 namespace ferrule::test {
 namespace {
@@ -17,14 +19,22 @@ LinearPool* Pool() {
 }
 
 int64_t OutOfBounds(const std::vector<float>& y, const std::vector<float>& exact,
-                    const std::vector<float>& magnitude, LinearOutput type) {
+                    const std::vector<float>& magnitude, LinearOutput type, double cut) {
   int64_t count = 0;
   for (size_t i = 0; i < y.size(); ++i) {
     const double rounding = type == LinearOutput::kBf16 ? std::fabs(exact[i]) / 256.0 : 0;
-    const double bound = rounding + 8.0 / 8192 * magnitude[i];
+    const double bound = rounding + cut / 8192 * magnitude[i];
     if (!(std::fabs(static_cast<double>(y[i]) - exact[i]) <= bound)) ++count;
   }
   return count;
+}
+
+// What is left of outputs when those of tokens before are taken away and no more wanted than there
+// are in `like`.
+std::vector<float> Part(const std::vector<float>& all, int64_t first_token, int64_t rows,
+                        const std::vector<float>& like) {
+  const auto from = all.begin() + first_token * rows;
+  return {from, from + static_cast<int64_t>(like.size())};
 }
 
 }  // namespace
@@ -42,6 +52,13 @@ Shape Bf16(int64_t rows) {
   Shape s;
   s.scheme = LinearScheme::kBf16;
   s.rows = rows;
+  return s;
+}
+
+Shape With(Shape s, bool bias, bool extreme, bool ue8m0) {
+  s.bias = bias;
+  s.extreme = extreme;
+  s.ue8m0 = ue8m0;
   return s;
 }
 
@@ -77,20 +94,53 @@ Outputs Magnitudes(uint32_t seed, int64_t tokens, int64_t in, const std::vector<
 }
 
 std::string Disagreement(const DeviceGroup& device, const TestGroup& exact,
-                         const Outputs& magnitudes) {
+                         const Outputs& magnitudes, const Bounds& bounds, int64_t first) {
   for (size_t i = 0; i < magnitudes.size(); ++i) {
-    const LinearOutput type = device.segment(i).y_type;
-    const std::vector<float> y = device.Y(i), right = exact.Y(i);
+    const LinearSegment& s = device.segment(i);
+    const Bounds& own = s.scheme == LinearScheme::kBf16 ? kNormalCodes : bounds;
+    const std::vector<float> y = device.Y(i);
+    const std::vector<float> right = Part(exact.Y(i), first, s.rows, y);
     const double error = RelativeError(y, right);
-    if (!(error < BoundOf(type)))
+    if (!(error < (s.y_type == LinearOutput::kF32 ? own.error : kBf16Bound)))
       return "segment " + std::to_string(i) + ": relative error " + std::to_string(error);
-    const int64_t out = OutOfBounds(y, right, magnitudes[i], type);
+    const int64_t out =
+        OutOfBounds(y, right, Part(magnitudes[i], first, s.rows, y), s.y_type, own.cut);
     if (out > 0)
       return "segment " + std::to_string(i) + ": " + std::to_string(out) + " of " +
              std::to_string(y.size()) + " outputs out of bounds, relative error " +
              std::to_string(error);
   }
   return "";
+}
+
+void Agree(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<GpuChoice>& choices,
+           const Bounds& bounds, bool must_hear) {
+  TestGroup test(seed, c.tokens, c.in, c.shapes);
+  RunOnCpu(&test);
+  const Outputs magnitudes = Magnitudes(seed, c.tokens, c.in, c.shapes);
+  for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+    DeviceGroup::Layout layout;
+    layout.y_type = type;
+    layout.y_gap = y_gap;
+    DeviceGroup device(test.group(), layout);
+    for (const GpuChoice& choice : choices) {
+      const std::string steps = ExplainGpu(device.group(), choice);
+      INFO(c.sentence << ": " << c.tokens << " tokens, " << c.in << " columns, " << c.shapes[0].rows
+                      << " rows, " << NameOf(choice.kernel) << ", " << choice.small.halves
+                      << " halves, quantized " << choice.small.quantized << ", share "
+                      << choice.large.share << (type == LinearOutput::kF32 ? ", F32" : ", BF16")
+                      << "\n"
+                      << steps);
+      // Of one slice shared memory may not hold x; of few tokens K may be too short for all.
+      if (choice.kernel == GpuKernel::kSmall && c.tokens > 32 && choice.small.slices > 1)
+        REQUIRE(steps.find("small_m_linear") != std::string::npos);
+      if (must_hear) CHECK(Unheard(device.group(), choice) == "");
+      device.Poison();
+      REQUIRE(device.Run(choice) == "");
+      CHECK(device.Damage() == "");
+      CHECK(Disagreement(device, test, magnitudes, bounds) == "");
+    }
+  }
 }
 
 Outputs OutputsOf(const DeviceGroup& device) {

@@ -2,14 +2,11 @@
 // Every GPU kernel against the reference, in shapes that end inside tiles, blocks and boxes.
 #include "kernels/linear_gpu.h"
 
-#include <cuda_runtime_api.h>
-
 #include <cmath>
-#include <tuple>
 
-#include "kernels/fp8.h"
 #include "tests/catch.h"
 #include "tests/gpu/agreement.h"
+#include "tests/gpu/choices.h"
 #include "tests/gpu/device_group.h"
 #include "tests/kernels/group.h"
 
@@ -19,34 +16,6 @@ using namespace ferrule::test;
 namespace {
 
 [[maybe_unused]] const bool kSet = (skip_all = GpuRefuses, true);
-
-GpuChoice Only(GpuKernel kernel) {
-  GpuChoice choice;
-  choice.kernel = kernel;
-  return choice;
-}
-
-const char* NameOf(GpuKernel kernel) {
-  return kernel == GpuKernel::kSmall   ? "small"
-         : kernel == GpuKernel::kTile  ? "tile"
-         : kernel == GpuKernel::kLarge ? "large"
-         : kernel == GpuKernel::kMma   ? "mma"
-         : kernel == GpuKernel::kPlain ? "plain"
-                                       : "any";
-}
-
-struct Case {
-  const char* sentence;
-  int64_t tokens, in;
-  std::vector<Shape> shapes;
-};
-
-Shape With(Shape s, bool bias, bool extreme = false, bool ue8m0 = false) {
-  s.bias = bias;
-  s.extreme = extreme;
-  s.ue8m0 = ue8m0;
-  return s;
-}
 
 std::vector<Case> Cases() {
   std::vector<Case> cases = {
@@ -105,47 +74,6 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-Outputs Magnitudes(uint32_t seed, const Case& c) {
-  return ferrule::test::Magnitudes(seed, c.tokens, c.in, c.shapes);
-}
-
-// A hundred runs more leave these bytes: outputs, gaps and guards of each segment.
-void RunsAlike(DeviceGroup* device, const GpuChoice& choice,
-               const std::vector<std::vector<uint8_t>>& bytes) {
-  for (int i = 0; i < 100; ++i) {
-    device->Poison();
-    REQUIRE(device->Run(choice) == "");
-    for (size_t n = 0; n < bytes.size(); ++n) REQUIRE(device->Raw(n) == bytes[n]);
-  }
-}
-
-// Every way to run a group against the CPU.
-void Agree(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<GpuChoice>& choices) {
-  TestGroup test(seed, c.tokens, c.in, c.shapes);
-  RunOnCpu(&test);
-  const auto magnitudes = Magnitudes(seed, c);
-  for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
-    DeviceGroup::Layout layout;
-    layout.y_type = type;
-    layout.y_gap = y_gap;
-    DeviceGroup device(test.group(), layout);
-    for (const GpuChoice& choice : choices) {
-      device.Poison();
-      const std::string steps = ExplainGpu(device.group(), choice);
-      INFO(c.sentence << ": " << c.tokens << " tokens, " << c.shapes[0].rows << " rows, "
-                      << choice.small.halves << " halves, quantized " << choice.small.quantized
-                      << ", share " << choice.large.share << "\n"
-                      << steps);
-      // Of one slice shared memory may not hold x; of few tokens K may be too short for all.
-      if (choice.kernel == GpuKernel::kSmall && c.tokens > 32 && choice.small.slices > 1)
-        REQUIRE(steps.find("small_m_linear") != std::string::npos);
-      REQUIRE(device.Run(choice) == "");
-      CHECK(device.Damage() == "");
-      CHECK(Disagreement(device, test, magnitudes) == "");
-    }
-  }
-}
-
 // In kSmall, with so many clusters (0: by rule).
 void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector<int>& clusters) {
   std::vector<GpuChoice> choices;
@@ -153,20 +81,10 @@ void AgreeInSmall(uint32_t seed, const Case& c, int64_t y_gap, const std::vector
     for (const int halves : {1, 2})
       for (const int quantized : {0, 1})
         for (const int of : clusters) {
-          choices.push_back(Only(GpuKernel::kSmall));
-          SmallChoice& small = choices.back().small;
-          small.slices = slices;
-          small.halves = halves;
-          small.quantized = quantized;
-          small.clusters = of;
+          choices.push_back(InSmall(
+              {.slices = slices, .halves = halves, .clusters = of, .quantized = quantized}));
         }
   Agree(seed, c, y_gap, choices);
-}
-
-GpuChoice InLarge(const LargeChoice& large) {
-  GpuChoice choice = Only(GpuKernel::kLarge);
-  choice.large = large;
-  return choice;
 }
 
 }  // namespace
@@ -177,7 +95,7 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
     ++seed;
     TestGroup test(seed, c.tokens, c.in, c.shapes);
     RunOnCpu(&test);
-    const auto magnitudes = Magnitudes(seed, c);
+    const Outputs magnitudes = Magnitudes(seed, c.tokens, c.in, c.shapes);
     for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
       for (const bool aligned : {true, false}) {
         DeviceGroup::Layout layout;
@@ -357,123 +275,6 @@ TEST_CASE("NaN and Inf stay in the outputs that they take part in") {
         else
           CHECK(std::fabs(y[i] - exact[i]) <= kF32Bound * (1 + std::fabs(exact[i])));
     }
-}
-
-TEST_CASE("a hundred runs give the same bits") {
-  for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 300})
-    for (const GpuKernel kernel : {GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kLarge}) {
-      TestGroup test(5, tokens, 2048, {Fp8(1100), Bf16(64)});
-      DeviceGroup device(test.group(), {});
-      REQUIRE(device.Run(Only(kernel)) == "");
-      RunsAlike(&device, Only(kernel), {device.Raw(0), device.Raw(1)});
-    }
-  // Stages with two boxes of BF16, clusters with BF16, and BF16 alone.
-  for (const auto& [rows, slices, fp8] : {std::tuple{128, 1, 1100}, {64, 4, 300}, {64, 2, 0}}) {
-    std::vector<Shape> shapes = {Bf16(513)};
-    if (fp8 > 0) shapes.push_back(Fp8(fp8));
-    TestGroup test(8, 64, 2048, shapes);
-    DeviceGroup device(test.group(), {});
-    GpuChoice choice = Only(GpuKernel::kLarge);
-    choice.large = {64, rows, slices, 1, fp8 > 0 ? 1 : 2, 0};
-    REQUIRE(device.Run(choice) == "");
-    std::vector<std::vector<uint8_t>> bytes;
-    for (size_t n = 0; n < shapes.size(); ++n) bytes.push_back(device.Raw(n));
-    RunsAlike(&device, choice, bytes);
-  }
-  // Clusters of several CTAs.
-  for (const int slices : {2, 4, 8})
-    for (const int64_t tokens : {64, 128}) {
-      TestGroup test(7, tokens, 4096, {Fp8(1088)});
-      DeviceGroup device(test.group(), {});
-      GpuChoice choice = Only(GpuKernel::kLarge);
-      choice.large = {tokens == 64 ? 64 : 128, 64, slices, 1, 1};
-      REQUIRE(device.Run(choice) == "");
-      RunsAlike(&device, choice, {device.Raw(0)});
-    }
-  for (const int64_t tokens : {8, 16, 32}) {
-    TestGroup test(6, tokens, 2048, {Fp8(1088)});
-    DeviceGroup device(test.group(), {});
-    GpuChoice choice = Only(GpuKernel::kSmall);
-    choice.small.quantized = 0;
-    REQUIRE(device.Run(choice) == "");
-    const std::vector<uint8_t> first = device.Raw(0);
-    choice.small.quantized = 1;  // the same codes, the same order
-    RunsAlike(&device, choice, {first});
-  }
-}
-
-TEST_CASE("a captured graph follows new values of x") {
-  for (const int64_t tokens : {3, 30, 90}) {
-    TestGroup test(11, tokens, 1024, {Fp8(700), Bf16(64)});
-    DeviceGroup device(test.group(), {});
-    cudaStream_t stream = nullptr;
-    REQUIRE(cudaStreamCreate(&stream) == cudaSuccess);
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t exec = nullptr;
-    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal) == cudaSuccess);
-    for (int i = 0; i < 8; ++i)
-      REQUIRE(LinearGpu(device.group(), device.workspace(), device.workspace_size(), stream));
-    REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-    REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
-    for (uint32_t seed = 20; seed < 23; ++seed) {
-      TestGroup other(seed, tokens, 1024, {});
-      for (int64_t m = 0; m < tokens; ++m)
-        for (int64_t k = 0; k < 1024; ++k) test.x(m)[k] = other.x(m)[k];
-      RunOnCpu(&test);
-      device.SetX(test.group());
-      device.Poison();
-      REQUIRE(cudaGraphLaunch(exec, stream) == cudaSuccess);
-      REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
-      CHECK(RelativeError(device.Y(0), test.Y(0)) < kF32Bound);
-      CHECK(RelativeError(device.Y(1), test.Y(1)) < kF32Bound);
-    }
-    cudaGraphExecDestroy(exec);
-    cudaGraphDestroy(graph);
-    cudaStreamDestroy(stream);
-  }
-}
-
-TEST_CASE("each launch of a chain reads what the one before wrote") {
-  // y of a square linear is the next one's x, back and forth between two buffers, so that a launch
-  // that starts early would read or overwrite too soon.
-  for (const int64_t asked : {1, 16, 32, 64, 200, -64, -200}) {  // below 0: by kSmall
-    const int64_t tokens = asked < 0 ? -asked : asked;
-    const GpuChoice choice = Only(asked < 0 ? GpuKernel::kSmall : GpuKernel::kAny);
-    constexpr int64_t kSize = 1024;
-    TestGroup test(13, tokens, kSize, {Fp8(kSize)});
-    LinearSegment& s = test.segment(0);
-    const int64_t scales = (kSize / 128) * s.scale_stride;
-    for (int64_t i = 0; i < scales; ++i) const_cast<float*>(s.scale)[i] = 4e-4f;
-    DeviceGroup::Layout layout;
-    layout.y_type = LinearOutput::kBf16;
-    DeviceGroup device(test.group(), layout);
-    LinearGroup there = device.group(), back = device.group();
-    LinearSegment out = device.segment(0), in = device.segment(0);
-    in.y = const_cast<void*>(there.x);
-    in.y_stride = there.x_stride;
-    back.x = out.y;
-    back.x_stride = out.y_stride;
-    there.nonfinite_tokens = back.nonfinite_tokens = nullptr;
-    there.segments = &out;
-    back.segments = &in;
-    const auto run = [&](bool waits) {
-      device.SetX(test.group());
-      for (int i = 0; i < 20; ++i) {
-        REQUIRE(RunGpu(i % 2 == 0 ? there : back, choice, device.workspace(),
-                       device.workspace_size(), nullptr));
-        if (waits) REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
-      }
-      REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
-      std::vector<uint16_t> x(static_cast<size_t>(tokens * there.x_stride));
-      REQUIRE(cudaMemcpy(x.data(), there.x, x.size() * 2, cudaMemcpyDeviceToHost) == cudaSuccess);
-      return x;
-    };
-    const std::vector<uint16_t> apart = run(true);
-    bool any = false;
-    for (int64_t k = 0; k < kSize; ++k) any = any || (apart[static_cast<size_t>(k)] & 0x7FFF) != 0;
-    CHECK(any);
-    for (int i = 0; i < 20; ++i) REQUIRE(run(false) == apart);
-  }
 }
 
 TEST_CASE("what cannot run is refused and nothing is written") {
