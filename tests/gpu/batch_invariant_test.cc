@@ -18,7 +18,9 @@ TEST_CASE("with batch_invariant a token gets the same bits among 1 to 300 tokens
     const char* sentence;
     int64_t in;
     std::vector<Shape> shapes;
+    LinearOutput y_type = LinearOutput::kF32;
   };
+  constexpr uint32_t kSeed = 11;
   const std::vector<Row> rows = {
       {"few rows, K in eight slices", 2048, {Fp8(64)}},
       {"many rows, K in one", 512, {Fp8(17000)}},
@@ -26,11 +28,21 @@ TEST_CASE("with batch_invariant a token gets the same bits among 1 to 300 tokens
       {"a group of both with a shard", 1536, {Fp8(1024), Bf16(64), Fp8(192, 64)}},
       {"columns that begin inside a block", 320, {Fp8(200, 96, 64)}},
       {"without a fast kernel", 333, {channel, Fp8(33, 127, 5)}},
+      {"BF16 outputs", 1536, {Fp8(1024), Bf16(64), Fp8(192, 64)}, LinearOutput::kBf16},
+      {"biases", 640, {With(Fp8(200, 37), true), With(Bf16(40), true)}},
+      {"more segments than a launch takes",
+       512,
+       {Fp8(64), Fp8(130), With(Bf16(9), true), Fp8(64, 64), Fp8(77)},
+       LinearOutput::kBf16},
   };
   for (const Row& row : rows) {
     INFO(row.sentence);
-    TestGroup host(11, kAll, row.in, row.shapes);
-    DeviceGroup device(host.group(), {});
+    TestGroup host(kSeed, kAll, row.in, row.shapes);
+    RunOnCpu(&host);
+    const Outputs magnitudes = Magnitudes(kSeed, kAll, row.in, row.shapes);
+    DeviceGroup::Layout layout;
+    layout.y_type = row.y_type;
+    DeviceGroup device(host.group(), layout);
     LinearGroup& group = device.group();
     group.batch_invariant = true;
     const void* x = group.x;
@@ -45,6 +57,9 @@ TEST_CASE("with batch_invariant a token gets the same bits among 1 to 300 tokens
         group.x = static_cast<const uint16_t*>(x) + first * group.x_stride;
         REQUIRE(device.Run() == "");
         REQUIRE(OtherBits(device, all, first) == "");
+        if (tokens != 1 && tokens != 17 && tokens != 129 && tokens != kAll) continue;
+        CHECK(device.Damage() == "");
+        CHECK(Disagreement(device, host, magnitudes, kUniformCodes, first) == "");
       }
   }
 }
