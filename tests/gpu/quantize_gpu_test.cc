@@ -13,6 +13,7 @@
 #include "kernels/gpu_steps.h"
 #include "kernels/linear_gpu.h"
 #include "tests/catch.h"
+#include "tests/gpu/choices.h"
 
 using namespace ferrule;
 
@@ -108,6 +109,26 @@ std::vector<uint16_t> AllValues(uint16_t amax) {
   return x;
 }
 
+// Rows of one block, one for each finite magnitude that BF16 has, 0 … 0x7F7F: that value, somewhere
+// and of any sign, and 127 that are not larger.
+constexpr int kMaxima = 0x7F80;
+std::vector<uint16_t> AllMaxima(uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<uint16_t> x(size_t{kMaxima} * 128);
+  for (uint32_t amax = 0; amax < kMaxima; ++amax) {
+    uint16_t* row = x.data() + size_t{amax} * 128;
+    for (int k = 0; k < 128; ++k) {
+      const auto bits = static_cast<uint32_t>(random());
+      // Half of them within eight powers of two of the largest, where codes are no zeros.
+      const uint32_t least = (bits >> 30 & 1) == 0 || amax < 8 * 128 ? 0 : amax - 8 * 128;
+      row[k] = static_cast<uint16_t>(least + (bits & 0xFFFFFF) % (amax - least + 1) +
+                                     (bits >> 31 << 15));
+    }
+    row[random() % 128] = static_cast<uint16_t>(amax | (random() & 0x8000));
+  }
+  return x;
+}
+
 // So many BF16 values, any but NaN and Inf.
 std::vector<uint16_t> Finite(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
@@ -134,6 +155,14 @@ TEST_CASE("codes and scales of all BF16 values equal the CPU's") {
       INFO("largest " << amax);
       SameBits(OnGpu(x, tokens, 128, 128, recipe), OnCpu(x, tokens, 128, 128, recipe));
     }
+}
+
+TEST_CASE("codes and scales under every finite maximum equal the CPU's") {
+  const std::vector<uint16_t> x = AllMaxima(6);
+  for (const bool ue8m0 : {false, true}) {
+    const XRecipe recipe{XKind::kGroup, 128, 0, ue8m0, nullptr};
+    SameBits(OnGpu(x, kMaxima, 128, 128, recipe), OnCpu(x, kMaxima, 128, 128, recipe));
+  }
 }
 
 TEST_CASE("all phases, groups and alignments equal the CPU's") {
@@ -174,11 +203,52 @@ TEST_CASE("a hundred thousand blocks equal the CPU's") {
     }
 }
 
-TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
-  // W is the identity with scale 1, so that y in float32 is code · scale, exactly.
+namespace {
+
+// y = x · 1 of one block in float32, W the identity with scale 1: code · scale, exactly. By the
+// small kernel, which quantizes, `together` tokens of x a launch.
+std::vector<float> InsideSmall(const uint16_t* x, int64_t tokens, int64_t together, bool ue8m0) {
   std::vector<uint8_t> identity(128 * 128, 0);
   for (size_t i = 0; i < 128; ++i) identity[i * 128 + i] = 0x38;
   const float one = 1;
+  const auto values = static_cast<size_t>(tokens) * 128;
+  const Device device_x(values * 2), weight(identity.size()), scale(4), y(values * 4);
+  cudaMemcpy(device_x.memory, x, values * 2, cudaMemcpyHostToDevice);
+  cudaMemcpy(weight.memory, identity.data(), identity.size(), cudaMemcpyHostToDevice);
+  cudaMemcpy(scale.memory, &one, 4, cudaMemcpyHostToDevice);
+  LinearSegment s;
+  s.scheme = LinearScheme::kFp8Block;
+  s.weight = weight.memory;
+  s.rows = s.weight_stride = s.y_stride = 128;
+  s.scale = static_cast<const float*>(scale.memory);
+  s.scale_stride = 1;
+  s.ue8m0 = ue8m0;
+  LinearGroup g;
+  g.in = g.x_stride = 128;
+  g.segments = &s;
+  g.segment_count = 1;
+  g.tokens = together;
+  g.x = device_x.memory;
+  s.y = y.memory;
+  const GpuChoice choice = test::InSmall({.quantized = 0});
+  CHECK(test::Unheard(g, choice) == "");
+  const size_t bytes = WorkspaceSizeGpu(g);
+  const Device workspace(bytes);
+  for (int64_t first = 0; first < tokens; first += together) {
+    g.tokens = std::min(together, tokens - first);
+    g.x = static_cast<const uint16_t*>(device_x.memory) + first * 128;
+    s.y = static_cast<float*>(y.memory) + first * 128;
+    REQUIRE(RunGpu(g, choice, workspace.memory, bytes, nullptr));
+  }
+  std::vector<float> got(values);
+  REQUIRE(cudaMemcpy(got.data(), y.memory, got.size() * 4, cudaMemcpyDeviceToHost) == cudaSuccess);
+  return got;
+}
+
+}  // namespace
+
+TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
+  const XRecipe recipe{XKind::kGroup, 128, 0, false, nullptr};
   std::mt19937 random(8);
   for (int round = 0; round < 40; ++round) {
     const auto amax = static_cast<uint16_t>(round < 4 ? 0x2EDA + round : random() % 0x7F00);
@@ -186,34 +256,26 @@ TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
     const int64_t all = static_cast<int64_t>(x.size() / 128);
     const int64_t tokens = std::min<int64_t>(all, 1 + round % 32);
     const int64_t first = static_cast<int64_t>(random() % static_cast<uint64_t>(all - tokens + 1));
-    const Device device_x(x.size() * 2), weight(identity.size()), scale(4);
-    const Device y(static_cast<size_t>(tokens) * 128 * 4);
-    cudaMemcpy(device_x.memory, x.data(), x.size() * 2, cudaMemcpyHostToDevice);
-    cudaMemcpy(weight.memory, identity.data(), identity.size(), cudaMemcpyHostToDevice);
-    cudaMemcpy(scale.memory, &one, 4, cudaMemcpyHostToDevice);
-    LinearSegment s;
-    s.scheme = LinearScheme::kFp8Block;
-    s.weight = weight.memory;
-    s.rows = s.weight_stride = s.y_stride = 128;
-    s.scale = static_cast<const float*>(scale.memory);
-    s.scale_stride = 1;
-    s.y = y.memory;
-    LinearGroup g;
-    g.x = static_cast<const uint16_t*>(device_x.memory) + first * 128;
-    g.tokens = tokens;
-    g.in = g.x_stride = 128;
-    g.segments = &s;
-    g.segment_count = 1;
-    const size_t bytes = WorkspaceSizeGpu(g);
-    const Device workspace(bytes);
-    REQUIRE(LinearGpu(g, workspace.memory, bytes, nullptr));
-    std::vector<float> got(static_cast<size_t>(tokens) * 128);
-    REQUIRE(cudaMemcpy(got.data(), y.memory, got.size() * 4, cudaMemcpyDeviceToHost) ==
-            cudaSuccess);
-    const XRecipe recipe{XKind::kGroup, 128, 0, false, nullptr};
+    const std::vector<float> got = InsideSmall(x.data() + first * 128, tokens, tokens, false);
     const std::vector<uint16_t> part(x.begin() + first * 128, x.begin() + (first + tokens) * 128);
     const Quantized q = OnCpu(part, static_cast<int>(tokens), 128, 128, recipe);
     for (size_t i = 0; i < got.size(); ++i)
       REQUIRE(got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128]);
+  }
+}
+
+TEST_CASE("the quantizer inside the small kernel equals the CPU's under every finite maximum") {
+  const std::vector<uint16_t> x = AllMaxima(7);
+  for (const bool ue8m0 : {false, true}) {
+    const XRecipe recipe{XKind::kGroup, 128, 0, ue8m0, nullptr};
+    const Quantized q = OnCpu(x, kMaxima, 128, 128, recipe);
+    for (const int64_t together : {8, 16, 32, 4096}) {  // each tile of tokens, and several
+      INFO(together << " tokens" << (ue8m0 ? ", powers of two" : ""));
+      const std::vector<float> got = InsideSmall(x.data(), kMaxima, together, ue8m0);
+      size_t other = 0;
+      for (size_t i = 0; i < got.size(); ++i)
+        other += got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128] ? 0 : 1;
+      CHECK(other == 0);
+    }
   }
 }
