@@ -66,10 +66,10 @@ struct BenchOptions {
   std::string python;  // and what the packages of this interpreter run
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
-  std::string commit;  // for the first line
-  std::string svg;     // file for a plot
-  std::string from;    // a table printed before: plot it, time nothing
-  std::string load;    // a checkpoint: time its loading instead
+  std::string commit;    // for the first line
+  std::string svg;       // file for a plot
+  std::string from;      // a table printed before: plot it, time nothing
+  std::string load;      // a checkpoint: time its loading instead
   int tp = 1, rank = 0;  // of `plan` and `load`
   std::vector<int> readers = {8};
 };
