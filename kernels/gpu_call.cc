@@ -19,9 +19,8 @@ namespace {
 // to 6.7.
 constexpr size_t kWorthAChange = 1;
 
-}  // namespace
-
-struct GpuCall::Graph {
+// A call of RunGpu as a graph.
+struct Captured {
   LaunchNodes nodes;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t exec = nullptr;
@@ -32,19 +31,20 @@ struct GpuCall::Graph {
   size_t workspace_size = 0;
   bool known = false;  // false: a change was broken off
 
-  ~Graph() {
+  ~Captured() {
     if (exec != nullptr) cudaGraphExecDestroy(exec);
     if (graph != nullptr) cudaGraphDestroy(graph);
   }
 
-  LinearStatus Capture(const LinearGroup& first, void* memory, size_t size) {
+  LinearStatus Capture(const LinearGroup& first, const GpuChoice& choice, void* memory,
+                       size_t size) {
     cudaStream_t stream = nullptr;
     cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     if (error != cudaSuccess) return CudaStatus(error);
     error = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
     LinearStatus status = CudaStatus(error);
     if (error == cudaSuccess) {
-      status = SubmitGpu(first, GpuChoice(), memory, size, LaunchTarget(stream, &nodes));
+      status = SubmitGpu(first, choice, memory, size, LaunchTarget(stream, &nodes));
       error = cudaStreamEndCapture(stream, &graph);
     }
     if (error == cudaSuccess) error = cudaGraphInstantiate(&exec, graph, 0);
@@ -93,6 +93,15 @@ struct GpuCall::Graph {
   }
 };
 
+}  // namespace
+
+struct GpuCall::Graph : Captured {};
+
+LinearStatus LoadKernels(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                         size_t workspace_size) {
+  return Captured().Capture(group, choice, workspace, workspace_size);
+}
+
 GpuCall::GpuCall() = default;
 GpuCall::~GpuCall() = default;
 
@@ -105,7 +114,8 @@ LinearStatus GpuCall::Create(const LinearGroup& group, void* workspace, size_t w
   if (const char* reason = GpuRefuses()) return {LinearCode::kUnsupported, -1, reason};
   if (group.tokens > 0) {
     made->graph_ = std::make_unique<Graph>();
-    const LinearStatus captured = made->graph_->Capture(group, workspace, workspace_size);
+    const LinearStatus captured =
+        made->graph_->Capture(group, GpuChoice(), workspace, workspace_size);
     if (!captured) return captured;
     if (made->graph_->nodes.size() == 0 && !made->graph_->nodes.fixed())
       made->graph_ = nullptr;  // no rows: nothing to launch

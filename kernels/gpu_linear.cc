@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 
 #include "kernels/cluster_count.h"
@@ -330,14 +331,25 @@ const char* GpuRefuses() {
 
 LinearStatus PrepareGpu(const LinearGroup& group, const GpuChoice& choice) {
   const LinearStatus status = Validate(group);
-  if (!status || group.tokens == 0 || LtAbsent() != nullptr) return status;
-  for (int32_t i = 0; i < group.segment_count; ++i) {
+  if (!status || group.tokens == 0) return status;
+  const GpuTarget target = CurrentGpu();
+  for (int32_t i = 0; i < group.segment_count && LtAbsent() == nullptr; ++i) {
     LtShape shape;
-    if (!WantsLt(group, i, choice, AskDevice(), &shape)) continue;
+    if (!WantsLt(group, i, choice, target.sm, &shape)) continue;
     const LinearStatus prepared = LtPrepare(shape);
     if (!prepared && prepared.code != LinearCode::kUnsupported) return prepared;
   }
-  return {};
+  // cuBLASLt may have its workspace filled by CUDA, which looks at addresses while it captures.
+  void* held = nullptr;
+  if (WorkspaceBehindX(group, choice, target) > 0) {
+    const cudaError_t error = cudaMalloc(&held, WorkspaceNow(group, choice, target));
+    if (error != cudaSuccess) return CudaStatus(error);
+  }
+  void* nowhere = reinterpret_cast<void*>(kGpuAlignment);
+  const LinearStatus loaded =
+      LoadKernels(group, choice, held != nullptr ? held : nowhere, SIZE_MAX);
+  cudaFree(held);
+  return loaded;
 }
 
 LinearStatus PrepareGpu(const LinearGroup& group) { return PrepareGpu(group, GpuChoice()); }

@@ -19,6 +19,10 @@ LinearStatus RunGpu(const LinearGroup& group, const GpuChoice& choice, void* wor
 // RunGpu onto `to`; where that changes a graph, the group must have tokens.
 LinearStatus SubmitGpu(const LinearGroup& group, const GpuChoice& choice, void* workspace,
                        size_t workspace_size, const LaunchTarget& to);
+// Loads the kernels of a group with tokens: captures RunGpu with these arguments and forgets it.
+// Nothing is run, so that `workspace` may lead nowhere unless cuBLASLt has a part.
+LinearStatus LoadKernels(const LinearGroup& group, const GpuChoice& choice, void* workspace,
+                         size_t workspace_size);
 std::string ExplainGpu(const LinearGroup& group, const GpuChoice& choice);
 
 }  // namespace ferrule

@@ -3,16 +3,16 @@
 // kernels are Hopper's: H100, H200). The same descriptors with every data pointer (x, weights,
 // scales, biases, y, nonfinite_tokens) in device memory; the descriptors themselves in the host's.
 //
-//   PrepareGpu(group);                                // once for each number of tokens; faster
+//   PrepareGpu(group);                                // once for each number of tokens
 //   size_t bytes = WorkspaceSizeGpu(group);           // then once, for the largest tokens
 //   void* workspace = …;                              // cudaMalloc(bytes), one for each stream
 //   LinearStatus status = LinearGpu(group, workspace, bytes, stream);   // each step
 //
-// Asynchronous on the stream: no allocation, no synchronization, capturable into a CUDA graph. The
-// call launches one kernel where it can, and the launches overlap with the kernel before
-// (programmatic dependent launch): weights, scales and biases must not be written by it. The same
-// call gives the same bits each time; with `batch_invariant` the bits of a token's y are the same
-// also among fewer or more tokens. A failure that only shows while a kernel runs comes out of
+// Asynchronous on the stream: once prepared no allocation, no synchronization, capturable into a
+// CUDA graph. The call launches one kernel where it can, and the launches overlap with the kernel
+// before (programmatic dependent launch): weights, scales and biases must not be written by it. The
+// same call gives the same bits each time; with `batch_invariant` the bits of a token's y are the
+// same also among fewer or more tokens. A failure that only shows while a kernel runs comes out of
 // the caller's next synchronization, as with any kernel.
 //
 // The law is that of linear.h with float32 sums: relative Frobenius error below 4e-4 with float32
@@ -41,11 +41,18 @@
 
 namespace ferrule {
 
-// Lets cuBLASLt, where it is installed, choose how it would run what it does faster with many
+// Makes a call ready, for this very group on the current device: sizes, strides and alignments, not
+// addresses. Loads its kernels, which CUDA else does when they are first launched: after it
+// LinearGpu allocates nothing, waits for nothing and may be captured, in any mode, also as the
+// first launch of a process. Without it, or one such call before, the first one may allocate and
+// wait, and may spoil a capture.
+//
+// And lets cuBLASLt, where it is installed, choose how it would run what it does faster with many
 // tokens: BF16 alone or much of it, per-tensor and per-channel FP8, one segment of FP8 blocks on
-// Hopper. For this very group on the current device: sizes, strides and alignments, not addresses.
-// Allocates, and may take milliseconds; LinearGpu then does not. Without it, or where it failed,
-// LinearGpu uses its own kernels. kOk also where nothing is to be prepared.
+// Hopper. Without it, or where it failed, LinearGpu uses its own kernels.
+//
+// Allocates, meanwhile also a workspace where cuBLASLt has a part, and waits; may take
+// milliseconds. Not while a stream of this thread is captured. Refuses what LinearGpu refuses.
 LinearStatus PrepareGpu(const LinearGroup& group);
 
 // Bytes that LinearGpu needs for this group with as many tokens or fewer, all else but pointers as

@@ -19,6 +19,7 @@ struct Notes {
   std::vector<std::string> what;  // since Take
   bool capturing = false;         // the caller's stream
   bool upload_fails = false;
+  int uploads = 0;
   int open = 0;  // graphs and streams that are not given back
   std::string Take() {
     std::string all;
@@ -81,6 +82,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t, unsigned lo
   return cudaSuccess;
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+  ++notes.uploads;
   return notes.upload_fails ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return --notes.open, cudaSuccess; }
@@ -276,5 +278,21 @@ TEST_CASE("a call that cannot be prepared says why and keeps nothing") {
   CHECK(failed.code == LinearCode::kDevice);
   CHECK(std::string(failed.message) == "CUDA says no");
   CHECK(call == nullptr);
+  CHECK(notes.open == 0);
+}
+
+TEST_CASE("kernels are loaded by a capture that reaches the device and is never launched") {
+  notes.Take();
+  notes.uploads = 0;
+  REQUIRE(LoadKernels(Asked(64, 0, 2).group, GpuChoice(), kWorkspace, 512));
+  CHECK(notes.Take() == "kernel 1 on 77, kernel 2 on 77, kernel 2 on 77");
+  CHECK(notes.uploads == 1);
+  CHECK(notes.open == 0);
+  REQUIRE(LoadKernels(Asked(2000, 0).group, GpuChoice(), kWorkspace, 512));
+  CHECK(notes.Take() == "kernel 1 on 77, cuBLASLt");  // its kernels too
+  CHECK(LoadKernels(Asked(64, 0).group, GpuChoice(), nullptr, 0).code == LinearCode::kWorkspace);
+  notes.upload_fails = true;
+  CHECK(LoadKernels(Asked(64, 0).group, GpuChoice(), kWorkspace, 512).code == LinearCode::kDevice);
+  notes.upload_fails = false;
   CHECK(notes.open == 0);
 }
