@@ -14,29 +14,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kernels/load_gpu.h"
 #include "kernels/load_jobs.h"
 
 namespace ferrule {
-
-struct DeviceModule {
-  std::string name;
-  int64_t rows = 0, in = 0, first_column = 0;  // as in kernels/load.h
-  std::vector<LinearSegment> segments;         // pointers in device memory, without y
-  uint64_t bytes = 0;
-};
-
-struct DeviceLoadOptions {
-  int readers = 8;            // 1 … 64
-  uint64_t buffer = 8 << 20;  // bytes at most; each reader has two: BufferSize of load_jobs.h
-  // Called about ten times a second by the thread that called Load, and at the end.
-  std::function<void(uint64_t done, uint64_t all)> progress;
-};
 
 // Bytes a second of a part of the work, of the same jobs, readers and buffers.
 struct LoadSpeed {

@@ -54,6 +54,14 @@ program_runs() {
   "${compiler[@]}" -std=c++20 "$program" "${cflags[@]}" "${libs[@]}" -o "$tree/program" &&
     LD_LIBRARY_PATH=$lib "$tree/program"
 }
+loads_to_gpu() { # or says why not, where there is no GPU
+  local said
+  "${compiler[@]}" -std=c++20 -Wall -Wextra -Wpedantic -Werror "$source/tests/install/gpu_program.cc" "${cflags[@]}" "${libs[@]}" \
+    -o "$tree/gpu_program" || return
+  ! said=$(LD_LIBRARY_PATH=$lib "$tree/gpu_program" "$tiny" "$module" lm_heat) && grep -qF 'did you mean `lm_head`?' <<<"$said" || return
+  said=$(LD_LIBRARY_PATH=$lib "$tree/gpu_program" "$tiny" "$module" lm_head)
+  [ "$said" = "$module: [384, 256]"$'\n''lm_head: [192, 256]' ] || grep -qE '^error\[FR902\]: (CUDA|0\.0 GB on the GPU): ' <<<"$said"
+}
 version_in_name() {
   [ -L "$lib/libferrule.so" ] && [ -L "$lib/libferrule.so.0" ] &&
     [ -f "$lib/libferrule.so.$(pkg-config --modversion ferrule)" ]
@@ -107,6 +115,7 @@ check "the library carries its version" version_in_name
 [ -z "${GPU_ARCHS:-}" ] || check "GPU code for ${GPU_ARCHS// /, }, no PTX" starts_without_a_compiler
 check "the rules lie where pkg-config says" test -d "$tree$rules"
 check "a program compiles, links and runs" program_runs
+[ ! -f "$headers/load_gpu.h" ] || check "a program loads to the GPU, or learns why not" loads_to_gpu
 check "the installed command uses the installed rules" command_runs
 check "the server of at most 80 lines compiles" server_compiles
 check "it starts, logs one line, answers, loads and runs" server_starts
