@@ -18,7 +18,7 @@ namespace {
 
 struct Tiny {
   Tiny(const std::string& name, int parallel)
-      : plan(PlanFor(SourceBook(), OpenSound(FixturePath("tiny/" + name)), parallel)),
+      : plan(test::PlanFor(SourceBook(), OpenSound(FixturePath("tiny/" + name)), parallel)),
         inputs(FixturePath("tiny/" + name + "/inputs.safetensors")),
         outputs(FixturePath("tiny/" + name + "/outputs.safetensors")) {
     for (const std::string& module : inputs.names())
