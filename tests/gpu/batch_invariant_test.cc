@@ -59,6 +59,8 @@ TEST_CASE("with batch_invariant a token gets the same bits among 1 to 300 tokens
         REQUIRE(OtherBits(device, all, first) == "");
         if (tokens != 1 && tokens != 17 && tokens != 129 && tokens != kAll) continue;
         CHECK(device.Damage() == "");
+        // The error of BF16's own rounding is one of many outputs; these bits are also in `all`.
+        if (tokens == 1 && row.y_type == LinearOutput::kBf16) continue;
         CHECK(Disagreement(device, host, magnitudes, kUniformCodes, first) == "");
       }
   }

@@ -14,6 +14,7 @@
 #include "tests/gpu/agreement.h"
 #include "tests/gpu/device_group.h"
 #include "tests/kernels/group.h"
+#include "tests/skip.h"
 
 extern char** environ;
 
@@ -45,7 +46,7 @@ const Row rows[] = {
 // Run by the case after it alone: FERRULE_FIRST is the row.
 TEST_CASE("first launch of a process", "[.]") {
   const char* which = std::getenv("FERRULE_FIRST");
-  REQUIRE(which != nullptr);
+  if (which == nullptr) return Skip("the case after it runs it, in processes of its own");
   const Row& row = rows[std::atoi(which)];
   INFO(row.sentence);
   TestGroup test(51, row.tokens, 1024, row.shapes);
