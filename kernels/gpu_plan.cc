@@ -86,6 +86,14 @@ SmallRule RuleOfBf16(const SmallShape& shape) {
   return rule;
 }
 
+// BF16 alone, many rows and K short. Measured on H200, 2048 columns: 12288 rows took 14.2 us at 1
+// token and 14.3 at 16, 15.5 with four or eight slices; at 32 tokens 15.6, 16.2 with eight.
+SmallRule RuleOfWideBf16(const SmallShape& shape) {
+  SmallRule rule{shape.tokens <= 16 ? 2 : 4, 2, SmallChoice::kAtOnce, 4, false};
+  while (rule.slices > shape.blocks) rule.slices /= 2;
+  return rule;
+}
+
 // Measured on H200 over 18 shapes. Eight slices of K, two where K is short or, with few tokens, the
 // FP8 weight is huge; of BF16 7168 -> 36864 took 186 us with two, 131 with eight. A small launch
 // lets the next one in once x is read; a large one near its end; the largest at once: the next
@@ -97,6 +105,7 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
   if (both && shape.tokens <= 16) return RuleOfBoth(shape, work);
   if (shape.fp8_tiles == 0 && tiles * token_tiles <= 8) return RuleOfBf16(shape);
   const bool many = work > 1024 && shape.blocks < 24;
+  if (shape.fp8_tiles == 0 && many && token_tiles == 1) return RuleOfWideBf16(shape);
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
   rule.quantized =
       shape.bf16_tiles == 0 && (shape.tokens > 16 ? work >= 256 : !few && bytes >= 70000000);

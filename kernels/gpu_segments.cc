@@ -16,6 +16,10 @@ constexpr int64_t kLtFp8Tokens = 16;
 // columns, 256 and 2048 of 7168. 1024 rows took 5.6 us in kLarge and 6.1 in cuBLASLt at 256 tokens,
 // 7.3 and 6.1 at 512.
 constexpr int64_t kLtBf16Work = 1 << 18;
+// With 17 tokens and more where K is short and rows are many: at 32 tokens 2048 -> 4096 took 6.8 us
+// in cuBLASLt and 7.2 in kSmall, 16384 rows 18.7 and 19.2; 4096 -> 4096 took 13.8 and 11.6, with 16
+// tokens 2048 -> 16384 18.4 and 18.0 (H200, 2026-11-30).
+constexpr int64_t kLtBf16Tokens = 16, kLtBf16Rows = 4096, kLtBf16Columns = 2048;
 
 bool Aligned(const void* pointer, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(pointer) % to == 0;
@@ -58,6 +62,7 @@ bool ShouldBeLts(const LinearGroup& group, int32_t i, const GpuChoice& choice, i
   }
   // Beside block scales BF16 goes in their launches, unless it is much work.
   if (fp8) return Apart(group, bf16_rows);
+  if (group.in <= kLtBf16Columns && s.rows >= kLtBf16Rows) return group.tokens > kLtBf16Tokens;
   return group.tokens > kSmallTokens && group.tokens * s.rows > kLtBf16Work;
 }
 

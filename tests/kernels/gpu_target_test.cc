@@ -106,8 +106,11 @@ TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt")
   CHECK(Asked(16, {Of(kChannel, 4096)}).On(both) == "quantize mma0");
   CHECK(Asked(17, {Of(kChannel, 4096)}).On(both) == "quantize lt0");
   CHECK(Asked(17, {Of(kChannel, 4096)}).On(alone) == "quantize mma0");
-  CHECK(Asked(32, {Of(kBf16, 16384)}).On(both) == "small0");
-  CHECK(Asked(33, {Of(kBf16, 16384)}).On(both) == "lt0");
+  CHECK(Asked(16, {Of(kBf16, 16384)}).On(both) == "small0");
+  CHECK(Asked(17, {Of(kBf16, 16384)}).On(both) == "lt0");
+  CHECK(Asked(17, {Of(kBf16, 16384)}).On(alone) == "small0");
+  CHECK(Asked(32, {Of(kBf16, 4095)}).On(both) == "small0");
+  CHECK(Asked(17, {Of(kBf16, 4096)}).On(both) == "lt0");
   CHECK(Asked(128, {Of(kBf16, 2048)}).On(both) == "large0");
   CHECK(Asked(129, {Of(kBf16, 2048)}).On(both) == "lt0");
   CHECK(Asked(128, {Of(kBf16, 64)}).On(both) == "small0");
