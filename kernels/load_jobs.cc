@@ -10,9 +10,10 @@
 namespace ferrule {
 namespace {
 
-constexpr int64_t kRowAlignment = 16;  // what TMA asks of rows
-constexpr uint64_t kAlignment = 256;   // of tensors, as cudaMalloc aligns
-constexpr int64_t kLeastRead = 2048;   // below it a call costs more than the bytes beside
+constexpr int64_t kRowAlignment = 16;      // what TMA asks of rows
+constexpr uint64_t kAlignment = 256;       // of tensors, as cudaMalloc aligns
+constexpr int64_t kLeastRead = 2048;       // below it a call costs more than the bytes beside
+constexpr uint64_t kOfReader = 512 << 10;  // beside its buffers: 64 took 32 MB, 2026-11-30
 constexpr uint64_t kLeastBuffer = 64, kPage = 4096;
 
 // Where less than half of a row is wanted, rows are read one by one.
@@ -139,7 +140,8 @@ class Lister {
 }  // namespace
 
 uint64_t BufferSize(int readers, uint64_t wanted) {
-  const uint64_t most = kMostPinned / (2 * static_cast<uint64_t>(std::max(readers, 1)));
+  const auto count = static_cast<uint64_t>(std::clamp(readers, 1, 64));
+  const uint64_t most = (kMostPinned - count * kOfReader) / (2 * count);
   return std::min(wanted, most / kPage * kPage);
 }
 

@@ -52,8 +52,8 @@ struct LoadList {
   uint64_t buffer = 0;  // bytes that a buffer must hold, and a job writes at most, gaps included
 };
 
-// Host memory that loading may take for its buffers, two a reader: with lists, stacks and what else
-// there is, less than 256 MB.
+// Host memory that loading may take for its readers, two buffers and half a MB each: with lists and
+// what else there is, less than 256 MB.
 constexpr uint64_t kMostPinned = 240'000'000;
 // Bytes of a buffer where `wanted` are asked for: as many, or what so many readers may have.
 uint64_t BufferSize(int readers, uint64_t wanted);
