@@ -271,7 +271,7 @@ int Main(int argc, char** argv) {
   if (expert_option->count() > 0)
     return Usage(json, Wrong("`--ep` is reserved: expert parallelism is not planned yet",
                              "plan without it"));
-  if (bench_app->parsed() && json && bench.load.empty())
+  if (bench_app->parsed() && json)
     return Usage(json, Wrong("`bench` prints a table, not JSON", "leave `-f json` out"));
   if (!bench.plan.empty() && (!bench.shapes.empty() || !bench.load.empty() || !bench.from.empty()))
     return Usage(json, Wrong(fmt::format("`--plan` and `{}` ask for different things",
@@ -283,8 +283,6 @@ int Main(int argc, char** argv) {
     return Usage(json, Wrong("`--from` needs `--svg`", "name the file to write the plot to"));
   if (!bench.load.empty() && !bench.svg.empty())
     return Usage(json, Wrong("`--load` goes without `--svg`", "loading is a table and no plot"));
-  if (!bench.load.empty() && common.format == Format::kJson)
-    return Usage(json, Wrong("`--load` goes without `-f json`", "its table is TSV"));
   if (!bench.from.empty()) return BenchPlot(common, bench);
 #ifndef FERRULE_CUDA
   if ((bench_app->parsed() && !bench.list) || run.device == "cuda")
