@@ -84,8 +84,8 @@ std::vector<float> Beside(const std::vector<float>& a, const std::vector<float>&
 
 // How far y of two ranks may be from y of one, in the Frobenius norm: each is at most kF32Bound of
 // what it is made of (the partial sums p0 and p1 of two ranks) from the law. BF16 rounds to nearest
-// with 8 bits, which moves a number by at most 2^-9 of it: y of one rank once; of two ranks p0, p1
-// and their sum.
+// with 8 bits, which moves one number by up to 2^-8 of it, but many by 1.7e-3 in the norm, below
+// 2^-9: y of one rank once; of two ranks p0, p1 and their sum.
 double Allowed(const std::vector<float>& one, const std::vector<float>& two, double partial,
                bool summed, LinearOutput type) {
   const double rounded = Norm(one) + Norm(two) + (summed ? partial : 0);
