@@ -11,7 +11,8 @@ namespace ferrule::cli {
 namespace {
 
 constexpr int64_t kMostSmall = 600;  // CTAs of more than one tile of tokens
-constexpr int64_t kFewTokens = 8;    // up to so many no tile of 64 tokens was ever faster
+constexpr int64_t kMostTokensOfFewRows = 128, kMostFewRows = 4096;
+constexpr int64_t kFewTokens = 8;  // up to so many no tile of 64 tokens was ever faster
 
 int64_t Ctas(int64_t size, int tile) { return (size + tile - 1) / tile; }
 
@@ -40,6 +41,18 @@ void AddSmall(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
                              {}});
           }
   }
+}
+
+// kernels/few_rows_linear.cu: slices of K, blocks of a warp.
+void AddFewRows(int64_t tokens, int64_t rows, std::vector<Way>* ways) {
+  if (tokens > kMostTokensOfFewRows || rows > kMostFewRows) return;
+  for (const int slices : {1, 2, 4, 8})
+    for (int each = 1; each <= kFewRowsEach; ++each) {
+      GpuChoice choice;
+      choice.kernel = GpuKernel::kFewRows;
+      choice.few_rows = {slices, each};
+      ways->push_back({fmt::format("few s{} e{}", slices, each), choice, {}});
+    }
 }
 
 // The same cut with every tile of BF16 that it takes, and with a launch of BF16's own.
@@ -138,6 +151,7 @@ std::vector<Way> WaysOf(const BenchShape& shape, int64_t tokens, int64_t rows,
     ways.push_back({name, choice, {}});
   }
   AddSmall(tokens, rows, &ways);
+  AddFewRows(tokens, rows, &ways);
   for (const int token_tile : {16, 32, 64, 128}) {
     if (tokens > 128 || (token_tile / 2 >= tokens && token_tile > 16)) continue;
     for (const int slices : {1, 2, 4, 8})

@@ -36,6 +36,8 @@ const char* NameOf(GpuKernel kernel) {
       return "quantize";
     case GpuKernel::kSmall:
       return "small_m_linear";
+    case GpuKernel::kFewRows:
+      return "few_rows_linear";
     case GpuKernel::kTile:
       return "tile_linear";
     case GpuKernel::kLarge:
@@ -64,6 +66,13 @@ std::string What(const GpuStep& step, bool counts) {
              Tiles(int64_t{step.tiles} * p.token_tiles, kSmallTile, p.token_tile, counts) +
              Slices(1 << p.log_slices, p.ring) +
              (counts ? ", " + Number(int64_t{p.clusters} * p.token_tiles) + " clusters" : "");
+    }
+    case GpuKernel::kFewRows: {
+      const FewRowsPlan& p = step.few_rows;
+      return Segments(step) + ", " +
+             Tiles(int64_t{step.tiles} * p.token_tiles, kFewRowsTile, p.token_tile, counts) +
+             ", K in " + Number(p.slices) + (p.slices == 1 ? " slice of " : " slices of ") +
+             Number(p.warps) + (p.warps == 1 ? " warp" : " warps");
     }
     case GpuKernel::kTile: {
       const TilePlan& p = step.tile;

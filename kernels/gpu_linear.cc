@@ -9,6 +9,7 @@
 
 #include "kernels/cluster_count.h"
 #include "kernels/cuda_error.h"
+#include "kernels/few_rows_linear.h"
 #include "kernels/gpu_segments.h"
 #include "kernels/large_m_linear.h"
 #include "kernels/linear_gpu.h"
@@ -45,6 +46,8 @@ class Launcher {
                                                group_.nonfinite_tokens, to_));
       case GpuKernel::kSmall:
         return Small(step);
+      case GpuKernel::kFewRows:
+        return FewRows(step);
       case GpuKernel::kQuantize:
         return Quantize(step);
       case GpuKernel::kTile:
@@ -141,6 +144,38 @@ class Launcher {
     }
     if (!Segments(step, kSmallTile, 1, a.segments, a.weights)) return NoMap();
     return CudaStatus(LaunchSmall(a, to_));
+  }
+
+  LinearStatus FewRows(const GpuStep& step) {
+    FewRowsArguments a{};
+    a.x = x_;
+    a.x_stride = group_.x_stride;
+    a.tokens = tokens();
+    a.columns = columns();
+    a.k_phase = step.recipe.phase;
+    a.blocks = step.blocks;
+    a.fp8 = step.recipe.kind != XKind::kPlain;
+    a.ue8m0 = step.recipe.ue8m0 ? 1 : 0;
+    a.segment_count = step.count;
+    a.tiles = step.tiles;
+    a.plan = step.few_rows;
+    int tiles = 0;
+    for (int i = 0; i < step.count; ++i) {
+      const LinearSegment& s = group_.segments[step.segments[i]];
+      tiles += static_cast<int>((s.rows + kFewRowsTile - 1) / kFewRowsTile);
+      a.segments[i] = {static_cast<const uint8_t*>(s.weight),
+                       s.weight_stride * (a.fp8 ? 1 : 2),
+                       a.fp8 ? s.scale : nullptr,
+                       s.bias,
+                       s.y,
+                       s.y_stride,
+                       static_cast<int>(s.scale_stride),
+                       static_cast<int>(s.rows),
+                       s.n_phase,
+                       tiles,
+                       s.y_type == LinearOutput::kF32 ? 1 : 0};
+    }
+    return CudaStatus(LaunchFewRows(a, to_));
   }
 
   LinearStatus Quantize(const GpuStep& step) {

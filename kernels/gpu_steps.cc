@@ -125,6 +125,16 @@ class Walk {
     } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count) {
       Measured(step, &choice);
     }
+    if (UseFewRows(*step, choice, fp8)) {
+      step->few_rows = PlanFewRows(FewRowsOf(*step), choice.few_rows);
+      step->tiles = static_cast<int>(FewRowsOf(*step).tiles);
+      step->kernel = GpuKernel::kFewRows;
+      step->why = choice_.kernel != GpuKernel::kAny ? "asked for"
+                  : fp8 > 0
+                      ? "few tokens and columns: x is read and quantized where it is multiplied"
+                      : "few tokens and rows: x is read where it is multiplied";
+      if (step->few_rows.fits) return Take(*step);
+    }
     // Quantizing in each cluster costs more than a launch.
     const bool repeats = bf16_rows == 0
                              ? group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96
@@ -302,6 +312,18 @@ class Walk {
       if (IsBf16(At(all.segments[i]))) step.segments[step.count++] = all.segments[i];
     bool quantized = false;
     return step.count == 0 || Emit(&step, XRecipe(), &quantized);
+  }
+
+  FewRowsShape FewRowsOf(const GpuStep& step) const {
+    int64_t tiles = 0;
+    for (int n = 0; n < step.count; ++n) tiles += DivideUp(At(step.segments[n]).rows, kFewRowsTile);
+    return {group_.tokens, step.blocks, tiles};
+  }
+
+  bool UseFewRows(const GpuStep& step, const GpuChoice& choice, int fp8) const {
+    if ((fp8 > 0 && fp8 < step.count) || !XAligned(group_) || group_.in % 16 != 0) return false;
+    if (choice.kernel != GpuKernel::kAny) return choice.kernel == GpuKernel::kFewRows;
+    return FewRowsPay(FewRowsOf(step), fp8 == 0);
   }
 
   bool UseSmall(const GpuStep& step, const GpuChoice& choice) const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/cluster_count.h"
+#include "kernels/few_rows_plan.h"
 #include "kernels/gpu_plan.h"
 #include "kernels/large_plan.h"
 #include "kernels/linear.h"
@@ -19,6 +20,7 @@ enum class GpuKernel : uint8_t {
   kAny,       // as a choice: by rule
   kCount,     // counts tokens that are not finite
   kSmall,     // kernels/small_m_linear.cu
+  kFewRows,   // kernels/few_rows_linear.cu
   kQuantize,  // kernels/quantize.cu, for the steps after it
   kTile,      // kernels/tile_linear.cu
   kLarge,     // kernels/large_m_linear.cuh
@@ -42,6 +44,7 @@ struct GpuTarget {
 struct GpuChoice {
   GpuKernel kernel = GpuKernel::kAny;  // any but kCount and kQuantize: where it can
   SmallChoice small;
+  FewRowsChoice few_rows;
   TileChoice tile;
   LargeChoice large;
   bool x_is_quantized = false;  // by the call before, with this workspace: no kQuantize
@@ -55,6 +58,7 @@ struct GpuStep {
   int blocks = 0;  // of K, with `recipe`'s phase
   int tiles = 0;   // of all segments
   SmallPlan small;
+  FewRowsPlan few_rows;
   TilePlan tile;
   LargePlan large;
   LtShape lt;              // of kLt

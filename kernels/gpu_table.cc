@@ -9,12 +9,14 @@ namespace {
 
 constexpr GpuKernel kSmall = GpuKernel::kSmall, kTile = GpuKernel::kTile,
                     kLarge = GpuKernel::kLarge;
+[[maybe_unused]] constexpr GpuKernel kFewRows = GpuKernel::kFewRows;
 [[maybe_unused]] constexpr GpuKernel kLt = GpuKernel::kLt;
 constexpr int kAfterX = SmallChoice::kAfterX, kLate = 9, kAtOnce = SmallChoice::kAtOnce;
 constexpr int kAny = kAnyTokens;
 
 // In the order of (rows, in, up_to): up to so many tokens, more than the row before.
 //   kSmall: slices, halves, ahead, quantized, in_flight (0: by rule)
+//   kFewRows: slices, each
 //   kTile: token_tile, row_tile, slices, share
 //   kLarge: token_tile, row_tile, slices, share, resident
 //   kLt: what kLarge is to run where cuBLASLt does not
@@ -49,6 +51,8 @@ int LookUpGpu(int64_t rows, int64_t in, int64_t tokens, GpuChoice* choice) {
     choice->small.in_flight = row->e;
   } else if (row->kernel == kLarge || row->kernel == kLt) {
     choice->large = {row->a, row->b, row->c, row->d, row->e};
+  } else if (row->kernel == kFewRows) {
+    choice->few_rows = {row->a, row->b};
   } else if (row->kernel == kTile) {
     choice->tile = {row->a, row->b, row->c, 0, row->d};
   }

@@ -4,15 +4,12 @@
 // Shapes.  A warp has 16 rows of W (the m operand of mma.m16n8k16) × 8·kEights tokens. A CTA is
 //   kRowWarps × kDepthWarps such warps: next to each other in N, and sharing out the 128-column
 //   blocks of K, one after the other in turn. Operands come from global memory into registers, 16
-//   bytes a lane; the columns of a block are multiplied in an order that makes these 16 bytes
-//   neighbours, the same for W and x. The next block of W is asked for before this one is
+//   bytes a lane (kernels/mma.cuh). The next block of W is asked for before this one is
 //   multiplied.
 //   sums     [kDepthWarps][8·kEights tokens][16·kRowWarps rows] float32 in shared memory, added in
 //            the order of the warps: the order of additions depends on K and the tile alone
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
-
 #include "kernels/launch.cuh"
+#include "kernels/mma.cuh"
 #include "kernels/mma_linear.h"
 #include "kernels/quantize.h"
 #include "kernels/sm90.cuh"
@@ -33,37 +30,6 @@ __device__ __forceinline__ uint4 Load16(const uint8_t* row, int at, int bytes) {
       if (at + i >= 0 && at + i < bytes)
         words[i / 4] |= static_cast<uint32_t>(row[at + i]) << i % 4 * 8;
   return make_uint4(words[0], words[1], words[2], words[3]);
-}
-
-// The `i`-th pair of 16-bit operands of 16 bytes: 8 pairs of E4M3, 4 of BF16.
-template <bool fp8>
-__device__ __forceinline__ uint32_t Pair(const uint4& v, int i) {
-  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
-  if constexpr (!fp8) {
-    return words[i];
-  } else {
-    const auto codes = static_cast<__nv_fp8x2_storage_t>(words[i / 2] >> i % 2 * 16);
-    const __half2_raw halves = __nv_cvt_fp8x2_to_halfraw2(codes, __NV_E4M3);
-    return static_cast<uint32_t>(halves.y) << 16 | halves.x;
-  }
-}
-
-template <bool fp8>
-__device__ __forceinline__ void Mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                    uint32_t b1) {
-  if constexpr (fp8) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},"
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},"
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
 }
 
 template <bool fp8, int kEights, int kRowWarps, int kDepthWarps>

@@ -120,6 +120,10 @@ __device__ __forceinline__ float4 LoadCluster(uint32_t address) {
                : "memory");
   return v;
 }
+// Into another CTA's shared memory; seen there after the next barrier of the cluster.
+__device__ __forceinline__ void StoreCluster(uint32_t address, float value) {
+  asm volatile("st.shared::cluster.f32 [%0],%1;" ::"r"(address), "f"(value) : "memory");
+}
 // 16 bytes into another CTA's shared memory; they count at its barrier.
 __device__ __forceinline__ void StoreAsync(uint32_t address, float4 v, uint32_t barrier) {
   asm volatile(

@@ -16,7 +16,7 @@ CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 96: '96', 128: '128', 1
            768: '768', 1024: '1024', 1536: '1536', 2048: '2048', 4096: 'kAny'}
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 KEPT = 'rule'  # the way that stands for the row that was kept
-WAYS = {KEPT, 'lt', 'small', 'tile', 'large'}  # first words of those that a row can say
+WAYS = {KEPT, 'lt', 'small', 'few', 'tile', 'large'}  # first words of those that a row can say
 
 
 def row_of(way):
@@ -24,6 +24,8 @@ def row_of(way):
     if words[0] == 'small':
         in_flight = words[4][1:] if words[4:] and words[4][0] == 'f' else '0'
         return f'kSmall, {words[1][1:]}, {words[2][1:]}, {AHEAD[words[3]]}, {int(words[-1] == "q")}, {in_flight}'
+    if words[0] == 'few':
+        return f'kFewRows, {words[1][1:]}, {words[2][1:]}, 0, 0, 0'
     if words[0] == 'large':
         return f'kLarge, {words[1][1:]}, {words[2][1:]}, {words[3][1:]}, {words[4][1:]}, {words[5][1:]}'
     wide = words[2] == 'wide'

@@ -19,6 +19,7 @@ CASES = [
      ['{2048, 4096, 8, kSmall, 16, 2, kAfterX, 1, 0},'], ''),
     ('boxes in flight, and who quantizes', [], [(8, 'small s8 h1 late f3', 4.0, 0), (16, 'small s2 h2 once f3 q', 3.9, 0)],
      ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 3},', '{2048, 4096, 16, kSmall, 2, 2, kAtOnce, 1, 3},'], ''),
+    ('few rows', [], [(1, 'small s8 h1 late', 2.0, 0), (1, 'few s4 e2', 1.8, 0)], ['{2048, 4096, 4, kFewRows, 4, 2, 0, 0, 0},'], ''),
     ('what is slow at times is not the fastest', [], [(64, 'tile n32 s4 x2', 5, 0.5), (64, 'tile n16 wide x1', 6, 0.01)],
      ['{2048, 4096, 64, kTile, 16, 256, 1, 1, 0},'], ''),
     ('4096 tokens stand for more', [], [(4096, 'large t256 r128 s1 x2 c1', 90, 0)],

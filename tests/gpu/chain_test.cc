@@ -128,6 +128,9 @@ TEST_CASE("each launch of a chain of other kernels reads what the one before wro
   for (const int64_t tokens : {5, 70, 300}) {
     Hold(tokens, 512, {Normal(512)}, AnyTokens(false));
     Hold(tokens, 512, {Normal(448), Bf16(64)}, AnyTokens(true));
+    const std::vector<GpuChoice> few = {InFewRows({1, 1}), InFewRows({1, 2}), InFewRows({4, 1})};
+    Hold(tokens, 512, {Normal(512)}, few);
+    Hold(tokens, 512, {Bf16(448), Bf16(64)}, few);
   }
   Hold(128, 1024, {Normal(1024)}, {InTile({64, 128, 4, 1, 1}), InTile({128, 128, 8, 1, 1})});
 }

@@ -22,6 +22,11 @@ void CompareSmall(const SmallChoice& asked, const SmallPlan& plan, Answer* answe
     answer->Compare("1 + quantized", 1 + asked.quantized, 1 + (plan.quantized ? 1 : 0));
 }
 
+void CompareFewRows(const FewRowsChoice& asked, const FewRowsPlan& plan, Answer* answer) {
+  answer->Compare("slices", asked.slices, plan.slices);
+  answer->Compare("blocks a warp", asked.each, plan.each);
+}
+
 void CompareTile(const TileChoice& asked, const TilePlan& plan, Answer* answer) {
   answer->Compare("tokens", asked.token_tile, plan.token_tile);
   answer->Compare("rows", asked.row_tile, plan.row_tile);
@@ -46,6 +51,8 @@ const char* NameOf(GpuKernel kernel) {
   switch (kernel) {
     case GpuKernel::kSmall:
       return "small";
+    case GpuKernel::kFewRows:
+      return "few_rows";
     case GpuKernel::kTile:
       return "tile";
     case GpuKernel::kLarge:
@@ -73,6 +80,12 @@ GpuChoice Only(GpuKernel kernel) {
 GpuChoice InSmall(const SmallChoice& small) {
   GpuChoice choice = Only(GpuKernel::kSmall);
   choice.small = small;
+  return choice;
+}
+
+GpuChoice InFewRows(const FewRowsChoice& few_rows) {
+  GpuChoice choice = Only(GpuKernel::kFewRows);
+  choice.few_rows = few_rows;
   return choice;
 }
 
@@ -141,6 +154,8 @@ std::string Unheard(const LinearGroup& group, const GpuChoice& choice, const Gpu
     if (step.kernel != s.choice.kernel) return LinearStatus();
     s.any = true;
     if (step.kernel == GpuKernel::kSmall) CompareSmall(s.choice.small, step.small, &s.answer);
+    if (step.kernel == GpuKernel::kFewRows)
+      CompareFewRows(s.choice.few_rows, step.few_rows, &s.answer);
     if (step.kernel == GpuKernel::kTile) CompareTile(s.choice.tile, step.tile, &s.answer);
     if (step.kernel == GpuKernel::kLarge)
       CompareLarge(s.choice.large, step.large, step.large.bf16_tile == 0, &s.answer);

@@ -13,6 +13,7 @@ const char* NameOf(GpuKernel kernel);
 
 GpuChoice Only(GpuKernel kernel);
 GpuChoice InSmall(const SmallChoice& small);
+GpuChoice InFewRows(const FewRowsChoice& few_rows);
 GpuChoice InTile(const TileChoice& tile);
 GpuChoice InLarge(const LargeChoice& large);
 

@@ -103,8 +103,9 @@ TEST_CASE("every kernel agrees with the CPU and writes its outputs alone") {
         layout.aligned = aligned;
         layout.y_gap = aligned ? 8 : seed % 3 == 0 ? -1 : 1;
         DeviceGroup device(test.group(), layout);
-        for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile,
-                                       GpuKernel::kLarge, GpuKernel::kMma, GpuKernel::kPlain}) {
+        for (const GpuKernel kernel :
+             {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kFewRows, GpuKernel::kTile,
+              GpuKernel::kLarge, GpuKernel::kMma, GpuKernel::kPlain}) {
           if (!aligned && kernel != GpuKernel::kAny) continue;
           device.Poison();
           INFO(c.sentence << ": " << c.tokens << " tokens, " << c.in << " columns, "

@@ -205,9 +205,13 @@ TEST_CASE("a hundred thousand blocks equal the CPU's") {
 
 namespace {
 
+// Kernels that quantize x themselves.
+const GpuChoice kInside[] = {test::InSmall({.quantized = 0}), test::InFewRows({})};
+
 // y = x · 1 of one block in float32, W the identity with scale 1: code · scale, exactly. By the
-// small kernel, which quantizes, `together` tokens of x a launch.
-std::vector<float> InsideSmall(const uint16_t* x, int64_t tokens, int64_t together, bool ue8m0) {
+// kernel that is chosen, which quantizes, `together` tokens of x a launch.
+std::vector<float> Inside(const GpuChoice& choice, const uint16_t* x, int64_t tokens,
+                          int64_t together, bool ue8m0) {
   std::vector<uint8_t> identity(128 * 128, 0);
   for (size_t i = 0; i < 128; ++i) identity[i * 128 + i] = 0x38;
   const float one = 1;
@@ -230,7 +234,6 @@ std::vector<float> InsideSmall(const uint16_t* x, int64_t tokens, int64_t togeth
   g.tokens = together;
   g.x = device_x.memory;
   s.y = y.memory;
-  const GpuChoice choice = test::InSmall({.quantized = 0});
   CHECK(test::Unheard(g, choice) == "");
   const size_t bytes = WorkspaceSizeGpu(g);
   const Device workspace(bytes);
@@ -247,7 +250,7 @@ std::vector<float> InsideSmall(const uint16_t* x, int64_t tokens, int64_t togeth
 
 }  // namespace
 
-TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
+TEST_CASE("the quantizers inside kernels equal the CPU's") {
   const XRecipe recipe{XKind::kGroup, 128, 0, false, nullptr};
   std::mt19937 random(8);
   for (int round = 0; round < 40; ++round) {
@@ -256,26 +259,30 @@ TEST_CASE("the quantizer inside the small kernel equals the CPU's") {
     const int64_t all = static_cast<int64_t>(x.size() / 128);
     const int64_t tokens = std::min<int64_t>(all, 1 + round % 32);
     const int64_t first = static_cast<int64_t>(random() % static_cast<uint64_t>(all - tokens + 1));
-    const std::vector<float> got = InsideSmall(x.data() + first * 128, tokens, tokens, false);
     const std::vector<uint16_t> part(x.begin() + first * 128, x.begin() + (first + tokens) * 128);
     const Quantized q = OnCpu(part, static_cast<int>(tokens), 128, 128, recipe);
-    for (size_t i = 0; i < got.size(); ++i)
-      REQUIRE(got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128]);
+    for (const GpuChoice& choice : kInside) {
+      const std::vector<float> got = Inside(choice, part.data(), tokens, tokens, false);
+      for (size_t i = 0; i < got.size(); ++i)
+        REQUIRE(got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128]);
+    }
   }
 }
 
-TEST_CASE("the quantizer inside the small kernel equals the CPU's under every finite maximum") {
+TEST_CASE("the quantizers inside kernels equal the CPU's under every finite maximum") {
   const std::vector<uint16_t> x = AllMaxima(7);
   for (const bool ue8m0 : {false, true}) {
     const XRecipe recipe{XKind::kGroup, 128, 0, ue8m0, nullptr};
     const Quantized q = OnCpu(x, kMaxima, 128, 128, recipe);
     for (const int64_t together : {8, 16, 32, 4096}) {  // each tile of tokens, and several
       INFO(together << " tokens" << (ue8m0 ? ", powers of two" : ""));
-      const std::vector<float> got = InsideSmall(x.data(), kMaxima, together, ue8m0);
-      size_t other = 0;
-      for (size_t i = 0; i < got.size(); ++i)
-        other += got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128] ? 0 : 1;
-      CHECK(other == 0);
+      for (const GpuChoice& choice : kInside) {
+        const std::vector<float> got = Inside(choice, x.data(), kMaxima, together, ue8m0);
+        size_t other = 0;
+        for (size_t i = 0; i < got.size(); ++i)
+          other += got[i] == E4m3ToFloat(q.codes[i]) * q.scales[i / 128] ? 0 : 1;
+        CHECK(other == 0);
+      }
     }
   }
 }

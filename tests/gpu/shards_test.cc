@@ -16,8 +16,8 @@ namespace {
 
 std::vector<GpuChoice> AllKernels() {
   std::vector<GpuChoice> choices;
-  for (const GpuKernel kernel :
-       {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kTile, GpuKernel::kLarge, GpuKernel::kMma})
+  for (const GpuKernel kernel : {GpuKernel::kAny, GpuKernel::kSmall, GpuKernel::kFewRows,
+                                 GpuKernel::kTile, GpuKernel::kLarge, GpuKernel::kMma})
     choices.push_back(Only(kernel));
   return choices;
 }

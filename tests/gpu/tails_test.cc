@@ -19,12 +19,16 @@ TEST_CASE("tails of tokens, rows, columns and blocks in every kernel") {
   };
   const Case few = {"few", 5, 200, {With(Fp8(83, 37, 48), true), Fp8(45, 101, 48), Bf16(3)}};
   const Case tiles = {"tiles", 35, 200, {With(Fp8(83, 37, 48), true), Fp8(45, 101, 48)}};
+  const Case eights = {"eights", 11, 208, {With(Fp8(83, 37, 48), true), Fp8(45, 101, 48)}};
+  const Case alone = {"alone", 3, 208, {With(Bf16(21), true), Bf16(3)}};
   const Case odd = {"odd", 37, 333, {With(Fp8(83, 37, 48), true), Bf16(3), Fp8(45, 101, 48)}};
   const Case many = {"many", 131, 333, {With(Fp8(211, 37, 48), true), Fp8(45, 101, 48)}};
   const Case boxes = {"boxes", 449, 141, {Fp8(1051, 37, 16), Fp8(1112, 40, 16)}};
   for (const Row& row :
        {Row{"x quantized inside", few, {InSmall({.quantized = 0}), InSmall({.halves = 2})}},
         Row{"x quantized before", tiles, {InSmall({.quantized = 1}), InSmall({.slices = 2})}},
+        Row{"few rows", eights, {InFewRows({1, 1}), InFewRows({2, 1})}},
+        Row{"few rows of BF16", alone, {InFewRows({1, 2}), InFewRows({2, 1})}},
         Row{"tiles", odd, {InTile({}), InTile({16, 128, 2, 1, 1}), InTile({128, 256, 1, 1, 1})}},
         Row{"BF16 beside FP8", odd, {InLarge({64, 32, 1, 1, 1}), InLarge({128, 96, 2, 1, 1})}},
         Row{"slices", many, {InLarge({64, 112, 2, 1, 1}), InLarge({128, 64, 3, 1, 1})}},

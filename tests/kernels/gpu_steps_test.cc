@@ -255,6 +255,50 @@ TEST_CASE("what was measured for one segment holds for several that are cut up a
   CHECK(alike >= 6);
 }
 
+TEST_CASE("few rows of BF16 alone, and FP8 with one block of K, have tiles of 8 rows") {
+  for (const int64_t tokens : {1, 8, 9}) {
+    INFO(tokens << " tokens");
+    const std::vector<GpuStep> steps = StepsOf(Group(tokens, {Bf16(64), Bf16(1)}).group);
+    REQUIRE(steps.size() == 1);
+    CHECK((steps[0].kernel == GpuKernel::kFewRows) == (tokens <= 8));
+    CHECK(steps[0].count == 2);
+    if (tokens <= 8) CHECK(steps[0].tiles == 9);
+    // Beside FP8 they go in its launch.
+    CHECK(StepsOf(Group(tokens, {Fp8(64), Bf16(64)}).group).back().kernel == GpuKernel::kSmall);
+    Group narrow(tokens, {Fp8(2048)});
+    narrow.group.in = 128;
+    const std::vector<GpuStep> one = StepsOf(narrow.group);
+    REQUIRE(one.size() == 1);
+    CHECK((one[0].kernel == GpuKernel::kFewRows) == (tokens <= 8));
+    narrow.segments[0].k_phase = 16;  // two blocks
+    CHECK(StepsOf(narrow.group)[0].kernel == GpuKernel::kSmall);
+  }
+}
+
+TEST_CASE(
+    "few rows are left to other kernels where x or K do not fit, or sums must keep an order") {
+  GpuChoice few;
+  few.kernel = GpuKernel::kFewRows;
+  CHECK(StepsOf(Group(4, {Bf16(64)}).group, {}, few)[0].kernel == GpuKernel::kFewRows);
+  CHECK(StepsOf(Group(300, {Fp8(640)}).group, {}, few)[0].kernel == GpuKernel::kFewRows);
+  CHECK(StepsOf(Group(4, {Fp8(64), Bf16(64)}).group, {}, few)[0].kernel != GpuKernel::kFewRows);
+  for (const GpuChoice& choice : {few, GpuChoice()}) {
+    Group odd(4, {Bf16(64)});
+    odd.group.in = 2040;  // no multiple of 16
+    CHECK(StepsOf(odd.group, {}, choice)[0].kernel == GpuKernel::kSmall);
+    Group unaligned(4, {Bf16(64)});
+    unaligned.group.x = asked_memory + 2;
+    CHECK(StepsOf(unaligned.group, {}, choice)[0].kernel != GpuKernel::kFewRows);
+    Group wide(4, {Bf16(64)});
+    wide.group.in = wide.group.x_stride = 32896;  // 257 blocks
+    wide.segments[0].weight_stride = 32896;
+    CHECK(StepsOf(wide.group, {}, choice)[0].kernel != GpuKernel::kFewRows);
+    Group invariant(4, {Bf16(64)});
+    invariant.group.batch_invariant = true;
+    CHECK(StepsOf(invariant.group, {}, choice)[0].kernel == GpuKernel::kTile);
+  }
+}
+
 TEST_CASE("more than 32 tokens run in small_m_linear where that is asked for") {
   GpuChoice small;
   small.kernel = GpuKernel::kSmall;

@@ -87,6 +87,8 @@ TEST_CASE("every choice of the table fits the shape that it is for") {
         // Of more tokens than it takes ForEachStep has kLarge (gpu_steps_test.cc).
         if (tokens <= kSmallTokens * kSmallTokenTiles)
           CHECK(PlanSmall({tokens, blocks, (line.rows + 63) / 64, 0}, choice.small).fits);
+      } else if (choice.kernel == GpuKernel::kFewRows) {
+        CHECK(PlanFewRows({tokens, blocks, (line.rows + 7) / 8}, choice.few_rows).fits);
       } else if (choice.kernel == GpuKernel::kLarge) {
         LargeShape shape;
         shape.tokens = tokens;

@@ -46,8 +46,8 @@ struct Asked : AskedGroup {
     choice.kernel = kernel;
     const auto take = [](const GpuStep& step, void* to) {
       std::string& words = *static_cast<std::string*>(to);
-      const char* names[] = {"any",   "count", "small", "quantize", "tile",
-                             "large", "mma",   "lt",    "plain"};
+      const char* names[] = {"any",  "count", "small", "few", "quantize",
+                             "tile", "large", "mma",   "lt",  "plain"};
       words += std::string(words.empty() ? "" : " ") + names[static_cast<int>(step.kernel)];
       if (step.kernel == GpuKernel::kQuantize && step.tight) words += "!";
       for (int i = 0; i < step.count; ++i) words += std::to_string(step.segments[i]);
