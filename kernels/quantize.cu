@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The activation quantizer. Two kernels: blocks of 128 aligned columns, 8 lanes each, which is what
-// checkpoints want; and whatever else the rule allows, one warp (or, for a whole row, one CTA)
-// each.
+// The activation quantizer. Three kernels: blocks of 128 aligned columns, 8 lanes each, and whole
+// rows of aligned columns, a CTA each, which is what checkpoints want; and whatever else the rule
+// allows, a CTA each.
 #include "kernels/launch.cuh"
 #include "kernels/quantize.cuh"
 #include "kernels/quantize_gpu.h"
@@ -89,6 +89,77 @@ __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
   return *reinterpret_cast<const uint16_t*>(x);
 }
 
+constexpr int kMostThreads = 1024;
+constexpr int kTurns = 4;
+constexpr int kVector = 8;  // columns of 16 bytes
+
+// Eight values → eight codes by the caller's one scale, which may be any number.
+__device__ __forceinline__ uint2 EncodeStatic(const uint4& v, float scale) {
+  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+  uint32_t codes[2] = {0, 0};
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    const uint32_t bits = i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xFFFF0000u;
+    const uint8_t code =
+        __nv_cvt_float_to_fp8(__fdiv_rn(__uint_as_float(bits), scale), __NV_SATFINITE, __NV_E4M3);
+    const bool finite = (bits & 0x7FFFFFFFu) <= 0x7F7F0000u;
+    codes[i / 4] |= static_cast<uint32_t>(finite ? code : 0x7F) << i % 4 * 8;
+  }
+  return make_uint2(codes[0], codes[1]);
+}
+
+// One CTA for each token, whose row it reads once: every thread 16 bytes a turn, kTurns of them. x,
+// x_stride and columns are multiples of 8 (x: of 16 bytes).
+__global__ void __launch_bounds__(kMostThreads)
+    QuantizeTokens(const __grid_constant__ QuantizeArguments a) {
+  __shared__ uint32_t largest[kMostThreads / 32];
+  const int token = blockIdx.x, threads = blockDim.x, vectors = a.columns / kVector;
+  const bool fixed = a.recipe.kind == XKind::kStatic;
+  LaunchDependents();
+  WaitForEarlier();
+  const uint4* from = reinterpret_cast<const uint4*>(a.x + token * a.x_stride);
+  uint4 v[kTurns];
+#pragma unroll
+  for (int i = 0; i < kTurns; ++i) {
+    const int at = i * threads + threadIdx.x;
+    v[i] = at < vectors ? __ldcg(from + at) : make_uint4(0, 0, 0, 0);
+  }
+  float scale;
+  if (fixed) {
+    scale = __ldg(a.recipe.static_scale);
+  } else {
+    uint32_t pair = 0;
+#pragma unroll
+    for (int i = 0; i < kTurns; ++i) pair = Amax(pair, v[i]);
+    uint32_t amax = __reduce_max_sync(~0u, max(pair & 0xFFFF, pair >> 16));
+    if (threadIdx.x % 32 == 0) largest[threadIdx.x / 32] = amax;
+    __syncthreads();
+    for (int i = 0; i < threads / 32; ++i) amax = max(amax, largest[i]);
+    scale = ScaleOf(amax, a.recipe.ue8m0);
+  }
+  const float inverse = __frcp_rn(scale);
+  uint2* to = reinterpret_cast<uint2*>(a.codes + token * a.pitch);
+#pragma unroll
+  for (int i = 0; i < kTurns; ++i) {
+    const int at = i * threads + threadIdx.x;
+    if (at < vectors) {
+      to[at] = fixed ? EncodeStatic(v[i], scale) : Encode(v[i], scale, inverse);
+    } else if (at < a.pitch / kVector) {
+      to[at] = make_uint2(0, 0);
+    }
+  }
+  if (threadIdx.x > 0) return;
+  a.scales[token] = scale;
+  if (token == a.tokens - 1)
+    for (int i = a.tokens; i % 4 != 0; ++i) a.scales[i] = 0;
+}
+
+cudaError_t LaunchTokens(const QuantizeArguments& a, const LaunchTarget& to) {
+  const int64_t threads = RoundUp(DivideUp(a.pitch / kVector, kTurns), 32);
+  return LaunchPdl(QuantizeTokens, dim3(static_cast<unsigned>(a.tokens)), static_cast<int>(threads),
+                   to, a);
+}
+
 // One CTA for each (block, token): any group, phase and alignment; also whole rows.
 __global__ void __launch_bounds__(kThreads)
     QuantizeAny(const __grid_constant__ QuantizeArguments a) {
@@ -174,6 +245,9 @@ cudaError_t LaunchQuantize(const QuantizeArguments& a, const LaunchTarget& to) {
     return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<false>(a, to)
                                                       : LaunchBlocks<true>(a, to);
   }
+  if (a.recipe.kind != XKind::kGroup && a.columns % kVector == 0 && a.x_stride % kVector == 0 &&
+      reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.pitch <= kMostThreads * kTurns * kVector)
+    return LaunchTokens(a, to);
   const dim3 grid(static_cast<unsigned>(a.tokens), static_cast<unsigned>(a.blocks));
   return LaunchPdl(QuantizeAny, grid, kThreads, to, a);
 }

@@ -48,11 +48,14 @@ TEST_CASE("few rows of BF16 agree with the CPU, however K is shared out") {
 
 TEST_CASE("few rows of FP8 agree with the CPU, however K is shared out and wherever shards begin") {
   for (const int64_t tokens : {1, 6, 8, 15, 16, 31, 33, 100})
-    for (const auto& [in, phase] : {std::pair{16, 0}, {64, 64}, {128, 16}, {1040, 48}, {2048, 0}})
-      Agree(
-          65,
-          {"one segment", tokens, in, {With(Fp8(141, 37 * (tokens % 4), phase), tokens % 2 == 0)}},
-          tokens % 3, FewRowsWays(in, phase), kUniformCodes, true);
+    for (const auto& [in, phase] : std::initializer_list<std::pair<int64_t, int32_t>>{
+             {16, 0}, {64, 64}, {128, 16}, {1040, 48}, {2048, 0}})
+      Agree(65,
+            {"one segment",
+             tokens,
+             in,
+             {With(Fp8(141, static_cast<int32_t>(37 * (tokens % 4)), phase), tokens % 2 == 0)}},
+            tokens % 3, FewRowsWays(in, phase), kUniformCodes, true);
   for (int32_t phase = 0; phase < 128; ++phase)
     Agree(66, {"every n_phase", 4, 144, {Fp8(133, phase), Fp8(7, 127 - phase)}}, 8, {InFewRows({})},
           kUniformCodes, true);

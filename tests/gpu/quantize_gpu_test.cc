@@ -193,6 +193,46 @@ TEST_CASE("all phases, groups and alignments equal the CPU's") {
   }
 }
 
+TEST_CASE("whole rows, with a scale each or one for all, equal the CPU's") {
+  const std::vector<uint16_t> x = Finite(3 * 32785, 9);
+  const Device on_gpu(4);
+  // Rows that fill the turns of 16 bytes, rows that end inside one, and the longest.
+  for (const int columns :
+       {8, 1000, 2048, 4096, 4104, 8192, 8200, 16384, 16392, 28672, 32768, 32776})
+    for (const int64_t stride : {32784, 32785}) {  // aligned rows, and others
+      INFO(columns << " columns, " << stride << " from row to row");
+      for (const bool ue8m0 : {false, true}) {
+        const XRecipe recipe{XKind::kToken, 128, 0, ue8m0, nullptr};
+        SameBits(OnGpu(x, 3, columns, stride, recipe), OnCpu(x, 3, columns, stride, recipe));
+      }
+      for (const float scale : {0.013f, -2.5f, 1e-30f, 0.0f, 1e30f}) {
+        REQUIRE(cudaMemcpy(on_gpu.memory, &scale, 4, cudaMemcpyHostToDevice) == cudaSuccess);
+        XRecipe recipe{XKind::kStatic, 128, 0, false, static_cast<const float*>(on_gpu.memory)};
+        const Quantized gpu = OnGpu(x, 3, columns, stride, recipe);
+        recipe.static_scale = &scale;
+        SameBits(gpu, OnCpu(x, 3, columns, stride, recipe));
+      }
+    }
+}
+
+TEST_CASE("whole rows with every finite maximum, NaN and Inf equal the CPU's") {
+  std::vector<uint16_t> x = AllMaxima(11);
+  for (size_t i = 0; i < 300; ++i)  // NaN and Inf of either sign, one in a row
+    x[i * 128 + i % 128] =
+        static_cast<uint16_t>((i % 2 == 0 ? 0x7F80 : 0x7FC0) | (i % 4 / 2) << 15);
+  const float one = 1;
+  const Device on_gpu(4);
+  REQUIRE(cudaMemcpy(on_gpu.memory, &one, 4, cudaMemcpyHostToDevice) == cudaSuccess);
+  for (const bool ue8m0 : {false, true}) {
+    const XRecipe recipe{XKind::kToken, 128, 0, ue8m0, nullptr};
+    SameBits(OnGpu(x, kMaxima, 128, 128, recipe), OnCpu(x, kMaxima, 128, 128, recipe));
+  }
+  XRecipe recipe{XKind::kStatic, 128, 0, false, static_cast<const float*>(on_gpu.memory)};
+  const Quantized gpu = OnGpu(x, kMaxima, 128, 128, recipe);
+  recipe.static_scale = &one;
+  SameBits(gpu, OnCpu(x, kMaxima, 128, 128, recipe));
+}
+
 TEST_CASE("a hundred thousand blocks equal the CPU's") {
   const std::vector<uint16_t> x = Finite(1577 * 8200, 5);
   for (const int columns : {8064, 8192, 8200})  // an odd number of blocks, an even one, a part
