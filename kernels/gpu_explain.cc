@@ -59,7 +59,9 @@ std::string What(const GpuStep& step, bool counts) {
       return "tokens with a NaN or an Inf";
     case GpuKernel::kQuantize:
       return "x to E4M3, " + Number(step.blocks) + (step.blocks == 1 ? " block" : " blocks") +
-             " a token";
+             " a token" +
+             (step.repeats >= 0 ? ", the scale of segment " + Number(step.repeats) + " for its rows"
+                                : "");
     case GpuKernel::kSmall: {
       const SmallPlan& p = step.small;
       return Segments(step) + ", " +

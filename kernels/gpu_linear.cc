@@ -191,6 +191,12 @@ class Launcher {
     a.pitch = layout.pitch;
     a.scales = Scales(layout);
     a.scale_stride = static_cast<int>(layout.scale_stride);
+    if (step.repeats >= 0) {
+      const LinearSegment& s = group_.segments[step.repeats];
+      a.value = s.scale;
+      a.repeats = s.rows;
+      a.repeated = reinterpret_cast<float*>(workspace_ + EndOfX(group_));
+    }
     return CudaStatus(LaunchQuantize(a, to_));
   }
 
@@ -284,9 +290,11 @@ class Launcher {
                                                       : Scales(Layout(step.recipe, step.tight));
       const size_t bytes = LtScaleBytes(s, step.lt);
       if (bytes > 0) {  // one scale for each row, all the same
-        const cudaError_t error =
-            LaunchRepeat(s.scale, s.rows, reinterpret_cast<float*>(behind), to_);
-        if (error != cudaSuccess) return CudaStatus(error);
+        if (!step.repeated) {
+          const cudaError_t error =
+              LaunchRepeat(s.scale, s.rows, reinterpret_cast<float*>(behind), to_);
+          if (error != cudaSuccess) return CudaStatus(error);
+        }
         a.w_scale = reinterpret_cast<const float*>(behind);
         behind += bytes;
       }

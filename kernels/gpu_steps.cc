@@ -348,6 +348,13 @@ class Walk {
     return group_.tokens <= kBlock && rows <= kSmallBf16Rows;
   }
 
+  // Whether the quantizer repeats the scale of the first segment that reads what it quantizes:
+  // others come behind that, whose cuBLASLt works in the same place.
+  bool RepeatsScale(int32_t first) const {
+    LtShape shape;
+    return !choice_.x_is_quantized && UsesLt(first, &shape) && LtScaleBytes(At(first), shape) > 0;
+  }
+
   // Segments that are run one by one.
   LinearStatus Slow() {
     for (int32_t i = 0; i < group_.segment_count; ++i) {
@@ -357,7 +364,7 @@ class Walk {
                 "more than 262140 tokens, and no fast kernel takes it"};
       const XRecipe recipe = RecipeOf(At(i));
       if (recipe.kind == XKind::kPlain) {
-        if (!One(i, recipe)) return status_;
+        if (!One(i, recipe, false)) return status_;
       } else if (FirstOfItsKind(i)) {
         GpuStep step;
         step.kernel = GpuKernel::kQuantize;
@@ -367,17 +374,18 @@ class Walk {
         step.blocks = static_cast<int>(LayOutX(recipe, 1, group_.in).blocks);
         if (step.blocks > kQuantizeBlocks)
           return {LinearCode::kUnsupported, i, "more than 65535 blocks in a row of x"};
+        if (RepeatsScale(i)) step.repeats = i;
         if (!Take(step)) return status_;
         for (int32_t j = i; j < group_.segment_count; ++j)
           if (At(j).rows > 0 && !IsFast(j) && RecipeOf(At(j)) == recipe && Tight(j) == step.tight &&
-              !One(j, recipe))
+              !One(j, recipe, j == step.repeats))
             return status_;
       }
     }
     return {};
   }
 
-  bool One(int32_t i, const XRecipe& recipe) {
+  bool One(int32_t i, const XRecipe& recipe, bool repeated) {
     GpuStep step;
     step.segments[0] = i;
     step.count = 1;
@@ -385,6 +393,7 @@ class Walk {
     if (UsesLt(i, &step.lt)) {
       step.kernel = GpuKernel::kLt;
       step.tight = Tight(i);
+      step.repeated = repeated;
       GpuChoice measured;
       if (step.tight && choice_.kernel == GpuKernel::kAny)
         step.measured_up_to = LookUpGpu(At(i).rows, group_.in, group_.tokens, &measured);

@@ -63,6 +63,8 @@ struct GpuStep {
   LargePlan large;
   LtShape lt;              // of kLt
   bool tight = false;      // kQuantize, kLt: scales of x without gaps between blocks
+  int32_t repeats = -1;    // kQuantize: the segment whose one scale it repeats for cuBLASLt
+  bool repeated = false;   // kLt: that was done
   bool invariant = false;  // kMma: the same sums for any number of tokens
   // For people: why this kernel; the row of the table that says so (0: none).
   const char* why = "";

@@ -89,6 +89,15 @@ __device__ __forceinline__ uint32_t Bits(const __nv_bfloat16* x) {
   return *reinterpret_cast<const uint16_t*>(x);
 }
 
+// What is to be repeated beside codes and scales, by CTAs with one token each.
+__device__ __forceinline__ void RepeatValue(const QuantizeArguments& a) {
+  if (a.repeats == 0) return;
+  const float value = __ldg(a.value);
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < a.repeats; i += step)
+    a.repeated[i] = value;
+}
+
 constexpr int kMostThreads = 1024;
 constexpr int kTurns = 4;
 constexpr int kVector = 8;  // columns of 16 bytes
@@ -148,6 +157,7 @@ __global__ void __launch_bounds__(kMostThreads)
       to[at] = make_uint2(0, 0);
     }
   }
+  RepeatValue(a);
   if (threadIdx.x > 0) return;
   a.scales[token] = scale;
   if (token == a.tokens - 1)
@@ -193,6 +203,7 @@ __global__ void __launch_bounds__(kThreads)
     if (token == a.tokens - 1)
       for (int i = a.tokens; i % 4 != 0; ++i) scales[i] = 0;
   }
+  if (rows) RepeatValue(a);
   // Zeros before the first column and after the last.
   if (block == 0)
     for (int k = threadIdx.x; k < phase; k += kThreads) codes[k] = 0;

@@ -25,6 +25,10 @@ struct QuantizeArguments {
   float* scales;     // [blocks][scale_stride]: all tokens of a block side by side; those up to the
                      // next multiple of 4 are written too
   int scale_stride;  // a multiple of 4, >= tokens
+  // Beside it, of a block of kToken or kStatic: repeated[0 … repeats) = *value. 0: nothing.
+  const float* value;
+  int64_t repeats;
+  float* repeated;
 };
 
 // Codes and scales are written when the kernels before are over (PDL).

@@ -132,3 +132,40 @@ TEST_CASE("cuBLASLt's products of FP8 blocks agree with the CPU, once prepared")
     }
   if (ran == 0) Skip(why);
 }
+
+// Their scales of W are repeated, and cuBLASLt works, in one place, one after the other.
+TEST_CASE("cuBLASLt's products of one group agree with the CPU, whichever comes first") {
+  if (LtAbsent() != nullptr) return Skip(LtAbsent());
+  const auto of = [](LinearScheme scheme, int64_t rows) {
+    Shape shape;
+    shape.scheme = scheme;
+    shape.rows = rows;
+    return shape;
+  };
+  const Shape tensor = of(LinearScheme::kFp8Tensor, 816), wide = of(LinearScheme::kFp8Tensor, 1648),
+              channel = of(LinearScheme::kFp8Channel, 752);
+  for (const std::vector<Shape>& shapes : {std::vector<Shape>{tensor, wide, channel},
+                                           {channel, wide, tensor},
+                                           {wide, channel, tensor}})
+    for (const LinearOutput type : {LinearOutput::kF32, LinearOutput::kBf16}) {
+      TestGroup test(22, 100, 1024, shapes);
+      RunOnCpu(&test);
+      DeviceGroup::Layout layout;
+      layout.y_type = type;
+      DeviceGroup device(test.group(), layout);
+      REQUIRE(PrepareGpu(device.group()));
+      if (LtSteps(device.group(), {}) != 3)
+        return Skip("cuBLASLt has no algorithm for one of them");
+      INFO(ExplainGpu(device.group()));
+      const size_t size = WorkspaceSizeGpu(device.group());
+      const Workspace workspace(size);
+      for (int i = 0; i < 3; ++i) {
+        device.Poison();
+        REQUIRE(LinearGpu(device.group(), workspace.memory, size, nullptr));
+        REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+        for (size_t n = 0; n < shapes.size(); ++n)
+          CHECK(RelativeError(device.Y(n), test.Y(n)) < BoundOf(type));
+        CHECK(device.Damage() == "");
+      }
+    }
+}

@@ -192,6 +192,36 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
   CHECK(WorkspaceBehindX(tensor.group, {}, {90, nullptr}) == 0);
 }
 
+TEST_CASE(
+    "the quantizer repeats the scale of the segment that comes next, where cuBLASLt wants it") {
+  const auto repeats = [](const std::vector<LinearSegment>& list, const GpuChoice& choice = {}) {
+    const Asked asked(64, list);
+    std::string text;
+    const auto take = [](const GpuStep& step, void* to) {
+      std::string& words = *static_cast<std::string*>(to);
+      if (step.kernel == GpuKernel::kQuantize) words += "q" + std::to_string(step.repeats) + " ";
+      if (step.kernel == GpuKernel::kLt) words += step.repeated ? "r " : "- ";
+      return LinearStatus();
+    };
+    CHECK(ForEachStep(asked.group, choice, {90, Everything}, take, &text));
+    return text;
+  };
+  CHECK(repeats({Of(kTensor, 64)}) == "q0 r ");
+  CHECK(repeats({Of(kTensor, 64), Of(kTensor, 128)}) == "q0 r - ");
+  CHECK(repeats({Of(kChannel, 64), Of(kTensor, 128)}) == "q-1 - - ");
+  CHECK(repeats({Of(kTensor, 64), Of(kChannel, 128)}) == "q0 r - ");
+  CHECK(repeats({Of(kChannel, 64)}) == "q-1 - ");
+  LinearSegment fixed = Of(kTensor, 64);
+  fixed.input_scale = reinterpret_cast<const float*>(asked_memory);
+  CHECK(repeats({fixed}) == "q-1 - ");
+  LinearSegment with_bias = Of(kTensor, 64);  // not by cuBLASLt
+  with_bias.bias = reinterpret_cast<const float*>(asked_memory);
+  CHECK(repeats({with_bias, Of(kTensor, 64)}) == "q-1 - ");
+  GpuChoice before;
+  before.x_is_quantized = true;
+  CHECK(repeats({Of(kTensor, 64)}, before) == "- ");
+}
+
 namespace {
 
 // A cuBLASLt that wants more for fewer tokens, by more than their x is smaller, prepared for all
