@@ -219,6 +219,15 @@ TEST_CASE("zero tokens and no segments are nothing to do") {
   CHECK(nonfinite == 1);
   CHECK(LinearReference(group));
   CHECK(nonfinite == 1);
+
+  // Of a segment without rows nothing else is looked at.
+  const LinearSegment none[] = {
+      {.scheme = kBlock, .block_k = 0},
+      {.scheme = LinearScheme::kFp8Tensor, .input_scale = reinterpret_cast<const float*>(4)}};
+  group.segments = none;
+  group.segment_count = 2;
+  CHECK(LinearCpu(group, nullptr, 0));
+  CHECK(LinearReference(group));
 }
 
 TEST_CASE("a workspace that does not do is refused") {
