@@ -21,15 +21,13 @@ constexpr float DecodeE4m3(uint32_t code) {
   return code & 0x80 ? -value : value;
 }
 
-constexpr std::array<float, 256> kE4m3Table = [] {
-  std::array<float, 256> table{};
-  for (uint32_t code = 0; code < 256; ++code) table[code] = DecodeE4m3(code);
-  return table;
-}();
-
 }  // namespace
 
-float E4m3ToFloat(uint8_t code) { return kE4m3Table[code]; }
+constexpr std::array<float, 256> kE4m3Values = [] {
+  std::array<float, 256> values{};
+  for (uint32_t code = 0; code < 256; ++code) values[code] = DecodeE4m3(code);
+  return values;
+}();
 
 uint8_t FloatToE4m3(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -48,8 +46,6 @@ uint8_t FloatToE4m3(float value) {
   const uint32_t rounded = magnitude + 0x7FFFF + (magnitude >> 20 & 1);
   return static_cast<uint8_t>(sign | ((rounded >> 20) - (120u << 3)));
 }
-
-float Bf16ToFloat(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
 uint16_t FloatToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);

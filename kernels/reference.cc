@@ -10,15 +10,6 @@
 namespace ferrule {
 namespace {
 
-double WeightAt(const LinearSegment& s, int64_t row, int64_t column) {
-  const int64_t at = row * s.weight_stride + column;
-  if (s.scheme != LinearScheme::kBf16)
-    return E4m3ToFloat(static_cast<const uint8_t*>(s.weight)[at]);
-  if (s.weight_type == LinearWeight::kF32) return static_cast<const float*>(s.weight)[at];
-  const uint16_t bits = static_cast<const uint16_t*>(s.weight)[at];
-  return s.weight_type == LinearWeight::kF16 ? F16ToFloat(bits) : Bf16ToFloat(bits);
-}
-
 // The scale of row `row` in column block `block`.
 double WeightScale(const LinearSegment& s, int64_t row, int64_t block) {
   switch (s.scheme) {
@@ -53,6 +44,26 @@ struct Token {
   std::vector<float> scales;
 };
 
+// Σ x[k]·w[row,k] over the columns begin … end-1. The type of w is looked at once, not at each
+// product.
+double Sum(const Token& token, const LinearSegment& s, int64_t row, int64_t begin, int64_t end) {
+  const auto sum = [&](const auto* weight, auto widen) {
+    double products = 0;
+    for (int64_t k = begin; k < end; ++k)
+      products += token.x[static_cast<size_t>(k)] * widen(weight[row * s.weight_stride + k]);
+    return products;
+  };
+  const auto* codes = static_cast<const uint8_t*>(s.weight);
+  const auto* halves = static_cast<const uint16_t*>(s.weight);
+  if (s.scheme != LinearScheme::kBf16)
+    return sum(codes, [](uint8_t code) { return E4m3ToFloat(code); });
+  if (s.weight_type == LinearWeight::kF32)
+    return sum(static_cast<const float*>(s.weight), [](float value) { return value; });
+  if (s.weight_type == LinearWeight::kF16)
+    return sum(halves, [](uint16_t bits) { return F16ToFloat(bits); });
+  return sum(halves, [](uint16_t bits) { return Bf16ToFloat(bits); });
+}
+
 void Prepare(const XRecipe& recipe, const uint16_t* x, int64_t in, Token* token) {
   token->scales[0] = 1;
   if (recipe.kind == XKind::kPlain) {
@@ -74,14 +85,11 @@ void RunSegment(const LinearGroup& g, const LinearSegment& s, Token* scratch) {
       double y = 0;
       if (blocks) {
         for (int64_t b = 0; b < BlockCount(recipe, g.in); ++b) {
-          double sum = 0;
-          for (int64_t k = BlockBegin(recipe, b); k < BlockEnd(recipe, b, g.in); ++k)
-            sum += token.x[static_cast<size_t>(k)] * WeightAt(s, n, k);
+          const double sum = Sum(token, s, n, BlockBegin(recipe, b), BlockEnd(recipe, b, g.in));
           y += sum * token.scales[static_cast<size_t>(b)] * WeightScale(s, n, b);
         }
       } else {
-        for (int64_t k = 0; k < g.in; ++k) y += token.x[static_cast<size_t>(k)] * WeightAt(s, n, k);
-        y *= token.scales[0] * WeightScale(s, n, 0);
+        y = Sum(token, s, n, 0, g.in) * (token.scales[0] * WeightScale(s, n, 0));
       }
       Store(s, m, n, s.bias == nullptr ? y : y + s.bias[n]);
     }
