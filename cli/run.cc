@@ -20,6 +20,7 @@
 #include "kernels/linear_gpu.h"
 #endif
 #include "kernels/loader.h"
+#include "kernels/reference.h"
 
 namespace ferrule::cli {
 namespace {
@@ -259,7 +260,7 @@ class Runner {
     group.x_stride = x.columns;
     group.segments = bound.data();
     group.segment_count = static_cast<int32_t>(bound.size());
-    const LinearStatus status = LinearReference(group);
+    const LinearStatus status = LinearReference(group, pool_.get());
     if (!status) {
       findings_.Add(Code::kInternal, fmt::format("`{}`: {}", linear.name, status.message));
       return false;

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The specification: the law of kernels/linear.h read aloud, in double, one output at a time.
+// The specification: the law of kernels/linear.h read aloud, in double, one output at a time. Where
+// threads share the rows of a token, each output is one thread's, from its first product to its
+// rounding.
+#include "kernels/reference.h"
+
+#include <mutex>
 #include <new>
 #include <vector>
 
 #include "kernels/fp8.h"
 #include "kernels/linear.h"
 #include "kernels/quantize.h"
+#include "kernels/thread_pool.h"
 
 namespace ferrule {
 namespace {
@@ -74,25 +80,37 @@ void Prepare(const XRecipe& recipe, const uint16_t* x, int64_t in, Token* token)
   for (size_t k = 0; k < token->x.size(); ++k) token->x[k] = E4m3ToFloat(token->codes[k]);
 }
 
-void RunSegment(const LinearGroup& g, const LinearSegment& s, Token* scratch) {
+// What the rows of a segment need for one token.
+struct Rows {
+  const LinearGroup& group;
+  const LinearSegment& segment;
+  const XRecipe recipe;
+  const Token& token;
+  int64_t m;  // the token's place in the group
+};
+
+void RunRow(void* context, int64_t n) {
+  const Rows& rows = *static_cast<const Rows*>(context);
+  const LinearSegment& s = rows.segment;
+  const int64_t in = rows.group.in;
+  const Token& token = rows.token;
+  double y = 0;
+  if (s.scheme == LinearScheme::kFp8Block) {
+    for (int64_t b = 0; b < BlockCount(rows.recipe, in); ++b)
+      y += Sum(token, s, n, BlockBegin(rows.recipe, b), BlockEnd(rows.recipe, b, in)) *
+           token.scales[static_cast<size_t>(b)] * WeightScale(s, n, b);
+  } else {
+    y = Sum(token, s, n, 0, in) * (token.scales[0] * WeightScale(s, n, 0));
+  }
+  Store(s, rows.m, n, s.bias == nullptr ? y : y + s.bias[n]);
+}
+
+void RunSegment(const LinearGroup& g, const LinearSegment& s, Token* scratch, LinearPool* pool) {
   if (s.rows == 0) return;  // Validate does not look at what else it says
-  const XRecipe recipe = RecipeOf(s);
-  const bool blocks = s.scheme == LinearScheme::kFp8Block;
-  Token& token = *scratch;
-  for (int64_t m = 0; m < g.tokens; ++m) {
-    Prepare(recipe, static_cast<const uint16_t*>(g.x) + m * g.x_stride, g.in, scratch);
-    for (int64_t n = 0; n < s.rows; ++n) {
-      double y = 0;
-      if (blocks) {
-        for (int64_t b = 0; b < BlockCount(recipe, g.in); ++b) {
-          const double sum = Sum(token, s, n, BlockBegin(recipe, b), BlockEnd(recipe, b, g.in));
-          y += sum * token.scales[static_cast<size_t>(b)] * WeightScale(s, n, b);
-        }
-      } else {
-        y = Sum(token, s, n, 0, g.in) * (token.scales[0] * WeightScale(s, n, 0));
-      }
-      Store(s, m, n, s.bias == nullptr ? y : y + s.bias[n]);
-    }
+  Rows rows{g, s, RecipeOf(s), *scratch, 0};
+  for (; rows.m < g.tokens; ++rows.m) {
+    Prepare(rows.recipe, static_cast<const uint16_t*>(g.x) + rows.m * g.x_stride, g.in, scratch);
+    RunTasks(pool, s.rows, RunRow, &rows);
   }
 }
 
@@ -104,7 +122,7 @@ bool Finite(const uint16_t* x, int64_t n) {
 
 }  // namespace
 
-LinearStatus LinearReference(const LinearGroup& group) try {
+LinearStatus LinearReference(const LinearGroup& group, LinearPool* pool) try {
   const LinearStatus status = Validate(group);
   if (!status) return status;
   if (group.tokens == 0) {
@@ -116,10 +134,15 @@ LinearStatus LinearReference(const LinearGroup& group) try {
   for (int64_t m = 0; m < group.tokens; ++m)
     nonfinite += !Finite(static_cast<const uint16_t*>(group.x) + m * group.x_stride, group.in);
   if (group.nonfinite_tokens != nullptr) *group.nonfinite_tokens = nonfinite;
-  for (int32_t i = 0; i < group.segment_count; ++i) RunSegment(group, group.segments[i], &scratch);
+  std::unique_lock<std::mutex> alone;
+  if (pool != nullptr) alone = std::unique_lock(pool->impl().busy());
+  for (int32_t i = 0; i < group.segment_count; ++i)
+    RunSegment(group, group.segments[i], &scratch, pool);
   return {};
 } catch (const std::bad_alloc&) {
   return {LinearCode::kNoMemory, -1, "out of memory"};
 }
+
+LinearStatus LinearReference(const LinearGroup& group) { return LinearReference(group, nullptr); }
 
 }  // namespace ferrule

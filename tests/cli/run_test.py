@@ -245,6 +245,9 @@ def random_activations(t):
             all(0 < float(s['largest_error']) <= BOUND for s in a['schemes'].values()), a)
     t.check('the answer has the frame of all answers', a['schema_version'] == 1 and
             a['findings'] == [] and a['summary']['exit_code'] == 0, a)
+    few, many = (t.run(NEXT, '--check', '-f', 'json', '--seed', '1', '--threads', threads).stdout
+                 for threads in ('1', '5'))
+    t.check('errors do not depend on threads', few == many == first.stdout, few + many)
     human = t.run(QWEN35, '--check', '--tp', '2')
     t.check('--check prints the largest error of each scheme', human.returncode == 0 and all(
         re.search(rf'^{scheme} .*largest error \d\.\d\de-\d\d', human.stdout, re.M)

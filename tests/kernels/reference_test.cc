@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The specification against a second reading of the same prose, and against readings that are
 // wrong.
-#include <cmath>
+#include "kernels/reference.h"
 
-#include "kernels/linear.h"
+#include <cmath>
+#include <thread>
+
 #include "tests/catch.h"
 #include "tests/kernels/group.h"
 #include "tests/kernels/naive.h"
@@ -19,6 +21,39 @@ constexpr double kFastBound = 1e-5;  // the loosest bound of the suite: mutants 
 constexpr LinearScheme kBlock = LinearScheme::kFp8Block;
 constexpr LinearScheme kChannel = LinearScheme::kFp8Channel;
 constexpr LinearScheme kTensor = LinearScheme::kFp8Tensor;
+constexpr LinearScheme kPlain = LinearScheme::kBf16;
+
+class Dice {
+ public:
+  explicit Dice(uint32_t seed) : random_(seed) {}
+  // One of 0 … count-1.
+  int32_t Below(uint32_t count) { return static_cast<int32_t>(random_() % count); }
+  bool Coin() { return Below(2) == 0; }
+  template <typename T>
+  T Of(std::initializer_list<T> values) {
+    return values.begin()[Below(static_cast<uint32_t>(values.size()))];
+  }
+
+ private:
+  std::mt19937 random_;
+};
+
+Shape AnyShape(Dice* dice) {
+  Shape shape{
+      .scheme = dice->Of({kPlain, kBlock, kChannel, kTensor}),
+      .rows = dice->Of({0, 1, 2, 3, 9, 128, 131, 300}),
+      .weight_type = dice->Of({LinearWeight::kBf16, LinearWeight::kF16, LinearWeight::kF32}),
+      .y_type = dice->Of({LinearOutput::kF32, LinearOutput::kBf16}),
+      .bias = dice->Coin(),
+      .extreme = dice->Coin()};
+  if (shape.scheme == kBlock) {
+    shape.n_phase = dice->Below(128);
+    shape.k_phase = dice->Below(128);
+  }
+  if (shape.scheme == kChannel || shape.scheme == kTensor) shape.fixed = dice->Coin();
+  if (shape.scheme != kPlain && !shape.fixed) shape.ue8m0 = dice->Coin();
+  return shape;
+}
 
 }  // namespace
 
@@ -145,4 +180,58 @@ TEST_CASE("BF16 output is the F32 output rounded") {
     CHECK(std::abs(wide[i] - narrow[i]) <= std::abs(wide[i]) * 0x1p-8f);
   CHECK(RelativeError(narrow, wide) > 5e-4);
   CHECK(bf16.Damage() == "");
+}
+
+TEST_CASE("rows shared out to threads give the same bits, and tokens are counted once") {
+  std::vector<std::unique_ptr<LinearPool>> pools;
+  for (const int threads : {1, 2, 3, 20}) pools.push_back(LinearPool::Create(threads));
+  Dice dice(6);
+  int64_t nonfinite = 0;
+  for (uint32_t round = 0; round < 150; ++round) {
+    INFO("round " << round);
+    std::vector<Shape> shapes(static_cast<size_t>(dice.Below(5)));
+    for (Shape& shape : shapes) shape = AnyShape(&dice);
+    TestGroup test(1000 + round, dice.Below(5), 1 + dice.Below(300), shapes);
+    for (size_t i = 0; i < shapes.size(); ++i)  // the grid of scales has room for larger blocks
+      test.segment(i).block_n = test.segment(i).block_k = dice.Of({128, 150});
+    if (test.group().tokens > 0) test.x(0)[0] = dice.Of<uint16_t>({0x3F80, 0x3F80, 0x7F80});
+    REQUIRE(LinearReference(test.group()));
+    const auto alone = test.Raw();
+    const int64_t counted = *test.group().nonfinite_tokens;
+    nonfinite += counted;
+    for (const auto& pool : pools) {
+      INFO(pool->threads() << " threads");
+      test.Poison();
+      *test.group().nonfinite_tokens = -1;
+      CHECK(LinearReference(test.group(), pool.get()));
+      CHECK(test.Raw() == alone);
+      CHECK(*test.group().nonfinite_tokens == counted);
+      CHECK(test.Damage() == "");
+    }
+  }
+  CHECK(nonfinite > 0);
+}
+
+TEST_CASE("callers that share a pool do not see each other, one of the fast path neither") {
+  const auto pool = LinearPool::Create(3);
+  int wrong[4] = {};
+  std::vector<std::thread> callers;
+  for (uint32_t caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&, caller] {
+      TestGroup test(30 + caller, 2, 100, {{kBlock, 20 + caller}, {kChannel, 7}});
+      std::vector<char> memory(WorkspaceSize(test.group()) + kWorkspaceAlignment);
+      void* workspace = memory.data();
+      size_t size = memory.size();
+      std::align(kWorkspaceAlignment, WorkspaceSize(test.group()), workspace, size);
+      const auto run = [&](LinearPool* on) {
+        test.Poison();
+        return caller == 0 ? LinearCpu(test.group(), workspace, size, on)
+                           : LinearReference(test.group(), on);
+      };
+      wrong[caller] += !run(nullptr);
+      const auto alone = test.Raw();
+      for (int i = 0; i < 100; ++i) wrong[caller] += !run(pool.get()) || test.Raw() != alone;
+    });
+  for (std::thread& caller : callers) caller.join();
+  for (const int count : wrong) CHECK(count == 0);
 }
