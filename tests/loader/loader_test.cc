@@ -115,6 +115,28 @@ TEST_CASE("case 109: NaN codes in a weight, counted where the rank holds them") 
   CHECK(Said(&made, 3, 0) == "");
 }
 
+TEST_CASE("case 109: a NaN code is found at every place, beside codes that are nearly NaN") {
+  const uint8_t near[] = {0x7E, 0xFE, 0x80, 0x00, 0xF7, 0x6F};
+  // [3, 7]; `nan` at place 21 is none.
+  const auto said = [&](size_t place, uint8_t nan) {
+    const Storage storage{"fp8_channel", 0, 0, DType::kBF16, DType::kF32};
+    Made made(5, storage, "  w: {rows: rows, in: in, split: column}\n", {{"rows", 3}, {"in", 7}});
+    made.AddLinear("w", 3, 7);
+    std::vector<uint8_t>& weight = made.tensors().at("w.weight").bytes;
+    REQUIRE(weight.size() == 21);
+    for (size_t i = 0; i < 21; ++i) weight[i] = i == place ? nan : near[i % std::size(near)];
+    return Said(&made);
+  };
+  CHECK(said(21, 0x7F) == "");
+  for (size_t place = 0; place < 21; ++place)
+    for (const uint8_t nan : {uint8_t{0x7F}, uint8_t{0xFF}}) {
+      INFO("place " << place);
+      const std::string where = std::to_string(place / 7) + ", " + std::to_string(place % 7);
+      CHECK(said(place, nan).find("holds 1 NaN code, the first at [" + where + "] |") !=
+            std::string::npos);
+    }
+}
+
 TEST_CASE("what a plan does not allow is not loaded, and the reason is text") {
   const auto book = RuleBook::Load();
   REQUIRE(book);
