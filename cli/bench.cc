@@ -201,7 +201,7 @@ std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
     double first = 0, most = 0;
     std::string where;
   };
-  Cost call, prepared, moved;
+  Cost call, prepared, added, moved;
   for (const int64_t tokens : {1, 64})
     for (const BenchShape& shape : shapes) {
       const BenchHostCost cost = bench->HostCost(shape, tokens);
@@ -213,15 +213,16 @@ std::string HostTimes(GpuBench* bench, const std::vector<BenchShape>& shapes) {
       };
       add(cost.call, &call);
       add(cost.prepared, &prepared);
+      add(cost.added, &added);
       add(cost.moved, &moved);
     }
   const auto text = [](const Cost& cost) {
     return fmt::format("{:.2f} us, at most {:.2f} ({})", cost.first, cost.most, cost.where);
   };
   return fmt::format(
-      "# host time of a call: {}; prepared: {}; prepared, with other x and y each time: {}; of "
-      "launching nothing: {:.2f}\n",
-      text(call), text(prepared), text(moved), bench->LaunchCost());
+      "# host time of a call: {}; prepared: {}; prepared for two x and y in turn: {}; with x and y "
+      "that were not: {}; of launching nothing: {:.2f}\n",
+      text(call), text(prepared), text(added), text(moved), bench->LaunchCost());
 }
 
 // Of a plan: where its shapes are from, and how many modules have each.

@@ -68,7 +68,8 @@ struct BenchTime {
 struct BenchHostCost {
   double call = -1;      // LinearGpu
   double prepared = -1;  // GpuCall::Run with the same arguments each time
-  double moved = -1;     // with other x and y each time
+  double added = -1;     // with two x and y in turn, both captured
+  double moved = -1;     // with x and y in turn of which neither was
 };
 
 class GpuBench {

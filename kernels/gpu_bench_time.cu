@@ -185,10 +185,11 @@ BenchHostCost GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
   BenchHostCost cost;
   if (!Refuses({shape, {}}, tokens).empty()) return cost;
   Memory& m = *memory_;
-  BenchCall calls[2];
-  m.Describe(shape, tokens, 0, LinearOutput::kBf16, m.y, &calls[0]);
-  m.Describe(shape, tokens, 0, LinearOutput::kBf16, m.y + kBenchYBytes / 2, &calls[1]);
-  calls[1].group.x = m.x + kBenchXBytes / 2;
+  BenchCall calls[4];
+  for (int i = 0; i < 4; ++i) {
+    m.Describe(shape, tokens, 0, LinearOutput::kBf16, m.y + kBenchYBytes / 4 * i, &calls[i]);
+    calls[i].group.x = m.x + kBenchXBytes / 4 * i;
+  }
   cost.call = HostTime(m.stream, [&] {
     return static_cast<bool>(LinearGpu(calls[0].group, m.workspace, m.workspace_size, m.stream));
   });
@@ -199,7 +200,11 @@ BenchHostCost GpuBench::HostCost(const BenchShape& shape, int64_t tokens) {
   };
   cost.prepared = HostTime(m.stream, [&] { return run(calls[0]); });
   int turn = 0;
-  cost.moved = HostTime(m.stream, [&] { return run(calls[++turn % 2]); });
+  cost.moved = HostTime(m.stream, [&] { return run(calls[2 + ++turn % 2]); });
+  if (!prepared->Add(calls[0].group, m.workspace, m.workspace_size) ||
+      !prepared->Add(calls[1].group, m.workspace, m.workspace_size))
+    return cost;
+  cost.added = HostTime(m.stream, [&] { return run(calls[++turn % 2]); });
   cudaStreamSynchronize(m.stream);
   return cost;
 }

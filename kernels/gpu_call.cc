@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // GpuCall: the launches of a call, captured once as a graph that is launched at once; other
-// pointers go into the graph's kernels.
+// pointers go into the graph's kernels, or have a graph of their own.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -72,7 +72,8 @@ struct Captured {
   }
 
   bool Holds(const LinearGroup& other, const void* memory, size_t size) const {
-    return known && memory == workspace && size >= workspace_size && other.x == group.x &&
+    return known && other.segment_count == static_cast<int32_t>(segments.size()) &&
+           memory == workspace && size >= workspace_size && other.x == group.x &&
            other.tokens == group.tokens && other.in == group.in &&
            other.x_stride == group.x_stride && other.nonfinite_tokens == group.nonfinite_tokens &&
            other.batch_invariant == group.batch_invariant &&
@@ -83,6 +84,7 @@ struct Captured {
 
   // Whether the graph's kernels have these arguments now.
   bool Change(const LinearGroup& other, void* memory, size_t size) {
+    if (!CanChange() || other.segment_count != static_cast<int32_t>(segments.size())) return false;
     known = false;
     nodes.Rewind();
     if (!SubmitGpu(other, GpuChoice(), memory, size, LaunchTarget(nullptr, &nodes)) ||
@@ -109,33 +111,39 @@ LinearStatus GpuCall::Create(const LinearGroup& group, void* workspace, size_t w
                              std::unique_ptr<GpuCall>* call) {
   call->reset();
   std::unique_ptr<GpuCall> made(new GpuCall);
+  const LinearStatus status = made->Add(group, workspace, workspace_size);
+  if (status) *call = std::move(made);
+  return status;
+}
+
+LinearStatus GpuCall::Add(const LinearGroup& group, void* workspace, size_t workspace_size) {
   const LinearStatus status = Validate(group);
   if (!status) return status;
   if (const char* reason = GpuRefuses()) return {LinearCode::kUnsupported, -1, reason};
-  if (group.tokens > 0) {
-    made->graph_ = std::make_unique<Graph>();
-    const LinearStatus captured =
-        made->graph_->Capture(group, GpuChoice(), workspace, workspace_size);
-    if (!captured) return captured;
-    if (made->graph_->nodes.size() == 0 && !made->graph_->nodes.fixed())
-      made->graph_ = nullptr;  // no rows: nothing to launch
-  }
-  *call = std::move(made);
-  return {};
+  if (group.tokens == 0) return {};
+  auto graph = std::make_unique<Graph>();
+  const LinearStatus captured = graph->Capture(group, GpuChoice(), workspace, workspace_size);
+  const bool launches = graph->nodes.size() > 0 || graph->nodes.fixed();  // else it has no rows
+  if (captured && launches) graphs_.push_back(std::move(graph));
+  return captured;
 }
 
 LinearStatus GpuCall::Run(const LinearGroup& group, void* workspace, size_t workspace_size,
                           void* stream) {
   const auto onto = static_cast<cudaStream_t>(stream);
   cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  if (graph_ != nullptr && group.tokens > 0 && group.segments != nullptr &&
-      group.segment_count == static_cast<int32_t>(graph_->segments.size()) &&
-      cudaStreamIsCapturing(onto, &capturing) == cudaSuccess &&
-      capturing == cudaStreamCaptureStatusNone &&
-      (graph_->Holds(group, workspace, workspace_size) ||
-       (graph_->CanChange() && graph_->Change(group, workspace, workspace_size))))
-    return CudaStatus(cudaGraphLaunch(graph_->exec, onto));
-  return LinearGpu(group, workspace, workspace_size, stream);
+  if (graphs_.empty() || group.tokens == 0 || group.segments == nullptr ||
+      cudaStreamIsCapturing(onto, &capturing) != cudaSuccess ||
+      capturing != cudaStreamCaptureStatusNone)
+    return LinearGpu(group, workspace, workspace_size, stream);
+  Graph* to_launch = nullptr;
+  for (const std::unique_ptr<Graph>& graph : graphs_)
+    if (to_launch == nullptr && graph->Holds(group, workspace, workspace_size))
+      to_launch = graph.get();
+  if (to_launch == nullptr && graphs_.front()->Change(group, workspace, workspace_size))
+    to_launch = graphs_.front().get();
+  if (to_launch == nullptr) return LinearGpu(group, workspace, workspace_size, stream);
+  return CudaStatus(cudaGraphLaunch(to_launch->exec, onto));
 }
 
 }  // namespace ferrule

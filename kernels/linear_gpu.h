@@ -36,6 +36,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/linear.h"
 
@@ -84,21 +85,25 @@ class GpuCall {
   // under a millisecond. Not while a stream of this thread is captured. Null where it fails.
   static LinearStatus Create(const LinearGroup& group, void* workspace, size_t workspace_size,
                              std::unique_ptr<GpuCall>* call);
+  // Captures the same call for other pointers too, or for other sizes, under the same rules: with
+  // what was captured Run is one launch, whatever the kernels are. For a few sets of buffers that
+  // come in turn: Run looks through all. Where it fails what was captured before stays.
+  LinearStatus Add(const LinearGroup& group, void* workspace, size_t workspace_size);
   ~GpuCall();  // when its launches are over
   GpuCall(const GpuCall&) = delete;
   GpuCall& operator=(const GpuCall&) = delete;
 
   // Does what LinearGpu does with these arguments, bit for bit, under the same rules. Any pointers
-  // may be others than in the call before: that changes the graph. Where sizes are others, so that
-  // other kernels would run, where the stream is being captured, and where pointers are others and
-  // cuBLASLt has a part or there is one kernel, it is LinearGpu that is called. Launches of one
-  // GpuCall run one after the other, on any stream. One thread at a time.
+  // may be others than those captured: that changes the first graph. Where sizes are others, so
+  // that other kernels would run, where the stream is being captured, and where pointers were not
+  // captured and cuBLASLt has a part or there is one kernel, it is LinearGpu that is called.
+  // Launches of one graph run one after the other, on any stream. One thread at a time.
   LinearStatus Run(const LinearGroup& group, void* workspace, size_t workspace_size, void* stream);
 
  private:
   struct Graph;
   GpuCall();
-  std::unique_ptr<Graph> graph_;  // null: there is nothing to launch
+  std::vector<std::unique_ptr<Graph>> graphs_;  // none: there is nothing to launch
 };
 
 // Null: the current device runs LinearGpu. Else why not, static text.

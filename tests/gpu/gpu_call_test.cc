@@ -191,9 +191,14 @@ TEST_CASE("a prepared call runs what cuBLASLt takes") {
   CHECK(ExplainGpu(prepared.group()).find("cuBLASLt: ") != std::string::npos);
   Known one(39, 200, 1024, shapes), two(40, 200, 1024, shapes);
   const std::unique_ptr<GpuCall> call = Prepared(&one.device);
-  for (Known* known : {&one, &two, &one, &one}) {
-    known->device.Poison();
-    REQUIRE(known->RunBy(call.get()));
-    known->Check();
-  }
+  const auto all = [&] {
+    for (Known* known : {&one, &two, &one, &one}) {
+      known->device.Poison();
+      REQUIRE(known->RunBy(call.get()));
+      known->Check();
+    }
+  };
+  all();
+  REQUIRE(call->Add(two.device.group(), two.device.workspace(), two.device.workspace_size()));
+  all();
 }

@@ -20,7 +20,8 @@ struct Notes {
   bool capturing = false;         // the caller's stream
   bool upload_fails = false;
   int uploads = 0;
-  int open = 0;  // graphs and streams that are not given back
+  size_t next_exec = 6;  // the first graph's
+  int open = 0;          // graphs and streams that are not given back
   std::string Take() {
     std::string all;
     for (const std::string& one : what) all += (all.empty() ? "" : ", ") + one;
@@ -78,7 +79,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status)
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t, unsigned long long) {
   ++notes.open;
-  *exec = Handle<cudaGraphExec_t>(6);
+  *exec = Handle<cudaGraphExec_t>(notes.next_exec++);
   return cudaSuccess;
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
@@ -88,8 +89,8 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return --notes.open, cudaSuccess; }
 cudaError_t cudaGraphDestroy(cudaGraph_t) { return --notes.open, cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  CHECK(Number(exec) == 6);
-  notes.what.push_back("graph on " + std::to_string(Number(stream)));
+  const std::string which = Number(exec) == 6 ? "" : " " + std::to_string(Number(exec));
+  notes.what.push_back("graph" + which + " on " + std::to_string(Number(stream)));
   return cudaSuccess;
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void**) {
@@ -112,7 +113,7 @@ cudaError_t cudaStreamGetCaptureInfo_v3(
 }
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode_t node,
                                              const cudaKernelNodeParams* params) {
-  CHECK(Number(exec) == 6);
+  CHECK(Number(exec) == 6);  // the first alone
   CHECK(Number(node) > 100);
   notes.what.push_back("change of " + std::to_string(Number(params->func)) + " to " +
                        std::to_string(Number(*static_cast<void**>(params->kernelParams[0]))));
@@ -180,6 +181,7 @@ void* const kWorkspace = Handle<void*>(1 << 20);
 
 std::unique_ptr<GpuCall> Prepared(const Asked& asked) {
   std::unique_ptr<GpuCall> call;
+  notes.next_exec = 6;
   REQUIRE(GpuCall::Create(asked.group, kWorkspace, 512, &call));
   notes.Take();
   return call;
@@ -196,6 +198,7 @@ TEST_CASE("a prepared call is one launch, with other pointers after changes of i
   const Asked here(64, 0), there(64, 8);
   {
     std::unique_ptr<GpuCall> call;
+    notes.next_exec = 6;
     REQUIRE(GpuCall::Create(here.group, kWorkspace, 512, &call));
     CHECK(notes.Take() == "kernel 1 on 77, kernel 2 on 77");  // captured, not run
     CHECK(Run(call.get(), here) == "graph on 9");
@@ -262,6 +265,49 @@ TEST_CASE("a graph with cuBLASLt in it is launched or left") {
   const std::unique_ptr<GpuCall> call = Prepared(here);
   CHECK(Run(call.get(), here) == "graph on 9");
   CHECK(Run(call.get(), there) == "LinearGpu on 9");
+  CHECK(Run(call.get(), here) == "graph on 9");
+}
+
+TEST_CASE("pointers that were captured too are one launch, whatever the kernels are") {
+  // cuBLASLt in it; one kernel; two, of which the first graph could be changed.
+  for (const int64_t tokens : {2000, 8, 64}) {
+    INFO(tokens << " tokens");
+    const Asked here(tokens, 0), there(tokens, 8), elsewhere(tokens, 16), more(tokens, 24, 2);
+    {
+      const std::unique_ptr<GpuCall> call = Prepared(here);
+      REQUIRE(call->Add(there.group, kWorkspace, 512));
+      REQUIRE(call->Add(more.group, kWorkspace, 512));
+      CHECK(notes.Take().find("graph") == std::string::npos);  // captured, not run
+      for (int i = 0; i < 2; ++i) {
+        CHECK(Run(call.get(), there) == "graph 7 on 9");
+        CHECK(Run(call.get(), here) == "graph on 9");
+        CHECK(Run(call.get(), more) == "graph 8 on 9");
+      }
+      if (tokens == 64) {
+        CHECK(Run(call.get(), elsewhere) == "change of 1 to 1016, change of 2 to 2016, graph on 9");
+        CHECK(Run(call.get(), here) == "change of 1 to 1000, change of 2 to 2000, graph on 9");
+      } else {
+        CHECK(Run(call.get(), elsewhere) == "LinearGpu on 9");
+      }
+      CHECK(Run(call.get(), there) == "graph 7 on 9");
+    }
+    CHECK(notes.open == 0);
+  }
+}
+
+TEST_CASE("what cannot be captured too is refused, and what was stays") {
+  const Asked here(8, 0), none(0, 0);
+  const std::unique_ptr<GpuCall> call = Prepared(here);
+  CHECK(call->Add(Asked(8, 8).group, nullptr, 0).code == LinearCode::kWorkspace);
+  Asked wrong(8, 8);
+  wrong.of[0].rows = -1;
+  CHECK(call->Add(wrong.group, kWorkspace, 512).code == LinearCode::kBadSize);
+  notes.upload_fails = true;
+  CHECK(call->Add(Asked(8, 8).group, kWorkspace, 512).code == LinearCode::kDevice);
+  notes.upload_fails = false;
+  CHECK(call->Add(none.group, kWorkspace, 512));  // nothing to launch
+  notes.Take();
+  CHECK(Run(call.get(), Asked(8, 8)) == "LinearGpu on 9");
   CHECK(Run(call.get(), here) == "graph on 9");
 }
 
