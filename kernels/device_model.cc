@@ -39,16 +39,17 @@ class Reader {
     if (stream_ != nullptr) cudaStreamSynchronize(stream_);
     for (int i = 0; i < 2; ++i) {
       if (sent_[i] != nullptr) cudaEventDestroy(sent_[i]);
-      cudaFreeHost(buffer_[i]);
     }
+    cudaFreeHost(memory_);
     if (stream_ != nullptr) cudaStreamDestroy(stream_);
   }
 
   cudaError_t Create(int device, uint64_t size) {
     cudaError_t error = cudaSetDevice(device);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
+    if (error == cudaSuccess) error = cudaMallocHost(&memory_, 2 * size);
     for (int i = 0; i < 2; ++i) {
-      if (error == cudaSuccess) error = cudaMallocHost(&buffer_[i], size);
+      buffer_[i] = static_cast<std::byte*>(memory_) + i * size;
       if (error == cudaSuccess) error = cudaEventCreateWithFlags(&sent_[i], cudaEventDisableTiming);
     }
     return error;
@@ -57,7 +58,7 @@ class Reader {
   // The buffer that is to be filled next, when it is empty.
   cudaError_t Next(std::byte** buffer) {
     at_ ^= 1;
-    *buffer = static_cast<std::byte*>(buffer_[at_]);
+    *buffer = buffer_[at_];
     return cudaEventSynchronize(sent_[at_]);
   }
 
@@ -76,7 +77,8 @@ class Reader {
 
  private:
   cudaStream_t stream_ = nullptr;
-  void* buffer_[2] = {};
+  void* memory_ = nullptr;
+  std::byte* buffer_[2] = {};
   cudaEvent_t sent_[2] = {};
   int at_ = 1;
 };
