@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0 for few rows: y[M, N] = x[M, K] · W[N, K]ᵀ, several segments, all FP8 block
-// or all BF16, one launch.
+// R0 for few rows: y[M, N] = x[M, K] · W[N, K]ᵀ, several segments, all FP8 block or all BF16, one
+// launch.
 //
 // Shapes.  Tiles of 8 rows of W (the n operand of mma.m16n8k16) × 8, 16 or 32 tokens (the m
-// operand;
-//   of 8 tokens half of it is zeros). A CTA takes one tile and one slice of K, the CTAs of a
-//   cluster the slices; its warps take the slice's blocks of 128 columns in turn, up to kEach a
-//   warp. W        in registers, 16 bytes a lane, asked for BEFORE the wait for the kernels before:
-//   weights
-//            are constant. Nothing of it passes through shared memory, and no warp waits for
-//            another
+//   operand, half of it zeros with 8). A CTA takes one tile and one slice of K, the CTAs of a
+//   cluster the slices; its warps share out the slice's blocks of 128 columns, up to kEach a warp.
+//   W        in registers, 16 bytes a lane, asked for BEFORE the wait for the kernels before, since
+//            weights are constant; it does not pass through shared memory
 //   x        from L2 into registers; of FP8 a block of a token is in four lanes, which quantize it
 //   sums     [warps][tokens][8 rows] float32 in shared memory, added in the order of the warps
 //   parts    [slices][tokens][8 rows] in the first CTA of a cluster, added in the order of the
@@ -38,8 +35,8 @@ __device__ __forceinline__ uint4 LoadWeight(const uint8_t* from) {
   return v;
 }
 
-// Products that do not wait for one another: a block's eight, one after the other, took longer than
-// all else between x and y.
+// Of products that do not wait for one another. Measured on H200 (2026-11-30): 2048 -> 8 at one
+// token took 1.7 us with one, 1.4 with two, and 1.3 with four and sums that are read at once.
 constexpr int kChains = 4;
 
 // What a CTA has to do.

@@ -68,12 +68,13 @@ LinearStatus LinearGpu(const LinearGroup& group, void* workspace, size_t workspa
                        void* stream);
 
 // A call of LinearGpu, prepared: one launch for the host however many kernels it has. Microseconds
-// of host time beside one H200, 2026-11-29 (a slower host took up to twice as long):
+// of host time beside one H200, 2026-11-29 (a slower host took up to twice as long), with cuBLASLt
+// for FP8 2026-11-30:
 //
-//                                        one kernel   two
-//   LinearGpu                             3.1 … 3.6   6.2 … 6.7
-//   GpuCall::Run                          1.2         1.2
-//   the same, pointers other than before  3.1 … 3.6   3.2 … 4.3
+//                                          one kernel   two         cuBLASLt
+//   LinearGpu                               3.1 … 3.6   6.2 … 6.7   11 … 15
+//   GpuCall::Run, pointers as captured      1.2         1.2         2.1 … 2.4
+//   the same, pointers that were not        3.1 … 3.6   3.2 … 4.3   11 … 15
 //
 // Alone, from launch to end, such a call was 3 to 6 us shorter than LinearGpu's. But its kernels do
 // not overlap with those before and after: one after the other, where the GPU is what is waited
