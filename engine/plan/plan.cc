@@ -32,6 +32,16 @@ Cut FusedCut(const Plan& plan, const Unit& unit) {
   return cut;
 }
 
+constexpr int kMostTp = 64, kMostShown = 8;  // of the sizes that a message names
+
+// "1, 2, 4", the first few: multiples of what replicates go on without end.
+std::string Sizes(const std::vector<int>& tp) {
+  const size_t shown = std::min<size_t>(tp.size(), kMostShown);
+  return fmt::format("{}{}",
+                     fmt::join(tp.begin(), tp.begin() + static_cast<ptrdiff_t>(shown), ", "),
+                     shown < tp.size() ? " …" : "");
+}
+
 class Cutter {
  public:
   Cutter(Plan* plan, Diagnostics* out) : plan_(*plan), d_(plan->decisions), out_(out) {}
@@ -53,14 +63,39 @@ class Cutter {
   }
 
  private:
-  int32_t LinearCut(const Unit& unit) {
-    std::vector<int64_t> key{unit.rows, unit.in, unit.per, unit.groups};
+  // What its cut depends on.
+  using Key = std::pair<const RuleNode*, std::vector<int64_t>>;
+  static Key KeyOf(const Unit& unit) {
+    std::vector<int64_t> sizes{unit.rows, unit.in, unit.per, unit.groups};
     for (const Slice& slice : unit.slices) {
-      key.push_back(slice.rows);
-      key.push_back(slice.groups);
+      sizes.push_back(slice.rows);
+      sizes.push_back(slice.groups);
     }
-    const auto [at, fresh] =
-        cuts_.emplace(std::pair(unit.node, key), static_cast<int32_t>(plan_.cuts.size()));
+    return {unit.node, sizes};
+  }
+
+  static std::vector<int> SizesOf(const Unit& unit) {
+    std::vector<int> good;
+    for (int tp = 1; tp <= kMostTp; ++tp)
+      if (!Partition(unit, tp).ranks.empty()) good.push_back(tp);
+    return good;
+  }
+
+  // Those that do for all linears: 1 and perhaps others. Found out once.
+  const std::vector<int>& SizesOfAll() {
+    if (!of_all_.empty()) return of_all_;
+    std::map<int, size_t> times;
+    std::map<Key, bool> seen;
+    for (const Unit& unit : d_.units.units)
+      if (IsLinear(unit.kind) && seen.emplace(KeyOf(unit), true).second)
+        for (const int tp : SizesOf(unit)) ++times[tp];
+    for (const auto& [tp, count] : times)
+      if (count == seen.size()) of_all_.push_back(tp);
+    return of_all_;
+  }
+
+  int32_t LinearCut(const Unit& unit) {
+    const auto [at, fresh] = cuts_.emplace(KeyOf(unit), static_cast<int32_t>(plan_.cuts.size()));
     if (fresh) plan_.cuts.push_back(Partition(unit, plan_.tp));
     const Cut& cut = plan_.cuts[static_cast<size_t>(at->second)];
     if (cut.ranks.empty())
@@ -77,13 +112,11 @@ class Cutter {
           fmt::format("`{}` cannot be cut for tp {}: {}", unit.Display(), plan_.tp, why),
           RuleAt(d_, unit));
       finding.Fact("modules", "{n}");
-      std::vector<int> good;  // the first few; multiples of what replicates go on without end
-      for (int tp = 1; tp <= 64 && good.size() < 9; ++tp)
-        if (!Partition(unit, tp).ranks.empty()) good.push_back(tp);
-      const bool more = good.size() == 9;
-      if (more) good.pop_back();
+      const std::string good = Sizes(SizesOf(unit)), of_all = Sizes(SizesOfAll());
       finding.Help(
-          fmt::format("it can be cut for tp {}{}", fmt::join(good, ", "), more ? " …" : ""));
+          good == of_all
+              ? fmt::format("it and all other linears can be cut for tp {}", good)
+              : fmt::format("it can be cut for tp {}, all linears for tp {}", good, of_all));
       return finding;
     });
     item.count += unit.count - 1;
@@ -122,7 +155,8 @@ class Cutter {
   Decisions& d_;
   Diagnostics* out_;
   Grouped grouped_;
-  std::map<std::pair<const RuleNode*, std::vector<int64_t>>, int32_t> cuts_;
+  std::map<Key, int32_t> cuts_;
+  std::vector<int> of_all_;
   std::map<std::vector<int64_t>, int32_t> fused_;
 };
 
