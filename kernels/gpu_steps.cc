@@ -205,6 +205,7 @@ class Walk {
       return step.small.quantized
                  ? "measured: x is read where it is multiplied, quantized once before"
                  : "measured: x is read and quantized where it is multiplied";
+    if (step.recipe.kind == XKind::kPlain) return "few tokens: x is read where it is multiplied";
     return step.small.quantized
                ? "few tokens: x is read where it is multiplied, quantized once before"
                : "few tokens: x is read and quantized where it is multiplied";
