@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "engine/plan/grouped.h"
 #include "engine/plan/sub_block.h"
@@ -85,9 +86,9 @@ class Cutter {
   const std::vector<int>& SizesOfAll() {
     if (!of_all_.empty()) return of_all_;
     std::map<int, size_t> times;
-    std::map<Key, bool> seen;
+    std::set<Key> seen;
     for (const Unit& unit : d_.units.units)
-      if (IsLinear(unit.kind) && seen.emplace(KeyOf(unit), true).second)
+      if (IsLinear(unit.kind) && seen.insert(KeyOf(unit)).second)
         for (const int tp : SizesOf(unit)) ++times[tp];
     for (const auto& [tp, count] : times)
       if (count == seen.size()) of_all_.push_back(tp);
@@ -140,7 +141,7 @@ class Cutter {
               : fmt::format("{} is not run here; kernels that run it refuse such a shard",
                             scheme.name));
       std::vector<int> whole;
-      for (int tp = 1; tp <= 64; ++tp) {
+      for (int tp = 1; tp <= kMostTp; ++tp) {
         const Cut other = Partition(unit, tp);
         if (!other.ranks.empty() && InsideBlock(unit, other, scheme).empty()) whole.push_back(tp);
       }
