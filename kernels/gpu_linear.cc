@@ -122,17 +122,23 @@ class Launcher {
     return {LinearCode::kDevice, -1, "the driver makes no tensor map of these sizes"};
   }
 
+  // What kernels that quantize x themselves are told of it, and of the step.
+  template <typename Arguments>
+  void Describe(const GpuStep& step, Arguments* a) const {
+    a->x = x_;
+    a->x_stride = group_.x_stride;
+    a->tokens = tokens();
+    a->columns = columns();
+    a->k_phase = step.recipe.phase;
+    a->blocks = step.blocks;
+    a->ue8m0 = step.recipe.ue8m0 ? 1 : 0;
+    a->segment_count = step.count;
+    a->tiles = step.tiles;
+  }
+
   LinearStatus Small(const GpuStep& step) {
     SmallArguments a{};
-    a.x = x_;
-    a.x_stride = group_.x_stride;
-    a.tokens = tokens();
-    a.columns = columns();
-    a.k_phase = step.recipe.phase;
-    a.blocks = step.blocks;
-    a.ue8m0 = step.recipe.ue8m0 ? 1 : 0;
-    a.segment_count = step.count;
-    a.tiles = step.tiles;
+    Describe(step, &a);
     a.plan = step.small;
     if (a.plan.quantized) {
       const XLayout layout = Layout(step.recipe);
@@ -148,16 +154,8 @@ class Launcher {
 
   LinearStatus FewRows(const GpuStep& step) {
     FewRowsArguments a{};
-    a.x = x_;
-    a.x_stride = group_.x_stride;
-    a.tokens = tokens();
-    a.columns = columns();
-    a.k_phase = step.recipe.phase;
-    a.blocks = step.blocks;
+    Describe(step, &a);
     a.fp8 = step.recipe.kind != XKind::kPlain;
-    a.ue8m0 = step.recipe.ue8m0 ? 1 : 0;
-    a.segment_count = step.count;
-    a.tiles = step.tiles;
     a.plan = step.few_rows;
     int tiles = 0;
     for (int i = 0; i < step.count; ++i) {
