@@ -71,6 +71,11 @@ class Launcher {
   }
   float* Scales(const XLayout& x) const { return reinterpret_cast<float*>(workspace_ + x.scales); }
 
+  // From a block's scales of x to the next one's.
+  static int StrideOfScales(const XRecipe& recipe, const XLayout& layout) {
+    return recipe.kind == XKind::kGroup ? static_cast<int>(layout.scale_stride) : 0;
+  }
+
   // The segments of a step, numbered through in tiles of so many rows, and their tensor maps, of
   // which a box is 1 / `share` of a tile.
   bool Segments(const GpuStep& step, int tile_rows, int share, GpuSegment* segments,
@@ -84,7 +89,10 @@ class Launcher {
       g.bias = s.bias;
       g.y = s.y;
       g.y_stride = s.y_stride;
-      g.scale_stride = static_cast<int>(s.scale_stride);
+      g.scale_stride = ScalesOfBlocks(s) ? static_cast<int>(s.scale_stride) : 0;
+      g.scale_blocks = ScalesOfBlocks(s) || bf16              ? step.blocks
+                       : s.scheme == LinearScheme::kFp8Tensor ? 1
+                                                              : 0;
       g.rows = static_cast<int>(s.rows);
       const bool large = step.kernel == GpuKernel::kLarge;
       g.first_row = FirstRow(s, large || tile_rows > kBlock ? kBlock : tile_rows);
@@ -101,14 +109,14 @@ class Launcher {
     return true;
   }
 
-  // Of y in BF16 without a bias, where TMA can write it: boxes and rows begin and end at multiples
-  // of 16 bytes.
+  // Of y in BF16 without a bias or scales of rows, where TMA can write it: boxes and rows begin and
+  // end at multiples of 16 bytes.
   bool MapsOfY(const GpuStep& step, LargeArguments* a) const {
     for (int i = 0; i < step.count; ++i) {
       const LinearSegment& s = group_.segments[step.segments[i]];
-      if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr || s.y_stride % 8 != 0 ||
-          s.rows % 8 != 0 || FirstRow(s, kBlock) % 8 != 0 ||
-          reinterpret_cast<uintptr_t>(s.y) % 16 != 0)
+      if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr ||
+          s.scheme == LinearScheme::kFp8Channel || s.y_stride % 8 != 0 || s.rows % 8 != 0 ||
+          FirstRow(s, kBlock) % 8 != 0 || reinterpret_cast<uintptr_t>(s.y) % 16 != 0)
         continue;
       if (!MakeMap(&a->y.of[i], s.y, 2, s.rows, group_.tokens, s.y_stride, 16,
                    LargeBox(a->plan.row_tile)))
@@ -143,7 +151,7 @@ class Launcher {
     if (a.plan.quantized) {
       const XLayout layout = Layout(step.recipe);
       a.quantized.scales = Scales(layout);
-      a.quantized.scale_stride = static_cast<int>(layout.scale_stride);
+      a.quantized.scale_stride = StrideOfScales(step.recipe, layout);
       if (!MakeMap(&a.quantized.codes, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
                    a.plan.token_tile))
         return NoMap();
@@ -238,7 +246,7 @@ class Launcher {
     if (step.recipe.kind != XKind::kPlain) {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);
-      a.x_scale_stride = static_cast<int>(layout.scale_stride);
+      a.x_scale_stride = StrideOfScales(step.recipe, layout);
       if (!MakeMap(&a.x, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
                    a.plan.token_tile / a.plan.share_x))
         return NoMap();

@@ -29,6 +29,8 @@ struct SmallShape {
   int blocks = 1;      // of K
   int fp8_tiles = 0;   // 64-row tiles of FP8 segments
   int bf16_tiles = 0;  // numbered last
+  // A token's x has one scale, which wants the whole row: x comes quantized. No BF16 then.
+  bool one_scale = false;
 };
 
 // What can be chosen; 0 (and -1 for `ahead`) means: by rule.

@@ -32,6 +32,15 @@ __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n 
   }
 }
 
+// Whether each row has a scale, with which its sums are still to be multiplied.
+__device__ __forceinline__ bool RowsHaveScales(const GpuSegment& g) { return g.scale_blocks == 0; }
+
+// The scale of a row where rows have scales; of rows outside the segment 1.
+__device__ __forceinline__ float ScaleOfRow(const GpuSegment& g, int row) {
+  return row >= 0 && row < g.rows ? __ldg(g.scale + row) : 1.0f;
+}
+
+// `value`: with its scale.
 __device__ __forceinline__ void StoreOne(const GpuSegment& g, int64_t token, int row, float value) {
   const int64_t at = token * g.y_stride + row;
   if (g.bias != nullptr) value += __ldg(g.bias + row);

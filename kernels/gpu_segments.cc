@@ -9,9 +9,15 @@
 namespace ferrule {
 namespace {
 
-// From more on cuBLASLt is the faster one: measured on H200 over 4096 × 4096, 12288 × 2048 and
-// 34816 × 5120.
+// FP8 with one scale of x a token. Where mma.sync does it cuBLASLt is the faster one from more
+// tokens on: measured on H200 over 4096 × 4096, 12288 × 2048 and 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
+// On Hopper from so many outputs of a segment on; cuBLASLt takes 14 us at least. Measured on H200,
+// 2026-11-30, in our kernels and there: 4096 -> 4096 14.5 us and 16.8 at 256 tokens, 20.1 and 17.9
+// at 512; 14336 -> 4096 32.6 and 52.0, 58.2 and 52.7; 4096 -> 1024 15.1 and 18.3 at 1024, 23.8 and
+// 19.6 at 2048; 4096 -> 28672 34.3 and 44.2 at 64, 42.5 and 40.3 at 128. Of several segments, which
+// are one launch of ours, twice as many.
+constexpr int64_t kLtFp8Work = 1 << 21;
 // BF16 alone with more than 32 tokens, tokens × rows: measured on H200 for 64 to 16384 rows of 2048
 // columns, 256 and 2048 of 7168. 1024 rows took 5.6 us in kLarge and 6.1 in cuBLASLt at 256 tokens,
 // 7.3 and 6.1 at 512.
@@ -52,7 +58,15 @@ bool ShouldBeLts(const LinearGroup& group, int32_t i, const GpuChoice& choice, i
     return LookUpGpu(s.rows, group.in, group.tokens, &measured) > 0 &&
            measured.kernel == GpuKernel::kLt;
   }
-  if (!IsBf16(s)) return group.tokens > kLtFp8Tokens;
+  if (!IsBf16(s) && (sm != kHopper || SlowReason(group, s) != nullptr))
+    return group.tokens > kLtFp8Tokens;
+  if (!IsBf16(s)) {
+    const auto alike = [&](const LinearSegment& other) {
+      return other.rows > 0 && !IsBf16(other) && !ScalesOfBlocks(other);
+    };
+    const auto count = std::count_if(group.segments, group.segments + group.segment_count, alike);
+    return group.tokens * s.rows >= (count > 1 ? 2 : 1) * kLtFp8Work;
+  }
   if (sm != kHopper) return group.tokens > kSmallTokens;
   int64_t bf16_rows = 0;
   bool fp8 = false;
@@ -86,10 +100,13 @@ const char* SlowReason(const LinearGroup& group, const LinearSegment& s) {
     if (!XAligned(group)) return "x is not aligned to 16, or its rows are not";
     return nullptr;
   }
-  if (s.scheme != LinearScheme::kFp8Block) return "only block scales have a fast kernel";
-  if (s.block_n != kBlock || s.block_k != kBlock) return "its blocks are not 128 × 128";
+  const bool blocks = ScalesOfBlocks(s);
+  if (!blocks && group.batch_invariant)
+    return "batch_invariant: only block scales have a fast kernel";
+  if (s.scheme == LinearScheme::kFp8Channel && s.scale_stride > 1) return "its scales have gaps";
+  if (blocks && (s.block_n != kBlock || s.block_k != kBlock)) return "its blocks are not 128 × 128";
   // TMA boxes begin at multiples of 16 bytes; else the kernel ends in an illegal instruction.
-  if (s.k_phase % 16 != 0) return "its k_phase is no multiple of 16";
+  if (blocks && s.k_phase % 16 != 0) return "its k_phase is no multiple of 16";
   if (!Aligned(s.weight, 16)) return "its weight is not aligned to 16";
   if (s.weight_stride % 16 != 0) return "its rows are no multiple of 16 bytes apart";
   return nullptr;

@@ -13,6 +13,9 @@ namespace ferrule {
 constexpr int kHopper = 90;  // compute capability 9.0
 
 inline bool IsBf16(const LinearSegment& segment) { return segment.scheme == LinearScheme::kBf16; }
+inline bool ScalesOfBlocks(const LinearSegment& segment) {
+  return segment.scheme == LinearScheme::kFp8Block;
+}
 
 // x can be read 16 bytes at a time and by TMA.
 bool XAligned(const LinearGroup& group);

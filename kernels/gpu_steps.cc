@@ -34,11 +34,12 @@ class Walk {
       step.kernel = GpuKernel::kCount;
       if (!Take(step)) return status_;
     }
-    bool bf16 = false;  // those that are fast have gone with the first FP8 ones
+    bool bf16 = false;  // those that are fast have gone with the first FP8 ones of blocks
     for (int32_t i = 0; i < group_.segment_count; ++i)
       if (IsFast(i) && !IsBf16(At(i)) && FirstOfItsKind(i)) {
-        if (!Fast(RecipeOf(At(i)), !bf16)) return status_;
-        bf16 = true;
+        const bool together = ScalesOfBlocks(At(i)) && !bf16;
+        if (!Fast(RecipeOf(At(i)), together)) return status_;
+        bf16 = bf16 || together;
       }
     if (!bf16 && !Fast(XRecipe(), true)) return status_;
     return Slow();
@@ -48,6 +49,7 @@ class Walk {
   const LinearSegment& At(int32_t i) const { return group_.segments[i]; }
 
   bool Take(const GpuStep& step) {
+    if (step.kernel == GpuKernel::kQuantize) held_ = step.tight ? XRecipe() : step.recipe;
     if (step.kernel == GpuKernel::kQuantize && choice_.x_is_quantized) return true;
     status_ = take_(step, context_);
     return static_cast<bool>(status_);
@@ -63,7 +65,15 @@ class Walk {
   bool FindFast(int32_t i) const {
     return target_.sm == kHopper && choice_.kernel != GpuKernel::kPlain &&
            choice_.kernel != GpuKernel::kMma && At(i).rows > 0 &&
-           SlowReason(group_, At(i)) == nullptr && !UsesLt(i, nullptr);
+           !(OneScaleEach(i) && ForBlocks()) && SlowReason(group_, At(i)) == nullptr &&
+           !UsesLt(i, nullptr);
+  }
+
+  // FP8 with one scale of x for each token, or for all.
+  bool OneScaleEach(int32_t i) const { return !IsBf16(At(i)) && !ScalesOfBlocks(At(i)); }
+  // Whether a kernel is asked for that has only scales of blocks.
+  bool ForBlocks() const {
+    return choice_.kernel == GpuKernel::kTile || choice_.kernel == GpuKernel::kFewRows;
   }
 
   // cuBLASLt was prepared for it and is wanted.
@@ -117,15 +127,17 @@ class Walk {
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
+    const bool one_scale = fp8 > 0 && recipe.kind != XKind::kGroup;
     GpuChoice choice = choice_;
     step->measured_up_to = 0;
     if (fp8 == 0 && choice.large.bf16_tile == LargeChoice::kApart) choice = {};  // by rule
     if (group_.batch_invariant) {
       choice = Invariant(*step);
-    } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count) {
+    } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count &&
+               (!one_scale || group_.tokens > kSmallTokens)) {  // few were measured otherwise
       Measured(step, &choice);
     }
-    if (UseFewRows(*step, choice, fp8)) {
+    if (!one_scale && UseFewRows(*step, choice, fp8)) {
       step->few_rows = PlanFewRows(FewRowsOf(*step), choice.few_rows);
       step->tiles = static_cast<int>(FewRowsOf(*step).tiles);
       step->kernel = GpuKernel::kFewRows;
@@ -141,7 +153,8 @@ class Walk {
                              : fp8_rows > 0 && group_.tokens >= kManyBesideBf16 &&
                                    (fp8_rows + 2 * bf16_rows) * group_.in >= kBytesBesideBf16;
     if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
-      const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16};
+      const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16,
+                             one_scale};
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
@@ -158,7 +171,7 @@ class Walk {
     }
     step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
-    if (UseLarge(choice)) {
+    if (one_scale || UseLarge(choice)) {
       if (fp8 == step->count) return Large(*step, false, choice.large);
       if (fp8 == 0) {  // of few rows: CTAs in pairs, so that loads overlap. Measured for 1 … 16384
         if (choice.kernel == GpuKernel::kAny) choice.large = {64, 64, 0, 1, 2, 64};
@@ -246,7 +259,7 @@ class Walk {
     GpuStep quantize;
     quantize.kernel = GpuKernel::kQuantize;
     quantize.recipe = step.recipe;
-    quantize.blocks = step.blocks;
+    quantize.blocks = static_cast<int>(LayOutX(step.recipe, 1, group_.in).blocks);
     quantize.why = "once for all FP8 segments";
     *quantized = Take(quantize);
     return *quantized;
@@ -375,8 +388,9 @@ class Walk {
         step.blocks = static_cast<int>(LayOutX(recipe, 1, group_.in).blocks);
         if (step.blocks > kQuantizeBlocks)
           return {LinearCode::kUnsupported, i, "more than 65535 blocks in a row of x"};
-        if (RepeatsScale(i)) step.repeats = i;
-        if (!Take(step)) return status_;
+        const bool there = held_ == recipe && !step.tight;
+        if (!there && RepeatsScale(i)) step.repeats = i;
+        if (!there && !Take(step)) return status_;
         for (int32_t j = i; j < group_.segment_count; ++j)
           if (At(j).rows > 0 && !IsFast(j) && RecipeOf(At(j)) == recipe && Tight(j) == step.tight &&
               !One(j, recipe, j == step.repeats))
@@ -400,6 +414,7 @@ class Walk {
         step.measured_up_to = LookUpGpu(At(i).rows, group_.in, group_.tokens, &measured);
       step.why = step.recipe.kind == XKind::kPlain ? "BF16: much work"
                  : step.tight                      ? "blocks: many tokens"
+                 : target_.sm == kHopper           ? "scales of rows and tokens: much work"
                                                    : "scales of rows and tokens: many tokens";
     } else if (choice_.kernel != GpuKernel::kPlain && MmaReason(group_, At(i)) == nullptr) {
       step.kernel = GpuKernel::kMma;
@@ -418,6 +433,7 @@ class Walk {
   LinearStatus (*take_)(const GpuStep&, void*);
   void* context_;
   LinearStatus status_;
+  XRecipe held_;  // how the x in the workspace was quantized; kPlain: not as others can use
   enum class Answer : uint8_t { kUnknown, kYes, kNo };
   Answer fast_[kGpuSegments] = {};
 };

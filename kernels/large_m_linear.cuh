@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// R1 … R3: y[M, N] = x[M, K] · W[N, K]ᵀ for FP8 block segments, x quantized before, and for BF16
-// ones beside them.
+// R1 … R3: y[M, N] = x[M, K] · W[N, K]ᵀ for FP8 segments, x quantized before, and for BF16 ones
+// beside those of blocks.
 //
 // Shapes.  A tile is 64, 128 or 256 tokens × R rows of W. Tokens are the m operand of wgmma: a
 //   thread then holds two tokens, so that scales cost two products a block, and y leaves in rows.
@@ -16,6 +16,8 @@
 //            Of two and four each sends the others their parts (large_m_exchange.cuh)
 //   y        of 128 and 256 tokens leaves by TMA while the next tile is multiplied; where there is
 //            none, and of 64 tokens, warps store it
+//   scales   of a whole tensor are those of every block; of rows: blocks have 1, and sums are
+//            multiplied on their way to y
 //   BF16     a tile of 16, 32 or 64 rows: a stage has 64 columns, or 128 where W is so much larger
 //            than x that both boxes of x have room; sums stay in the tensor cores
 // A tile may straddle two rows of scales of W: columns up to the border take the first, the others
@@ -102,7 +104,7 @@ __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n 
 }
 
 // The scales of W of a tile, 32 blocks of K at a time, one a lane: those in use, and the next ones
-// on their way.
+// on their way. 1 where rows have them.
 template <bool kStraddles>
 class TileScales {
  public:
@@ -111,12 +113,16 @@ class TileScales {
     const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
     first_ = g.scale + static_cast<int64_t>(min(p.scale_row, last)) * g.scale_stride;
     second_ = g.scale + static_cast<int64_t>(min(p.scale_row + 1, last)) * g.scale_stride;
-    last_block_ = a.blocks - 1;
+    last_block_ = g.scale_blocks - 1;
     from_ = begin;
     lane_ = static_cast<int>(threadIdx.x & 31);
     asm volatile("" : "+r"(lane_));  // or it would be asked for again in every block
     held_ = Load(begin);
     coming_ = Load(begin + 32);
+    // What sums meet on their way to y: eight rows a lane, a sector.
+    const int row = min(max(p.row + lane_ * 8, 0), g.rows - 1);
+    if (RowsHaveScales(g)) Prefetch(g.scale + row);
+    if (g.bias != nullptr) Prefetch(g.bias + row);
   }
   // Of block `k`, which never falls and rises by less than 32.
   __device__ __forceinline__ float2 At(int k) {
@@ -132,6 +138,7 @@ class TileScales {
  private:
   __device__ __forceinline__ float2 Load(int from) const {
     const int k = min(from + lane_, last_block_);
+    if (k < 0) return make_float2(1, kStraddles ? 1 : 0);
     return make_float2(__ldg(first_ + k), kStraddles ? __ldg(second_ + k) : 0.0f);
   }
   const float *first_, *second_;
@@ -401,7 +408,7 @@ cudaError_t LaunchAs(const LargeArguments& a, const LaunchTarget& to) {
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork>
 cudaError_t LaunchTileAs(const LargeArguments& a, const LaunchTarget& to) {
-  // Of 64 tokens, and of K shared out, no plan does.
+  // Of 64 tokens, and of K shared out, no plan does; nor does y with scales of rows or a bias.
   constexpr bool kSends = kTokens > 64 && kWork == LargeWork::kTiles;
   const auto launch = [&](auto segments, auto mixed, auto sends) {
     return LaunchAs<kTokens, kRows, kResident, kWork, segments, mixed, sends>(a, to);
@@ -410,7 +417,7 @@ cudaError_t LaunchTileAs(const LargeArguments& a, const LaunchTarget& to) {
   constexpr std::integral_constant<int, kGpuSegments> several;
   constexpr std::bool_constant<kSends> in_boxes;
   if (a.plan.bf16_tile > 0) return launch(several, std::true_type(), in_boxes);
-  if (a.plan.sends)
+  if (kSends && a.sends != 0)
     return a.segment_count > 1 ? launch(several, std::false_type(), in_boxes)
                                : launch(one, std::false_type(), in_boxes);
   return a.segment_count > 1 ? launch(several, std::false_type(), std::false_type())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FP8 block linears of more tokens than R0 takes, x quantized before by kernels/quantize.cu, and
-// BF16 ones beside them.
+// FP8 linears of more tokens than R0 takes, x quantized before by kernels/quantize.cu, and BF16
+// ones beside those of blocks.
 #pragma once
 
 #include <cuda.h>
@@ -20,7 +20,7 @@ struct LargeCommon {
   int bf16_stages;  // ceil(columns / (64 · plan.bf16_boxes))
   int segment_count;
   const float* x_scales;  // [blocks][x_scale_stride], 16-byte aligned
-  int x_scale_stride;     // a multiple of 64, >= tokens
+  int x_scale_stride;     // a multiple of 64, >= tokens; 0: a token has one for all blocks
   int sends;              // bit i: y of segment i has a tensor map
   LargePlan plan;
 };

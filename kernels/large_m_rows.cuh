@@ -19,9 +19,31 @@ __device__ __forceinline__ int RowEnd(const auto& a, const Place& p) {
 
 // Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
 __device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
-  return g.y_f32 == 0 && g.bias == nullptr && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
+  return g.y_f32 == 0 && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
          (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
 }
+// Whether sums are y but for rounding.
+__device__ __forceinline__ bool IsBare(const GpuSegment& g) {
+  return g.bias == nullptr && !RowsHaveScales(g);
+}
+
+// Sums of two columns from `row` on, of an eight that is inside or outside whole, → y.
+class ToY {
+ public:
+  __device__ __forceinline__ ToY(const GpuSegment& g, int row, int row_end) {
+    if (row < 0 || row >= row_end) return;
+    if (RowsHaveScales(g)) scale_ = make_float2(__ldg(g.scale + row), __ldg(g.scale + row + 1));
+    if (g.bias != nullptr) bias_ = make_float2(__ldg(g.bias + row), __ldg(g.bias + row + 1));
+  }
+  __device__ __forceinline__ void operator()(float* low, float* high) const {
+    *low = *low * scale_.x + bias_.x;
+    *high = *high * scale_.y + bias_.y;
+  }
+
+ private:
+  float2 scale_ = {1, 1}, bias_ = {0, 0};
+};
+
 __device__ __forceinline__ void StoreEight(const GpuSegment& g, int64_t token, int row, int row_end,
                                            uint4 v) {
   if (row >= 0 && row < row_end)
@@ -60,7 +82,7 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
   }
 }
 
-// The same one by one, wherever y lies: float32, a bias, rows that end anywhere.
+// The same one by one, wherever y lies: float32, rows that end anywhere.
 template <int kTall, int n>
 __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
                                               int row_end, uint32_t rows, const float* sum) {
@@ -78,20 +100,38 @@ __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, i
 #pragma unroll 1
     for (int i = lane; i < kTall * 16; i += 32) {
       const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
-      if (token < tokens && row >= 0 && row < row_end)
-        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4));
+      if (token < tokens && row >= 0 && row < row_end) {
+        const float scale = RowsHaveScales(g) ? ScaleOfRow(g, row) : 1.0f;
+        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4) * scale);
+      }
     }
   }
 }
 
-// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp.
+// Scales of rows and biases, in the layout of StoreRows.
 template <int kTall, int n>
+__device__ __forceinline__ void MakeY(const GpuSegment& g, int row0, int row_end, float* sum) {
+#pragma unroll
+  for (int q = 0; q < n / 8; ++q) {
+    const ToY to_y(g, row0 + 8 * q + (threadIdx.x & 3) * 2, row_end);
+#pragma unroll
+    for (int i = 0; i < kTall / 4; i += 2) {
+      float* v = sum + kTall / 4 * q + i;
+      to_y(v, v + 1);
+    }
+  }
+}
+
+// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp. `sum` is lost. Without
+// `kScales`, for shorter code, scales of rows and biases come in one by one.
+template <int kTall, int n, bool kScales = true>
 __device__ __forceinline__ void StoreTokens(const GpuSegment& g, int tokens, int token0, int row0,
-                                            int row_end, uint32_t rows, const float* sum) {
-  if (!ByEights(g, row0)) {
+                                            int row_end, uint32_t rows, float* sum) {
+  if (!ByEights(g, row0) || (!kScales && !IsBare(g))) {
     StoreOneByOne<kTall, n>(g, tokens, token0, row0, row_end, rows, sum);
     return;
   }
+  if (kScales && !IsBare(g)) MakeY<kTall, n>(g, row0, row_end, sum);
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
     StoreRows<kTall, 64>(g, tokens, token0, row0 + 64 * h, row_end, rows, sum + 2 * kTall * h);

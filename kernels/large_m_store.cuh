@@ -64,7 +64,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
   const int slices = kSlices > 0 ? kSlices : a.plan.slices, first = kTokens * w.rank / slices;
   const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
   const int count = (end - first) * (kRows / 4);
-  const bool eights = ByEights(g, p.row);
+  const bool eights = ByEights(g, p.row), bare = IsBare(g);
   const int row_end = RowEnd(a, p);
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += static_cast<int>(blockDim.x)) {
@@ -83,18 +83,23 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
       const float one[] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        if (row + j >= 0 && row + j < row_end) StoreOne(g, token, row + j, one[j]);
+        if (row + j >= 0 && row + j < row_end)
+          StoreOne(g, token, row + j, RowsHaveScales(g) ? one[j] * ScaleOfRow(g, row + j) : one[j]);
     } else if (row >= 0 && row < row_end) {
+      if (!bare) {
+        ToY(g, row, row_end)(&v.x, &v.y);
+        ToY(g, row + 2, row_end)(&v.z, &v.w);
+      }
       *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row) =
           make_uint2(PackBf16(v.x, v.y), PackBf16(v.z, v.w));
     }
   }
 }
 
-// The sums of a warpgroup: to y, or to shared memory for the cluster.
+// The sums of a warpgroup: to y, or to shared memory for the cluster; then they are lost.
 template <int kRows, int kPieces, int n>
 __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place& p, int token0,
-                                       int column0, const float (&sum)[kPieces][n / 2]) {
+                                       int column0, float (&sum)[kPieces][n / 2]) {
   constexpr bool kSends = std::decay_t<decltype(a)>::kHasMapsOfY;
   const int token = p.token + token0, row = p.row + column0;
   if (a.plan.slices > 1) {
@@ -114,9 +119,9 @@ __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place
   }
 #pragma unroll
   for (int i = 0; i < kPieces; ++i)
-    StoreTokens<16, n>(a.segments[p.segment], a.tokens,
-                       token + 64 * i + (threadIdx.x >> 5 & 3) * 16, row, RowEnd(a, p), rows,
-                       sum[i]);
+    StoreTokens<16, n, !kSends>(a.segments[p.segment], a.tokens,
+                                token + 64 * i + (threadIdx.x >> 5 & 3) * 16, row, RowEnd(a, p),
+                                rows, sum[i]);
 }
 
 // K shared out over a cluster: what all its CTAs left in shared memory → y.

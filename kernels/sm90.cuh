@@ -156,6 +156,10 @@ __device__ __forceinline__ uint64_t EvictNormal() {
 __device__ __forceinline__ void PrefetchMap(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
+// A sector on its way to the L2.
+__device__ __forceinline__ void Prefetch(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
 // One box of a tensor map. Elements outside the tensor, also at negative coordinates, are zeros and
 // count as bytes all the same.
 __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, int column, int row,

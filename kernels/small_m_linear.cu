@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0: y[M, N] = x[M, K] · W[N, K]ᵀ for few tokens and several segments, FP8 block or BF16, one
-// launch.
+// R0: y[M, N] = x[M, K] · W[N, K]ᵀ for few tokens and several segments, FP8 or BF16, one launch.
 //
 // Shapes.  n = 8, 16 or 32 >= M tokens; more are cut into tiles of 32, one for each y of the grid,
 //   which know nothing of each other. W is cut into tiles of 64 rows. A cluster of S CTAs takes
@@ -19,7 +18,7 @@
 //   sums     slots × [S·halves sources][64/S rows][n]: each source sends rows [64/S·d, …) to CTA d,
 //            which adds them in the order of the sources: deterministic. A CTA's own rows are
 //            stored plainly. The warps of the epilogue share each tile or, where that is little
-//            work, two of them take tiles in turn.
+//            work, two of them take tiles in turn. Where rows have scales, here they come in.
 //
 // A row of tiles outside the tensor (before row 0 of a shard that begins inside a scale block,
 // after the last) and columns outside K are zeros that TMA makes up; they are not stored.
@@ -177,10 +176,11 @@ __device__ __forceinline__ void Consume(const auto& a, const Share& s, int warp)
   }
 }
 
-// y is BF16, without a bias, and pairs of rows are whole and aligned.
+// y is BF16, without a bias or scales of rows, and pairs of rows are whole and aligned.
 __host__ __device__ inline bool IsPlain(const GpuSegment& g) {
-  return g.y_f32 == 0 && g.bias == nullptr && g.first_row == 0 && g.rows % kSmallTile == 0 &&
-         g.y_stride % 2 == 0 && reinterpret_cast<uintptr_t>(g.y) % 4 == 0;
+  return g.y_f32 == 0 && g.bias == nullptr && g.scale_blocks > 0 && g.first_row == 0 &&
+         g.rows % kSmallTile == 0 && g.y_stride % 2 == 0 &&
+         reinterpret_cast<uintptr_t>(g.y) % 4 == 0;
 }
 
 // Adds the sources of each row in their order and stores y, two rows a thread. `kPlain`: all
@@ -194,6 +194,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
   const int lane = threadIdx.x & 31, own = kAlone ? lane : e * 32 + lane;
   const int sources = s.slices * a.plan.halves, slot_floats = kSmallTile * a.plan.halves * kPitch;
   const int log_pairs = 5 - s.log_slices;
+  constexpr bool kScaled = !kPlain && std::decay_t<decltype(a)>::kMode == SmallX::kQuantized;
   int slot = kAlone ? e : 0, phase = 0;
   bool plain = kPlain || IsPlain(g);
 #pragma unroll 1
@@ -204,6 +205,12 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
       plain = kPlain || IsPlain(g);
     }
     const int row0 = g.first_row + (tile - g.first_tile) * kSmallTile + s.rank * s.rows;
+    // Asked for while sums are awaited: a thread's two rows are the same of every token.
+    float2 scales = make_float2(1, 1);
+    if constexpr (kScaled) {
+      const int row = row0 + (own & ((1 << log_pairs) - 1)) * 2;
+      if (RowsHaveScales(g)) scales = make_float2(ScaleOfRow(g, row), ScaleOfRow(g, row + 1));
+    }
     BarrierWait(SumsFull(a, s) + 8 * slot, phase);
     const float* sums = reinterpret_cast<const float*>(s.memory + a.plan.sums) + slot * slot_floats;
 #pragma unroll 1
@@ -216,6 +223,7 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Share& s, int e
         u += from[q * s.rows * kPitch];
         v += from[q * s.rows * kPitch + kPitch];
       }
+      if constexpr (kScaled) u *= scales.x, v *= scales.y;
       const int token = s.first + m;
       __nv_bfloat16* y = static_cast<__nv_bfloat16*>(g.y) + token * g.y_stride + row;
       if (plain || (g.y_f32 == 0 && g.bias == nullptr && row >= 0 && row + 1 < g.rows &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// R0: linears of few tokens, or of few rows with more tokens in tiles of 32, FP8 block and BF16
-// segments in one launch, x quantized inside or (FP8 alone) before.
+// R0: linears of few tokens, or of few rows with more tokens in tiles of 32, FP8 and BF16 segments
+// in one launch, x quantized inside (FP8 blocks) or (FP8 alone) before.
 #pragma once
 
 #include <cuda.h>
@@ -16,11 +16,13 @@ namespace ferrule {
 
 // A segment as kernels see it. Tiles of all segments are numbered through.
 struct GpuSegment {
-  const float* scale;  // null: BF16
-  const float* bias;   // or null
-  void* y;             // [tokens, rows]
+  // Null: BF16. [scale rows][scale_stride] of blocks, one of the whole tensor, or one for each row.
+  const float* scale;
+  const float* bias;  // or null
+  void* y;            // [tokens, rows]
   int64_t y_stride;
   int scale_stride;
+  int scale_blocks;  // of K that have scales: all; 1: the first is all there is; 0: rows have them
   int rows;
   int first_row;   // of tile `first_tile`; <= 0: tiles begin where scale blocks do
   int scale_half;  // half (64 rows) of a scale block that it begins in
@@ -46,14 +48,14 @@ struct SmallCommon {
 enum class SmallX {
   kFp8,        // quantizes x
   kMixed,      // quantizes x, and keeps it as it is for BF16 segments
-  kQuantized,  // x comes quantized; FP8 alone
+  kQuantized,  // x comes quantized; FP8 alone, with any scales
 };
 
 // x as kernels/quantize.cu leaves it.
 struct QuantizedX {
   CUtensorMap codes;    // boxes of plan.token_tile tokens × 128 bytes, 128-byte swizzle
   const float* scales;  // [blocks][scale_stride], 16-byte aligned
-  int scale_stride;     // a multiple of 32, >= tokens
+  int scale_stride;     // a multiple of 32, >= tokens; 0: a token has one for all blocks
 };
 struct NoX {};
 

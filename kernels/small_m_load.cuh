@@ -238,6 +238,12 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
     MoveTo(a, tile, &at);
     const GpuSegment& g = a.segments[at.segment];
     if (IsBf16(a, at.segment)) continue;
+    if constexpr (std::decay_t<decltype(a)>::kMode == SmallX::kQuantized)
+      if (g.scale_blocks <= 1) {  // of the tensor, or of rows, which sums are multiplied with later
+        const float one = g.scale_blocks == 1 ? __ldg(g.scale) : 1.0f;
+        for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = one;
+        continue;
+      }
     const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block
     const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride + s.first_block;
 #pragma unroll(n == 8 ? 1 : 4)

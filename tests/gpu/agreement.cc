@@ -48,6 +48,20 @@ Shape Fp8(int64_t rows, int32_t n_phase, int32_t k_phase) {
   return s;
 }
 
+Shape PerChannel(int64_t rows, bool fixed) {
+  Shape s;
+  s.scheme = LinearScheme::kFp8Channel;
+  s.rows = rows;
+  s.fixed = fixed;
+  return s;
+}
+
+Shape PerTensor(int64_t rows, bool fixed) {
+  Shape s = PerChannel(rows, fixed);
+  s.scheme = LinearScheme::kFp8Tensor;
+  return s;
+}
+
 Shape Bf16(int64_t rows) {
   Shape s;
   s.scheme = LinearScheme::kBf16;

@@ -34,6 +34,9 @@ constexpr double BoundOf(LinearOutput type) {
 }
 
 Shape Fp8(int64_t rows, int32_t n_phase = 0, int32_t k_phase = 0);
+// One scale of x for each token, or the caller's for all.
+Shape PerChannel(int64_t rows, bool fixed = false);
+Shape PerTensor(int64_t rows, bool fixed = false);
 Shape Bf16(int64_t rows);
 Shape With(Shape s, bool bias, bool extreme = false, bool ue8m0 = false);
 

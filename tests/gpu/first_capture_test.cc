@@ -23,12 +23,6 @@ using namespace ferrule::test;
 
 namespace {
 
-Shape PerChannel(int64_t rows) {
-  Shape shape = Fp8(rows);
-  shape.scheme = LinearScheme::kFp8Channel;
-  return shape;
-}
-
 struct Row {
   const char* sentence;
   int64_t tokens;
@@ -37,7 +31,8 @@ struct Row {
 const Row rows[] = {
     {"few tokens", 3, {Fp8(700), Bf16(64)}},
     {"many tokens, x quantized before", 200, {Fp8(1024), Bf16(64)}},
-    {"cuBLASLt, or mma.sync where it is not there", 200, {PerChannel(512)}},
+    {"scales of rows", 200, {PerChannel(512)}},
+    {"cuBLASLt, or our own where it is not there", 200, {PerChannel(10496)}},
     {"much BF16", 200, {Bf16(2048)}},
 };
 

@@ -50,12 +50,6 @@ std::unique_ptr<GpuCall> Prepared(DeviceGroup* device) {
   return call;
 }
 
-Shape PerChannel(int64_t rows) {
-  Shape shape = Fp8(rows);
-  shape.scheme = LinearScheme::kFp8Channel;
-  return shape;
-}
-
 }  // namespace
 
 TEST_CASE("a prepared call gives the bits of LinearGpu, wherever its pointers lead") {

@@ -5,6 +5,7 @@
 #include "kernels/linear_gpu.h"
 #include "tests/catch.h"
 #include "tests/gpu/agreement.h"
+#include "tests/gpu/choices.h"
 #include "tests/gpu/device_group.h"
 #include "tests/kernels/group.h"
 #include "tests/skip.h"
@@ -43,8 +44,7 @@ struct Row {
 const char* CheckAgainstCpu(const Row& row, int64_t tokens, LinearOutput type) {
   INFO(row.sentence << ", " << tokens << " tokens, "
                     << (type == LinearOutput::kF32 ? "F32" : "BF16"));
-  GpuChoice only;
-  only.kernel = GpuKernel::kLt;
+  const GpuChoice only = Only(GpuKernel::kLt);
   Shape shape;
   shape.scheme = row.scheme;
   shape.fixed = row.fixed;
@@ -136,14 +136,8 @@ TEST_CASE("cuBLASLt's products of FP8 blocks agree with the CPU, once prepared")
 // Their scales of W are repeated, and cuBLASLt works, in one place, one after the other.
 TEST_CASE("cuBLASLt's products of one group agree with the CPU, whichever comes first") {
   if (LtAbsent() != nullptr) return Skip(LtAbsent());
-  const auto of = [](LinearScheme scheme, int64_t rows) {
-    Shape shape;
-    shape.scheme = scheme;
-    shape.rows = rows;
-    return shape;
-  };
-  const Shape tensor = of(LinearScheme::kFp8Tensor, 816), wide = of(LinearScheme::kFp8Tensor, 1648),
-              channel = of(LinearScheme::kFp8Channel, 752);
+  const GpuChoice only = Only(GpuKernel::kLt);
+  const Shape tensor = PerTensor(816), wide = PerTensor(1648), channel = PerChannel(752);
   for (const std::vector<Shape>& shapes : {std::vector<Shape>{tensor, wide, channel},
                                            {channel, wide, tensor},
                                            {wide, channel, tensor}})
@@ -153,15 +147,15 @@ TEST_CASE("cuBLASLt's products of one group agree with the CPU, whichever comes 
       DeviceGroup::Layout layout;
       layout.y_type = type;
       DeviceGroup device(test.group(), layout);
-      REQUIRE(PrepareGpu(device.group()));
-      if (LtSteps(device.group(), {}) != 3)
+      REQUIRE(PrepareGpu(device.group(), only));
+      if (LtSteps(device.group(), only) != 3)
         return Skip("cuBLASLt has no algorithm for one of them");
-      INFO(ExplainGpu(device.group()));
-      const size_t size = WorkspaceSizeGpu(device.group());
+      INFO(ExplainGpu(device.group(), only));
+      const size_t size = WorkspaceSizeGpu(device.group(), only);
       const Workspace workspace(size);
       for (int i = 0; i < 3; ++i) {
         device.Poison();
-        REQUIRE(LinearGpu(device.group(), workspace.memory, size, nullptr));
+        REQUIRE(RunGpu(device.group(), only, workspace.memory, size, nullptr));
         REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
         for (size_t n = 0; n < shapes.size(); ++n)
           CHECK(RelativeError(device.Y(n), test.Y(n)) < BoundOf(type));

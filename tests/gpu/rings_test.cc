@@ -55,6 +55,13 @@ TEST_CASE("rings that go round with few tokens") {
   AllAgree(7, {Fp8(200), Bf16(40)}, FewTokens(true));
 }
 
+TEST_CASE("rings that go round with scales of rows") {
+  AllAgree(13, {PerChannel(200)}, {InSmall({.slices = 1}), InSmall({.clusters = 1}), InSmall({})});
+  AllAgree(140, {PerChannel(200), PerTensor(72)},
+           {InLarge({64, 128, 1, 1, 1}), InLarge({128, 128, 1, 1, 1}), InLarge({128, 64, 3, 1, 1}),
+            InLarge({256, 96, 1, 1, 1})});
+}
+
 TEST_CASE("rings that go round in other kernels") {
   AllAgree(70, {Fp8(200), Bf16(40)}, AnyTokens(true));
   AllAgree(70, {Fp8(500)}, AnyTokens(false));  // four tiles that share x

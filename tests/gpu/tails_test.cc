@@ -24,6 +24,7 @@ TEST_CASE("tails of tokens, rows, columns and blocks in every kernel") {
   const Case odd = {"odd", 37, 333, {With(Fp8(83, 37, 48), true), Bf16(3), Fp8(45, 101, 48)}};
   const Case many = {"many", 131, 333, {With(Fp8(211, 37, 48), true), Fp8(45, 101, 48)}};
   const Case boxes = {"boxes", 449, 141, {Fp8(1051, 37, 16), Fp8(1112, 40, 16)}};
+  const Case rows = {"rows", 37, 208, {With(PerChannel(83), true), PerTensor(45), PerChannel(64)}};
   for (const Row& row :
        {Row{"x quantized inside", few, {InSmall({.quantized = 0}), InSmall({.halves = 2})}},
         Row{"x quantized before", tiles, {InSmall({.quantized = 1}), InSmall({.slices = 2})}},
@@ -34,6 +35,10 @@ TEST_CASE("tails of tokens, rows, columns and blocks in every kernel") {
         Row{"slices", many, {InLarge({64, 112, 2, 1, 1}), InLarge({128, 64, 3, 1, 1})}},
         Row{"turns", many, {InLarge({64, 96, 1, 1, 1}), InLarge({64, 128, 1, 4, 1})}},
         Row{"boxes", boxes, {InLarge({128, 64, 1, 4, 1}), InLarge({256, 96, 1, 1, 1})}},
+        Row{"scales of rows", rows, {InSmall({.slices = 2}), InLarge({128, 96, 1, 1, 1})}},
+        Row{"scales of rows, shared out",
+            rows,
+            {InLarge({64, 96, 1, 1, 1}), InLarge({64, 64, 2, 1, 1})}},
         Row{"others", odd, {Only(GpuKernel::kMma), Only(GpuKernel::kPlain)}}}) {
     INFO(row.sentence);
     TestGroup test(58, row.c.tokens, row.c.in, row.c.shapes);

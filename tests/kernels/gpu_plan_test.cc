@@ -21,7 +21,8 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           if (fp8 + bf16 == 0) continue;
           SmallChoice choice;
           choice.quantized = planned % 3 - 1;  // by rule, no, yes
-          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16}, choice);
+          const bool one_scale = bf16 == 0 && planned % 2 == 0;
+          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16, one_scale}, choice);
           INFO(tokens << " tokens, " << blocks << " blocks, " << fp8 << " + " << bf16 << " tiles");
           if (!p.fits) continue;
           ++planned;
@@ -118,6 +119,28 @@ TEST_CASE("sixteen slices of K where they were measured to be the fastest") {
     REQUIRE(p.fits);
     CHECK(1 << p.log_slices == c.slices);
     CHECK(p.halves == c.halves);
+  }
+}
+
+TEST_CASE("x with one scale a token comes quantized, in slices that were measured to be fast") {
+  struct {
+    int tokens, blocks, tiles, slices, halves;
+  } const cases[] = {{1, 32, 64, 8, 1},   {1, 16, 192, 2, 1},  {1, 32, 16, 8, 1},
+                     {1, 32, 448, 8, 1},  {8, 112, 64, 16, 1}, {16, 32, 64, 8, 1},
+                     {16, 16, 192, 2, 1}, {16, 32, 448, 2, 2}, {16, 112, 64, 8, 2},
+                     {32, 32, 64, 2, 2},  {32, 32, 16, 4, 2},  {32, 32, 448, 4, 1},
+                     {32, 112, 64, 8, 1}, {1, 1, 1, 1, 1},     {3, 5, 700, 2, 1}};
+  for (const auto& c : cases) {
+    INFO(c.tokens << " tokens, " << c.blocks << " blocks, " << c.tiles << " tiles");
+    for (const int asked : {SmallChoice::kByRule, 0, 1}) {
+      SmallChoice choice;
+      choice.quantized = asked;
+      const SmallPlan p = PlanSmall({c.tokens, c.blocks, c.tiles, 0, true}, choice);
+      REQUIRE(p.fits);
+      CHECK(p.quantized);
+      CHECK(1 << p.log_slices == c.slices);
+      CHECK(p.halves == c.halves);
+    }
   }
 }
 

@@ -423,7 +423,9 @@ TEST_CASE("the slow path says why") {
   row("its rows are no multiple of 16 bytes apart", Bf16(8)).weight_stride = 2052;
   row("its blocks are not 128 × 128", Fp8(8)).block_n = 64;
   row("its k_phase is no multiple of 16", Fp8(8)).k_phase = 8;
-  row("only block scales have a fast kernel", Fp8(8)).scheme = LinearScheme::kFp8Tensor;
+  LinearSegment& gaps = row("its scales have gaps", Fp8(8));
+  gaps.scheme = LinearScheme::kFp8Channel;
+  gaps.scale_stride = 2;
   row("its weight is not BF16", Bf16(8)).weight_type = LinearWeight::kF32;
   for (const Row& r : rows) {
     const Group g(3, {r.segment});
@@ -431,6 +433,15 @@ TEST_CASE("the slow path says why") {
     CHECK(std::string(SlowReason(g.group, g.segments[0])) == r.reason);
     CHECK(ExplainSteps(g.group, {}, {}).find(r.reason) != std::string::npos);
   }
+  LinearSegment tensor = Fp8(8);
+  tensor.scheme = LinearScheme::kFp8Tensor;
+  Group g(3, {tensor});
+  CHECK(SlowReason(g.group, g.segments[0]) == nullptr);
+  g.group.batch_invariant = true;
+  const char* reason = "batch_invariant: only block scales have a fast kernel";
+  REQUIRE(SlowReason(g.group, g.segments[0]) != nullptr);
+  CHECK(std::string(SlowReason(g.group, g.segments[0])) == reason);
+  CHECK(ExplainSteps(g.group, {}, {}).find(reason) != std::string::npos);
 }
 
 TEST_CASE("a shard that begins inside a scale block gets a tile that begins where the block does") {

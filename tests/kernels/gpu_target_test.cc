@@ -101,11 +101,36 @@ TEST_CASE("where cuBLASLt lacks scales is said") {
   CHECK(std::string(LtLacks(LtScales::kBlocks, 100)) == "it has scales of blocks on Hopper alone");
 }
 
-TEST_CASE("Hopper gives per-tensor, per-channel and much BF16 work to cuBLASLt") {
+TEST_CASE("Hopper gives much work of per-tensor, per-channel and BF16 to cuBLASLt") {
   const GpuTarget alone{90, nullptr}, both = GpuWithLt(90);
-  CHECK(Asked(16, {Of(kChannel, 4096)}).On(both) == "quantize mma0");
-  CHECK(Asked(17, {Of(kChannel, 4096)}).On(both) == "quantize lt0");
-  CHECK(Asked(17, {Of(kChannel, 4096)}).On(alone) == "quantize mma0");
+  // One scale of x a token: cuBLASLt from 2^21 outputs of a segment on, 2^22 where there are
+  // several.
+  CHECK(Asked(16, {Of(kChannel, 4096)}).On(both) == "quantize small0");
+  CHECK(Asked(32, {Of(kChannel, 4096)}).On(both) == "quantize small0");
+  CHECK(Asked(32, {Of(kChannel, 12288)}).On(both) == "quantize large0");
+  CHECK(Asked(33, {Of(kTensor, 4096)}).On(both) == "quantize large0");
+  CHECK(Asked(511, {Of(kChannel, 4096)}).On(both) == "quantize large0");
+  CHECK(Asked(512, {Of(kChannel, 4096)}).On(both) == "quantize lt0");
+  CHECK(Asked(512, {Of(kChannel, 4096)}).On(alone) == "quantize large0");
+  CHECK(Asked(512, {Of(kTensor, 4096)}).On(both) == "quantize lt0");
+  CHECK(Asked(1023, {Of(kChannel, 4096), Of(kChannel, 1024), Of(kTensor, 1024)}).On(both) ==
+        "quantize large012");
+  // What is quantized for one serves the others.
+  CHECK(Asked(1024, {Of(kChannel, 4096), Of(kChannel, 1024), Of(kTensor, 1024)}).On(both) ==
+        "quantize large12 lt0");
+  // BF16 beside it is a launch of its own; so are blocks, which want another x.
+  CHECK(Asked(8, {Of(kChannel, 512), Of(kBf16, 64)}).On(both) == "quantize small0 few1");
+  CHECK(Asked(100, {Of(kChannel, 512), Of(kBlocks, 512), Of(kBf16, 64)}).On(both) ==
+        "quantize large0 quantize large21");
+  CHECK(Asked(100, {Of(kChannel, 512), Of(kChannel, 512), Of(kChannel, 512), Of(kTensor, 512),
+                    Of(kChannel, 512)})
+            .On(both) == "quantize large0123 large4");
+  // Two kernels have scales of blocks alone.
+  CHECK(Asked(8, {Of(kChannel, 512)}).On(both, GpuKernel::kTile) == "quantize mma0");
+  CHECK(Asked(8, {Of(kChannel, 512)}).On(both, GpuKernel::kFewRows) == "quantize mma0");
+  LinearSegment gaps = Of(kChannel, 512);
+  gaps.scale_stride = 2;
+  CHECK(Asked(8, {gaps}).On(both) == "quantize mma0");
   CHECK(Asked(16, {Of(kBf16, 16384)}).On(both) == "small0");
   CHECK(Asked(17, {Of(kBf16, 16384)}).On(both) == "lt0");
   CHECK(Asked(17, {Of(kBf16, 16384)}).On(alone) == "small0");
@@ -188,14 +213,16 @@ TEST_CASE("what cuBLASLt does not take has a reason") {
   REQUIRE(LtRefuses(tensor.group, tensor.segments[0], &shape) == nullptr);
   CHECK(shape.scales == LtScales::kOuter);
   CHECK(LtScaleBytes(tensor.segments[0], shape) == 512);
-  CHECK(WorkspaceBehindX(tensor.group, {}, {90, Everything}) == 1512);
-  CHECK(WorkspaceBehindX(tensor.group, {}, {90, nullptr}) == 0);
+  GpuChoice only;
+  only.kernel = GpuKernel::kLt;
+  CHECK(WorkspaceBehindX(tensor.group, only, {90, Everything}) == 1512);
+  CHECK(WorkspaceBehindX(tensor.group, only, {90, nullptr}) == 0);
 }
 
 TEST_CASE(
     "the quantizer repeats the scale of the segment that comes next, where cuBLASLt wants it") {
   const auto repeats = [](const std::vector<LinearSegment>& list, const GpuChoice& choice = {}) {
-    const Asked asked(64, list);
+    const Asked asked(1 << 16, list);
     std::string text;
     const auto take = [](const GpuStep& step, void* to) {
       std::string& words = *static_cast<std::string*>(to);
@@ -214,7 +241,7 @@ TEST_CASE(
   LinearSegment fixed = Of(kTensor, 64);
   fixed.input_scale = reinterpret_cast<const float*>(asked_memory);
   CHECK(repeats({fixed}) == "q-1 - ");
-  LinearSegment with_bias = Of(kTensor, 64);  // not by cuBLASLt
+  LinearSegment with_bias = Of(kTensor, 64);  // not by cuBLASLt, and quantized before
   with_bias.bias = reinterpret_cast<const float*>(asked_memory);
   CHECK(repeats({with_bias, Of(kTensor, 64)}) == "q-1 - ");
   GpuChoice before;
@@ -249,8 +276,8 @@ TEST_CASE("a workspace for many tokens does for fewer, also where cuBLASLt wants
   const Row rows[] = {
       {"BF16 alone", {Of(kBf16, 6144)}},
       {"blocks of a measured shape: cuBLASLt for some numbers of tokens", {Of(kBlocks, 1024)}},
-      {"a scale for the tensor", {Of(kTensor, 512)}},
-      {"one for each row, beside BF16", {Of(kChannel, 512), Of(kBf16, 640)}},
+      {"a scale for the tensor", {Of(kTensor, 2048)}},
+      {"one for each row, beside BF16", {Of(kChannel, 4096), Of(kBf16, 640)}},
       {"blocks and much BF16", {Of(kBlocks, 1024), Of(kBf16, 16384)}},
   };
   const GpuTarget target{90, Falling, MostFalling};
@@ -317,13 +344,13 @@ TEST_CASE("why cuBLASLt does not take what it should is said") {
     GpuTarget target = GpuWithLt(90);
     bool batch_invariant = false;
   };
-  LinearSegment odd = Of(kBf16, 16384), biased = Of(kChannel, 64);
+  LinearSegment odd = Of(kBf16, 16384), biased = Of(kChannel, 65536);
   odd.y_stride = 16385;
   biased.bias = biased.scale;
   const Row rows[] = {
-      {nullptr, Of(kChannel, 64)},
-      {nullptr, Of(kChannel, 64), 16, {90}},    // few tokens: not cuBLASLt's
-      {nullptr, Of(kBlocks, 500), 1024, {90}},  // faster without it
+      {nullptr, Of(kChannel, 65536)},
+      {nullptr, Of(kChannel, 32767), 64, {90}},  // few outputs: not cuBLASLt's
+      {nullptr, Of(kBlocks, 500), 1024, {90}},   // faster without it
       {"its outputs are no multiple of 16 bytes apart", odd},
       {"it adds no float32 bias to BF16 outputs", biased},
       {"tokens are not in fours", Of(kBlocks, 1024), 2047},
