@@ -109,14 +109,16 @@ class Launcher {
     return true;
   }
 
-  // Of y in BF16 without a bias or scales of rows, where TMA can write it: boxes and rows begin and
-  // end at multiples of 16 bytes.
+  // Of y in BF16 without a bias, where TMA can write it: boxes and rows begin and end at multiples
+  // of 16 bytes. Of none where a segment has scales of rows.
   bool MapsOfY(const GpuStep& step, LargeArguments* a) const {
+    for (int i = 0; i < step.count; ++i)
+      if (group_.segments[step.segments[i]].scheme == LinearScheme::kFp8Channel) return true;
     for (int i = 0; i < step.count; ++i) {
       const LinearSegment& s = group_.segments[step.segments[i]];
-      if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr ||
-          s.scheme == LinearScheme::kFp8Channel || s.y_stride % 8 != 0 || s.rows % 8 != 0 ||
-          FirstRow(s, kBlock) % 8 != 0 || reinterpret_cast<uintptr_t>(s.y) % 16 != 0)
+      if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr || s.y_stride % 8 != 0 ||
+          s.rows % 8 != 0 || FirstRow(s, kBlock) % 8 != 0 ||
+          reinterpret_cast<uintptr_t>(s.y) % 16 != 0)
         continue;
       if (!MakeMap(&a->y.of[i], s.y, 2, s.rows, group_.tokens, s.y_stride, 16,
                    LargeBox(a->plan.row_tile)))

@@ -105,7 +105,7 @@ __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n 
 
 // The scales of W of a tile, 32 blocks of K at a time, one a lane: those in use, and the next ones
 // on their way. 1 where rows have them.
-template <bool kStraddles>
+template <bool kStraddles, bool kRowScales>
 class TileScales {
  public:
   __device__ __forceinline__ void Start(const auto& a, const Place& p, int begin) {
@@ -119,10 +119,8 @@ class TileScales {
     asm volatile("" : "+r"(lane_));  // or it would be asked for again in every block
     held_ = Load(begin);
     coming_ = Load(begin + 32);
-    // What sums meet on their way to y: eight rows a lane, a sector.
-    const int row = min(max(p.row + lane_ * 8, 0), g.rows - 1);
-    if (RowsHaveScales(g)) Prefetch(g.scale + row);
-    if (g.bias != nullptr) Prefetch(g.bias + row);
+    if (kRowScales && RowsHaveScales(g))  // for the end: eight rows a lane, a sector
+      Prefetch(g.scale + min(max(p.row + lane_ * 8, 0), g.rows - 1));
   }
   // Of block `k`, which never falls and rises by less than 32.
   __device__ __forceinline__ float2 At(int k) {
@@ -138,7 +136,7 @@ class TileScales {
  private:
   __device__ __forceinline__ float2 Load(int from) const {
     const int k = min(from + lane_, last_block_);
-    if (k < 0) return make_float2(1, kStraddles ? 1 : 0);
+    if (kRowScales && k < 0) return make_float2(1, kStraddles ? 1 : 0);
     return make_float2(__ldg(first_ + k), kStraddles ? __ldg(second_ + k) : 0.0f);
   }
   const float *first_, *second_;
@@ -165,7 +163,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   // the second's.
   Stage stage{S::kTurns ? wg : 0, 0};
   Place p;
-  TileScales<S::kStraddles> scales;
+  TileScales<S::kStraddles, std::decay_t<decltype(a)>::kTakesRowScales> scales;
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
     if (tile >= w.tiles) return;
     p = PlaceOf<kTokens, kRows>(a, w, tile);

@@ -34,6 +34,9 @@ struct LargeArgumentsOf : LargeCommon {
   static constexpr int kSegmentCount = kSegments;
   static constexpr bool kTakesBf16 = kMixed;
   static constexpr bool kHasMapsOfY = kSends;
+  // Scales of rows: BF16 does not stand beside them, and y does not leave in boxes. Where they
+  // cannot be, code for them would cost 1 to 4 % with many tokens.
+  static constexpr bool kTakesRowScales = !kMixed && !kSends;
   GpuSegment segments[kSegments];  // tiles of plan.row_tile rows, in BF16 of plan.bf16_tile
   CUtensorMap weights[kSegments];  // boxes of row_tile / share_w or bf16_tile rows × 128 bytes
   CUtensorMap x;                   // boxes of token_tile / share_x rows × 128 bytes

@@ -23,8 +23,9 @@ __device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
          (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
 }
 // Whether sums are y but for rounding.
+template <bool kRowScales>
 __device__ __forceinline__ bool IsBare(const GpuSegment& g) {
-  return g.bias == nullptr && !RowsHaveScales(g);
+  return g.bias == nullptr && !(kRowScales && RowsHaveScales(g));
 }
 
 // Sums of two columns from `row` on, of an eight that is inside or outside whole, → y.
@@ -83,7 +84,7 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
 }
 
 // The same one by one, wherever y lies: float32, rows that end anywhere.
-template <int kTall, int n>
+template <int kTall, int n, bool kRowScales>
 __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
                                               int row_end, uint32_t rows, const float* sum) {
   constexpr int kEach = kTall / 8;  // pairs that a lane holds of eight columns
@@ -101,8 +102,9 @@ __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, i
     for (int i = lane; i < kTall * 16; i += 32) {
       const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
       if (token < tokens && row >= 0 && row < row_end) {
-        const float scale = RowsHaveScales(g) ? ScaleOfRow(g, row) : 1.0f;
-        StoreOne(g, token, row, LoadSharedFloat(rows + i * 4) * scale);
+        float value = LoadSharedFloat(rows + i * 4);
+        if (kRowScales && RowsHaveScales(g)) value *= ScaleOfRow(g, row);
+        StoreOne(g, token, row, value);
       }
     }
   }
@@ -122,16 +124,16 @@ __device__ __forceinline__ void MakeY(const GpuSegment& g, int row0, int row_end
   }
 }
 
-// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp. `sum` is lost. Without
-// `kScales`, for shorter code, scales of rows and biases come in one by one.
-template <int kTall, int n, bool kScales = true>
+// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp. `sum` is lost. Where
+// rows have no scales, biases are added one by one: shorter code.
+template <int kTall, int n, bool kRowScales>
 __device__ __forceinline__ void StoreTokens(const GpuSegment& g, int tokens, int token0, int row0,
                                             int row_end, uint32_t rows, float* sum) {
-  if (!ByEights(g, row0) || (!kScales && !IsBare(g))) {
-    StoreOneByOne<kTall, n>(g, tokens, token0, row0, row_end, rows, sum);
+  if (!ByEights(g, row0) || (!kRowScales && g.bias != nullptr)) {
+    StoreOneByOne<kTall, n, kRowScales>(g, tokens, token0, row0, row_end, rows, sum);
     return;
   }
-  if (kScales && !IsBare(g)) MakeY<kTall, n>(g, row0, row_end, sum);
+  if (kRowScales && !IsBare<kRowScales>(g)) MakeY<kTall, n>(g, row0, row_end, sum);
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
     StoreRows<kTall, 64>(g, tokens, token0, row0 + 64 * h, row_end, rows, sum + 2 * kTall * h);

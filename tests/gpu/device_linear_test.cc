@@ -56,7 +56,7 @@ TEST_CASE("a module on the GPU gives what it gives on the CPU") {
 
 TEST_CASE("what cuBLASLt does faster is made ready by the first call") {
   if (LtAbsent() != nullptr) return Skip(LtAbsent());
-  const Shape much = Bf16(2640);  // a product that no other test has
+  const Shape much = PerChannel(20976);  // a product that no other test has
   TestGroup test(8, 100, 512, {much});
   LoadedLinear linear;
   linear.in = 512;

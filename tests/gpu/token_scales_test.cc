@@ -52,13 +52,14 @@ TEST_CASE("scales of tokens, rows and tensors with many tokens agree with the CP
       for (const int gap : {-1, 0, 8}) Agree(103, c, gap, ManyTokens(tokens, 0));
 }
 
-TEST_CASE("more tiles than CTAs, with scales of rows, agree with the CPU") {
+TEST_CASE("more tiles than CTAs, with scales of rows or tensors, agree with the CPU") {
   std::vector<GpuChoice> choices;
   for (const int tokens : {64, 128, 256})
     for (const int rows : {64, 96, 128})
       if (LargeTileExists(tokens, rows))
         for (const int share : {1, 2, -2}) choices.push_back(InLarge({tokens, rows, 1, share, 1}));
   Agree(104, {"turns", 2056, 336, {PerChannel(1048), With(PerTensor(1112), true)}}, 0, choices);
+  Agree(109, {"boxes", 2056, 336, {PerTensor(1048), PerTensor(1112)}}, 0, choices);
 }
 
 TEST_CASE("by rule scales of tokens go to fast kernels, whatever is beside them") {
