@@ -110,10 +110,8 @@ class Launcher {
   }
 
   // Of y in BF16 without a bias, where TMA can write it: boxes and rows begin and end at multiples
-  // of 16 bytes. Of none where a segment has scales of rows.
+  // of 16 bytes.
   bool MapsOfY(const GpuStep& step, LargeArguments* a) const {
-    for (int i = 0; i < step.count; ++i)
-      if (group_.segments[step.segments[i]].scheme == LinearScheme::kFp8Channel) return true;
     for (int i = 0; i < step.count; ++i) {
       const LinearSegment& s = group_.segments[step.segments[i]];
       if (s.y_type != LinearOutput::kBf16 || s.bias != nullptr || s.y_stride % 8 != 0 ||
@@ -245,6 +243,7 @@ class Launcher {
     a.bf16_stages = (columns() + bf16_columns - 1) / bf16_columns;
     a.segment_count = step.count;
     a.plan = step.large;
+    a.token_scales = step.recipe.kind == XKind::kToken || step.recipe.kind == XKind::kStatic;
     if (step.recipe.kind != XKind::kPlain) {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);
@@ -254,7 +253,7 @@ class Launcher {
         return NoMap();
     }
     if (!Segments(step, a.plan.row_tile, a.plan.share_w, a.segments, a.weights)) return NoMap();
-    if (a.plan.sends && !MapsOfY(step, &a)) return NoMap();
+    if (a.plan.sends && !a.token_scales && !MapsOfY(step, &a)) return NoMap();
     if (a.plan.bf16_tile > 0 &&
         !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, a.plan.token_tile))
       return NoMap();

@@ -1,32 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of 64 tokens, one kernel for each number of rows: LargeArguments → y.
-#include "kernels/large_m_linear.cuh"
+// Tiles of 64 tokens, scales of blocks, and BF16.
+#include "kernels/large_m_tiles.cuh"
 
 namespace ferrule {
 
 cudaError_t LaunchLarge64(const LargeArguments& a, const LaunchTarget& to) {
-  switch (a.plan.row_tile) {
-    case 32:
-      return a.plan.resident == 2 ? large_m::LaunchTile<64, 32, 2>(a, to)
-                                  : large_m::LaunchTile<64, 32, 1>(a, to);
-    case 64:
-      return a.plan.resident == 2 ? large_m::LaunchTile<64, 64, 2>(a, to)
-                                  : large_m::LaunchTile<64, 64, 1>(a, to);
-    case 80:
-      return large_m::LaunchTile<64, 80, 1>(a, to);
-    case 96:
-      return large_m::LaunchTile<64, 96, 1>(a, to);
-    case 112:
-      return large_m::LaunchTile<64, 112, 1>(a, to);
-    case 128:
-      return large_m::LaunchTile<64, 128, 1>(a, to);
-    case 160:
-      return large_m::LaunchTile<64, 160, 1>(a, to);
-    case 192:
-      return large_m::LaunchTile<64, 192, 1>(a, to);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return large_m::LaunchOf64<false>(a, to);
 }
 
 }  // namespace ferrule

@@ -80,7 +80,7 @@ class Exchange {
       kept[4 * q + 2] = all.z, kept[4 * q + 3] = all.w;
     }
     // By way of a slot that has been read: 1024 bytes at least.
-    StoreTokens<8, Own::kColumns, std::decay_t<decltype(a)>::kTakesRowScales>(
+    StoreTokens<8, Own::kColumns, std::decay_t<decltype(a)>::kTokenScales>(
         a.segments[p.segment], a.tokens, p.token + token0 + (Warp() & 3) * 16 + 8 * Own::kEighth,
         p.row + 16 * Own::kFirst, RowEnd(a, p), slots_, kept);
   }

@@ -105,7 +105,7 @@ __device__ __forceinline__ void Promote(float (&sum)[n / 2], const float (&d)[n 
 
 // The scales of W of a tile, 32 blocks of K at a time, one a lane: those in use, and the next ones
 // on their way. 1 where rows have them.
-template <bool kStraddles, bool kRowScales>
+template <bool kStraddles, bool kTokenScales>
 class TileScales {
  public:
   __device__ __forceinline__ void Start(const auto& a, const Place& p, int begin) {
@@ -113,14 +113,13 @@ class TileScales {
     const int last = (g.rows - g.first_row - 1) / kBlock;  // tiles may reach past the last row
     first_ = g.scale + static_cast<int64_t>(min(p.scale_row, last)) * g.scale_stride;
     second_ = g.scale + static_cast<int64_t>(min(p.scale_row + 1, last)) * g.scale_stride;
-    last_block_ = g.scale_blocks - 1;
+    last_block_ = (kTokenScales ? g.scale_blocks : a.blocks) - 1;
     from_ = begin;
     lane_ = static_cast<int>(threadIdx.x & 31);
     asm volatile("" : "+r"(lane_));  // or it would be asked for again in every block
     held_ = Load(begin);
     coming_ = Load(begin + 32);
-    if (kRowScales && RowsHaveScales(g))  // for the end: eight rows a lane, a sector
-      Prefetch(g.scale + min(max(p.row + lane_ * 8, 0), g.rows - 1));
+    if constexpr (kTokenScales) PrefetchRowScales(g, p);
   }
   // Of block `k`, which never falls and rises by less than 32.
   __device__ __forceinline__ float2 At(int k) {
@@ -136,7 +135,7 @@ class TileScales {
  private:
   __device__ __forceinline__ float2 Load(int from) const {
     const int k = min(from + lane_, last_block_);
-    if (kRowScales && k < 0) return make_float2(1, kStraddles ? 1 : 0);
+    if (kTokenScales && k < 0) return make_float2(1, kStraddles ? 1 : 0);
     return make_float2(__ldg(first_ + k), kStraddles ? __ldg(second_ + k) : 0.0f);
   }
   const float *first_, *second_;
@@ -163,7 +162,7 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
   // the second's.
   Stage stage{S::kTurns ? wg : 0, 0};
   Place p;
-  TileScales<S::kStraddles, std::decay_t<decltype(a)>::kTakesRowScales> scales;
+  TileScales<S::kStraddles, std::decay_t<decltype(a)>::kTokenScales> scales;
   const auto look_ahead = [&](int tile) {  // what a tile needs first is on its way
     if (tile >= w.tiles) return;
     p = PlaceOf<kTokens, kRows>(a, w, tile);
@@ -328,9 +327,9 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
 }
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork, int kSegments, bool kMixed,
-          bool kSends, typename S = Shape<kTokens, kRows, kResident, kWork>>
-__global__ void __maxnreg__(S::kRegisters)
-    LargeLinear(const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends> a) {
+          bool kSends, bool kTokenScales, typename S = Shape<kTokens, kRows, kResident, kWork>>
+__global__ void __maxnreg__(S::kRegisters) LargeLinear(
+    const __grid_constant__ LargeArgumentsOf<kSegments, kMixed, kSends, kTokenScales> a) {
   extern __shared__ char raw[];
   const Work w = MakeWork(a, raw);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // known to be uniform
@@ -382,9 +381,9 @@ __global__ void __maxnreg__(S::kRegisters)
 }
 
 template <int kTokens, int kRows, int kResident, LargeWork kWork, int kSegments, bool kMixed,
-          bool kSends>
+          bool kSends, bool kTokenScales>
 cudaError_t LaunchAs(const LargeArguments& a, const LaunchTarget& to) {
-  LargeArgumentsOf<kSegments, kMixed, kSends> own;
+  LargeArgumentsOf<kSegments, kMixed, kSends, kTokenScales> own;
   static_cast<LargeCommon&>(own) = a;
   for (int i = 0; i < kSegments; ++i) {
     own.segments[i] = a.segments[i];
@@ -394,7 +393,8 @@ cudaError_t LaunchAs(const LargeArguments& a, const LaunchTarget& to) {
   own.x = a.x;
   if constexpr (kMixed) own.x_bf16 = a.x_bf16;
   static DeviceFlags ready;
-  const auto kernel = LargeLinear<kTokens, kRows, kResident, kWork, kSegments, kMixed, kSends>;
+  const auto kernel =
+      LargeLinear<kTokens, kRows, kResident, kWork, kSegments, kMixed, kSends, kTokenScales>;
   const cudaError_t error = AllowAllShared(kernel, &ready, false);
   if (error != cudaSuccess) return error;
   const auto together = static_cast<unsigned>(a.plan.slices * a.plan.share_x * a.plan.share_w);
@@ -402,41 +402,6 @@ cudaError_t LaunchAs(const LargeArguments& a, const LaunchTarget& to) {
   const int threads = a.plan.slices > 1 && !S::kOnce ? S::kThreadsOfSlices : S::kThreads;
   return LaunchCluster(kernel, static_cast<unsigned>(a.plan.clusters) * together, threads, together,
                        a.plan.shared, to, own);
-}
-
-template <int kTokens, int kRows, int kResident, LargeWork kWork>
-cudaError_t LaunchTileAs(const LargeArguments& a, const LaunchTarget& to) {
-  // Of 64 tokens, and of K shared out, no plan does; nor does y with scales of rows or a bias.
-  constexpr bool kSends = kTokens > 64 && kWork == LargeWork::kTiles;
-  const auto launch = [&](auto segments, auto mixed, auto sends) {
-    return LaunchAs<kTokens, kRows, kResident, kWork, segments, mixed, sends>(a, to);
-  };
-  constexpr std::integral_constant<int, 1> one;
-  constexpr std::integral_constant<int, kGpuSegments> several;
-  constexpr std::bool_constant<kSends> in_boxes;
-  if (a.plan.bf16_tile > 0) return launch(several, std::true_type(), in_boxes);
-  if (kSends && a.sends != 0)
-    return a.segment_count > 1 ? launch(several, std::false_type(), in_boxes)
-                               : launch(one, std::false_type(), in_boxes);
-  return a.segment_count > 1 ? launch(several, std::false_type(), std::false_type())
-                             : launch(one, std::false_type(), std::false_type());
-}
-
-template <int kTokens, int kRows, int kResident, LargeWork kWork, LargeWork... kOthers>
-cudaError_t LaunchWork(const LargeArguments& a, const LaunchTarget& to) {
-  if constexpr (kWork == LargeWork::kTiles || (kResident == 1 && LargeWorks(kTokens, kRows, kWork)))
-    if (a.plan.work == kWork) return LaunchTileAs<kTokens, kRows, kResident, kWork>(a, to);
-  if constexpr (sizeof...(kOthers) > 0) {
-    return LaunchWork<kTokens, kRows, kResident, kOthers...>(a, to);
-  } else {
-    return cudaErrorInvalidValue;
-  }
-}
-
-template <int kTokens, int kRows, int kResident>
-cudaError_t LaunchTile(const LargeArguments& a, const LaunchTarget& to) {
-  using enum LargeWork;
-  return LaunchWork<kTokens, kRows, kResident, kTiles, kOneTile, kTurns, kTwo, kFour>(a, to);
 }
 
 }  // namespace ferrule::large_m

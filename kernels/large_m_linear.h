@@ -29,14 +29,16 @@ struct NoMaps {};
 
 // A launch with one segment has parameters for one, and for BF16 only where there is some: more
 // bytes start later.
-template <int kSegments, bool kMixed, bool kSends>
+template <int kSegments, bool kMixed, bool kSends, bool kScalesTokens = false>
 struct LargeArgumentsOf : LargeCommon {
   static constexpr int kSegmentCount = kSegments;
   static constexpr bool kTakesBf16 = kMixed;
   static constexpr bool kHasMapsOfY = kSends;
-  // Scales of rows: BF16 does not stand beside them, and y does not leave in boxes. Where they
-  // cannot be, code for them would cost 1 to 4 % with many tokens.
-  static constexpr bool kTakesRowScales = !kMixed && !kSends;
+  // x has one scale a token, W one a row or one in all. BF16 does not stand beside such, and y does
+  // not leave in boxes. Kernels of their own: in those of blocks the code for it would cost up to
+  // 5 % with many tokens.
+  static constexpr bool kTokenScales = kScalesTokens;
+  static_assert(!kTokenScales || (!kMixed && !kSends));
   GpuSegment segments[kSegments];  // tiles of plan.row_tile rows, in BF16 of plan.bf16_tile
   CUtensorMap weights[kSegments];  // boxes of row_tile / share_w or bf16_tile rows × 128 bytes
   CUtensorMap x;                   // boxes of token_tile / share_x rows × 128 bytes
@@ -46,13 +48,18 @@ struct LargeArgumentsOf : LargeCommon {
   std::conditional_t<kMixed, CUtensorMap, NoMaps> x_bf16;  // boxes of token_tile rows × 128 bytes
   std::conditional_t<kSends, Maps, NoMaps> y;              // boxes of 16 tokens × LargeBox bytes
 };
-using LargeArguments = LargeArgumentsOf<kGpuSegments, true, true>;
+struct LargeArguments : LargeArgumentsOf<kGpuSegments, true, true> {
+  bool token_scales = false;
+};
 
 cudaError_t LaunchLarge(const LargeArguments& arguments, const LaunchTarget& to);
 
-// One for each token tile, each in its own file.
+// One for each token tile, each in its own file; likewise those of token_scales.
 cudaError_t LaunchLarge64(const LargeArguments& arguments, const LaunchTarget& to);
 cudaError_t LaunchLarge128(const LargeArguments& arguments, const LaunchTarget& to);
 cudaError_t LaunchLarge256(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchScaled64(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchScaled128(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchScaled256(const LargeArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule

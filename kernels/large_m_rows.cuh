@@ -18,14 +18,14 @@ __device__ __forceinline__ int RowEnd(const auto& a, const Place& p) {
 }
 
 // Whether y of a tile goes out eight columns at a time; each eight is then inside or outside whole.
+template <bool kTokenScales>
 __device__ __forceinline__ bool ByEights(const GpuSegment& g, int row0) {
-  return g.y_f32 == 0 && ((row0 | g.rows | g.y_stride) & 7) == 0 &&
-         (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
+  return g.y_f32 == 0 && (kTokenScales || g.bias == nullptr) &&
+         ((row0 | g.rows | g.y_stride) & 7) == 0 && (reinterpret_cast<uintptr_t>(g.y) & 15) == 0;
 }
 // Whether sums are y but for rounding.
-template <bool kRowScales>
 __device__ __forceinline__ bool IsBare(const GpuSegment& g) {
-  return g.bias == nullptr && !(kRowScales && RowsHaveScales(g));
+  return g.bias == nullptr && !RowsHaveScales(g);
 }
 
 // Sums of two columns from `row` on, of an eight that is inside or outside whole, → y.
@@ -84,7 +84,7 @@ __device__ __forceinline__ void StoreRows(const GpuSegment& g, int tokens, int t
 }
 
 // The same one by one, wherever y lies: float32, rows that end anywhere.
-template <int kTall, int n, bool kRowScales>
+template <int kTall, int n, bool kTokenScales>
 __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, int token0, int row0,
                                               int row_end, uint32_t rows, const float* sum) {
   constexpr int kEach = kTall / 8;  // pairs that a lane holds of eight columns
@@ -103,7 +103,7 @@ __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, i
       const int token = token0 + i / 16, row = row0 + 16 * q + i % 16;
       if (token < tokens && row >= 0 && row < row_end) {
         float value = LoadSharedFloat(rows + i * 4);
-        if (kRowScales && RowsHaveScales(g)) value *= ScaleOfRow(g, row);
+        if (kTokenScales && RowsHaveScales(g)) value *= ScaleOfRow(g, row);
         StoreOne(g, token, row, value);
       }
     }
@@ -124,16 +124,15 @@ __device__ __forceinline__ void MakeY(const GpuSegment& g, int row0, int row_end
   }
 }
 
-// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp. `sum` is lost. Where
-// rows have no scales, biases are added one by one: shorter code.
-template <int kTall, int n, bool kRowScales>
+// kTall tokens × n columns of a warp; `rows`: kTall · 128 bytes of the warp. `sum` is lost.
+template <int kTall, int n, bool kTokenScales>
 __device__ __forceinline__ void StoreTokens(const GpuSegment& g, int tokens, int token0, int row0,
                                             int row_end, uint32_t rows, float* sum) {
-  if (!ByEights(g, row0) || (!kRowScales && g.bias != nullptr)) {
-    StoreOneByOne<kTall, n, kRowScales>(g, tokens, token0, row0, row_end, rows, sum);
+  if (!ByEights<kTokenScales>(g, row0)) {
+    StoreOneByOne<kTall, n, kTokenScales>(g, tokens, token0, row0, row_end, rows, sum);
     return;
   }
-  if (kRowScales && !IsBare<kRowScales>(g)) MakeY<kTall, n>(g, row0, row_end, sum);
+  if (kTokenScales && !IsBare(g)) MakeY<kTall, n>(g, row0, row_end, sum);
 #pragma unroll
   for (int h = 0; h < n / 64; ++h)
     StoreRows<kTall, 64>(g, tokens, token0, row0 + 64 * h, row_end, rows, sum + 2 * kTall * h);

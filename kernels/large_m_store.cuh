@@ -64,8 +64,8 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
   const int slices = kSlices > 0 ? kSlices : a.plan.slices, first = kTokens * w.rank / slices;
   const int end = min(kTokens * (w.rank + 1) / slices, a.tokens - p.token);
   const int count = (end - first) * (kRows / 4);
-  constexpr bool kRowScales = std::decay_t<decltype(a)>::kTakesRowScales;
-  const bool bare = IsBare<kRowScales>(g), eights = ByEights(g, p.row) && (kRowScales || bare);
+  constexpr bool kTokenScales = std::decay_t<decltype(a)>::kTokenScales;
+  const bool eights = ByEights<kTokenScales>(g, p.row);
   const int row_end = RowEnd(a, p);
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += static_cast<int>(blockDim.x)) {
@@ -86,9 +86,9 @@ __device__ __forceinline__ void SumAndStore(const auto& a, const Work& w, const 
       for (int j = 0; j < 4; ++j)
         if (row + j >= 0 && row + j < row_end)
           StoreOne(g, token, row + j,
-                   kRowScales && RowsHaveScales(g) ? one[j] * ScaleOfRow(g, row + j) : one[j]);
+                   kTokenScales && RowsHaveScales(g) ? one[j] * ScaleOfRow(g, row + j) : one[j]);
     } else if (row >= 0 && row < row_end) {
-      if (kRowScales && !bare) {
+      if (kTokenScales && !IsBare(g)) {
         ToY(g, row, row_end)(&v.x, &v.y);
         ToY(g, row + 2, row_end)(&v.z, &v.w);
       }
@@ -121,7 +121,7 @@ __device__ __forceinline__ void Finish(const auto& a, const Work& w, const Place
   }
 #pragma unroll
   for (int i = 0; i < kPieces; ++i)
-    StoreTokens<16, n, std::decay_t<decltype(a)>::kTakesRowScales>(
+    StoreTokens<16, n, std::decay_t<decltype(a)>::kTokenScales>(
         a.segments[p.segment], a.tokens, token + 64 * i + (threadIdx.x >> 5 & 3) * 16, row,
         RowEnd(a, p), rows, sum[i]);
 }

@@ -238,16 +238,19 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
     MoveTo(a, tile, &at);
     const GpuSegment& g = a.segments[at.segment];
     if (IsBf16(a, at.segment)) continue;
-    if constexpr (std::decay_t<decltype(a)>::kMode == SmallX::kQuantized)
-      if (g.scale_blocks <= 1) {  // of the tensor, or of rows, which sums are multiplied with later
-        const float one = g.scale_blocks == 1 ? __ldg(g.scale) : 1.0f;
-        for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = one;
-        continue;
-      }
+    constexpr bool kAnyScales = std::decay_t<decltype(a)>::kMode == SmallX::kQuantized;
+    if (kAnyScales && g.scale_blocks == 0) {  // sums are multiplied with them later
+      for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = 1;
+      const int row = (tile - g.first_tile) * kSmallTile + s.rank * s.rows + lane * 8;
+      if (lane * 8 < s.rows && row < g.rows) Prefetch(g.scale + row);
+      continue;
+    }
     const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block
-    const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride + s.first_block;
+    const float* from = g.scale + static_cast<int64_t>(row) * g.scale_stride;
+    const auto at_k = [&](int k) { return kAnyScales ? min(k, g.scale_blocks - 1) : k; };
 #pragma unroll(n == 8 ? 1 : 4)
-    for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = __ldg(from + k);
+    for (int k = lane; k < s.blocks; k += 32)
+      to[t * s.blocks + k] = __ldg(from + at_k(s.first_block + k));
   }
 }
 

@@ -192,6 +192,13 @@ TEST_CASE("few tokens, x quantized by each cluster or before, agree with the CPU
       AgreeInSmall(78, {"few tokens", tokens, shapes[0].k_phase > 0 ? 1104 : 1152, shapes}, 8, {0});
 }
 
+TEST_CASE("one block of K, but many rows of scales, agrees with the CPU") {
+  for (const int64_t tokens : {1, 13, 30})
+    for (const std::vector<Shape>& shapes :
+         {std::vector<Shape>{Fp8(640)}, {Fp8(301, 37), Fp8(400)}, {PerChannel(640)}})
+      Agree(85, {"one block", tokens, 128, shapes}, 8, {InSmall({.quantized = 1}), GpuChoice()});
+}
+
 TEST_CASE("few tokens, many tiles of rows in each cluster, agree with the CPU") {
   // Room for partial sums is used again and again, by each warpgroup's tiles and each warp's.
   const std::vector<Shape> groups[] = {{Fp8(896)},
