@@ -30,11 +30,15 @@ def deepgemm_takes(fp8_utils, shape, dtype):
 
 
 def sglang_deepgemm():
-    import deep_gemm  # noqa: F401
+    import deep_gemm
     from sglang.srt.layers import deep_gemm_wrapper
     from sglang.srt.layers.quantization import fp8_utils
     if not deep_gemm_wrapper.ENABLE_JIT_DEEPGEMM:
         raise RuntimeError('SGLang does not use DeepGEMM here')
+    # What a server does when it starts, unless SGLANG_DEEPGEMM_PDL says otherwise (update_deep_gemm_config of
+    # sglang/srt/layers/deep_gemm_wrapper/entrypoint.py, 0.5.17).
+    if os.environ.get('SGLANG_DEEPGEMM_PDL', '1').lower() in ('1', 'true') and hasattr(deep_gemm, 'set_pdl'):
+        deep_gemm.set_pdl(True)
 
     def linear(x, w, scale):
         if not deepgemm_takes(fp8_utils, w.shape, x.dtype):
