@@ -95,9 +95,10 @@ SmallRule RuleOfWideBf16(const SmallShape& shape) {
 }
 
 // x with one scale a token, which a launch before has quantized. Measured on H200, 2026-11-30, for
-// 4096 -> 4096, 1024 and 28672, 2048 -> 12288 and 14336 -> 4096 at 1, 8, 16 and 32 tokens, each
-// within 3 % of the fastest of 60 ways: 2048 -> 12288 8.5 us at 1 token, 9.4 with eight slices and
-// the next launch after x; 14336 -> 4096 18.3 with sixteen, 20.7 with eight.
+// 4096 -> 4096, 1024 and 28672, 2048 -> 12288 and 14336 -> 4096 at 1, 8, 16 and (but 2048 -> 12288,
+// which goes to kLarge) 32 tokens, each within 3 % of the fastest of 60 ways: 2048 -> 12288 8.5 us
+// at 1 token, 9.4 with eight slices and the next launch after x; 14336 -> 4096 18.3 with
+// sixteen, 20.7 with eight.
 SmallRule RuleOfOneScale(const SmallShape& shape, int tiles, int64_t bytes) {
   const bool deep = shape.blocks >= 64, wide = bytes >= 85000000;
   SmallRule rule{8, 1, 9, 3, true};

@@ -12,11 +12,11 @@ namespace {
 // FP8 with one scale of x a token. Where mma.sync does it cuBLASLt is the faster one from more
 // tokens on: measured on H200 over 4096 × 4096, 12288 × 2048 and 34816 × 5120.
 constexpr int64_t kLtFp8Tokens = 16;
-// On Hopper from so many outputs of a segment on; cuBLASLt takes 14 us at least. Measured on H200,
-// 2026-11-30, in our kernels and there: 4096 -> 4096 14.5 us and 16.8 at 256 tokens, 20.1 and 17.9
+// On Hopper from so many outputs of a segment on. Measured on H200, 2026-11-30, in our kernels and
+// there: 4096 -> 4096 14.5 us and 16.8 at 256 tokens, 20.1 and 17.9
 // at 512; 14336 -> 4096 32.6 and 52.0, 58.2 and 52.7; 4096 -> 1024 15.1 and 18.3 at 1024, 23.8 and
-// 19.6 at 2048; 4096 -> 28672 34.3 and 44.2 at 64, 42.5 and 40.3 at 128. Of several segments, which
-// are one launch of ours, twice as many.
+// 19.6 at 2048; 4096 -> 28672 34.3 and 44.2 at 64, 42.5 and 40.3 at 128. Of several such segments,
+// most often one launch of ours, twice as many.
 constexpr int64_t kLtFp8Work = 1 << 21;
 // BF16 alone with more than 32 tokens, tokens × rows: measured on H200 for 64 to 16384 rows of 2048
 // columns, 256 and 2048 of 7168. 1024 rows took 5.6 us in kLarge and 6.1 in cuBLASLt at 256 tokens,

@@ -147,7 +147,8 @@ class Walk {
                       : "few tokens and rows: x is read where it is multiplied";
       if (step->few_rows.fits) return Take(*step);
     }
-    // Quantizing in each cluster costs more than a launch.
+    // Quantizing in each cluster costs more than a launch; where x comes quantized anyway, many
+    // rows of short K want wider tiles.
     const bool repeats = bf16_rows == 0
                              ? group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96
                              : fp8_rows > 0 && group_.tokens >= kManyBesideBf16 &&
@@ -234,6 +235,7 @@ class Walk {
     if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
     if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
       return "small_m_linear wants x, columns and k_phase in eights";
+    if (repeats && step.recipe.kind != XKind::kGroup) return "many rows of short K";
     return repeats ? "quantizing once costs less than in each cluster"
                    : "x does not fit into the shared memory of small_m_linear";
   }

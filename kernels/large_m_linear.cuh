@@ -119,7 +119,6 @@ class TileScales {
     asm volatile("" : "+r"(lane_));  // or it would be asked for again in every block
     held_ = Load(begin);
     coming_ = Load(begin + 32);
-    if constexpr (kTokenScales) PrefetchRowScales(g, p);
   }
   // Of block `k`, which never falls and rises by less than 32.
   __device__ __forceinline__ float2 At(int k) {

@@ -75,12 +75,6 @@ __device__ __forceinline__ Place PlaceOf(const auto& a, const Work& w, int tile)
   return p;
 }
 
-// What sums of a tile meet on their way to y: eight rows a lane, a sector.
-__device__ __forceinline__ void PrefetchRowScales(const GpuSegment& g, const Place& p) {
-  if (!RowsHaveScales(g)) return;
-  Prefetch(g.scale + min(max(p.row + static_cast<int>(threadIdx.x & 31) * 8, 0), g.rows - 1));
-}
-
 // Of a tile: what this CTA multiplies.
 __device__ __forceinline__ int BeginOf(const Work& w, const Place& p) {
   return p.bf16 ? w.bf16_begin : w.begin;
@@ -138,11 +132,6 @@ __device__ __forceinline__ void FillRing(const auto& a, const Work& w, const aut
 // lane passes it on.
 template <int kTokens, int kRows>
 __device__ __forceinline__ void LoadW(const auto& a, const Work& w) {
-  if constexpr (std::decay_t<decltype(a)>::kTokenScales)  // before W: DRAM is busy then
-    if (w.cluster < w.tiles) {
-      const Place p = PlaceOf<kTokens, kRows>(a, w, w.cluster);
-      PrefetchRowScales(a.segments[p.segment], p);
-    }
   const bool shared = a.plan.share_w == 2;
   // Read once, or by a few CTAs at about the same time: it need not push out what is read again.
   const uint64_t policy = a.plan.token_groups <= a.plan.token_group ? EvictFirst() : EvictNormal();

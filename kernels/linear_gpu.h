@@ -17,16 +17,17 @@
 //
 // The law is that of linear.h with float32 sums: relative Frobenius error below 4e-4 with float32
 // outputs (tensor cores cut the products of FP8), below 2.2e-3 with BF16 outputs (their own
-// rounding is 1.7e-3). Scales of blocks are multiplied with one another first, so sx·sw must stay
-// in float32's range; where a row has a scale, sums times sx must.
+// rounding is 1.7e-3). sx·sw must stay in float32's range and, where a row has a scale, sums times
+// sx too.
 //
 // Fast on Hopper where weights are 16-byte aligned with rows a multiple of 16 bytes apart, blocks
-// are 128 × 128 (or rows, or the tensor, have one scale and batch_invariant is not asked for) and x
-// is aligned likewise; any phase, rows, columns and tokens. On other GPUs all goes to cuBLASLt
-// (many tokens, when prepared) or is widened to 16 bits and multiplied by mma.sync. On Hopper
-// cuBLASLt, when prepared, takes much BF16 alone, much FP8 with one scale a row or tensor, and one
-// segment of FP8 blocks where that was measured to be faster. What else linear.h allows runs too,
-// slowly. `ExplainGpu` says which kernel takes which segment, and why not a faster one.
+// are 128 × 128 (or the tensor has one scale, or rows have, without gaps, and batch_invariant is
+// not asked for) and x is aligned likewise; any phase, rows, columns and tokens. On other GPUs all
+// goes to cuBLASLt (many tokens, when prepared) or is widened to 16 bits and multiplied by
+// mma.sync. On Hopper cuBLASLt, when prepared, takes much BF16 alone, much FP8 with one scale a row
+// or tensor, and one segment of FP8 blocks where that was measured to be faster. What else linear.h
+// allows runs too, slowly. `ExplainGpu` says which kernel takes which segment, and why not a faster
+// one.
 //
 // Calls that stand in no CUDA graph of the caller's cost the host less by way of a `GpuCall`:
 //

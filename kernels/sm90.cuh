@@ -156,11 +156,6 @@ __device__ __forceinline__ uint64_t EvictNormal() {
 __device__ __forceinline__ void PrefetchMap(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
-// A constant's sector on its way to the L1, where loads find it later.
-__device__ __forceinline__ void Prefetch(const float* from) {
-  [[maybe_unused]] float unused;
-  asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(unused) : "l"(from));
-}
 // One box of a tensor map. Elements outside the tensor, also at negative coordinates, are zeros and
 // count as bytes all the same.
 __device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, int column, int row,

@@ -241,8 +241,6 @@ __device__ __forceinline__ void LoadScales(const auto& a, const Share& s, int wa
     constexpr bool kAnyScales = std::decay_t<decltype(a)>::kMode == SmallX::kQuantized;
     if (kAnyScales && g.scale_blocks == 0) {  // sums are multiplied with them later
       for (int k = lane; k < s.blocks; k += 32) to[t * s.blocks + k] = 1;
-      const int row = (tile - g.first_tile) * kSmallTile + s.rank * s.rows + lane * 8;
-      if (lane * 8 < s.rows && row < g.rows) Prefetch(g.scale + row);
       continue;
     }
     const int row = (g.scale_half + tile - g.first_tile) / 2;  // two tiles a scale block

@@ -24,6 +24,7 @@ class DeviceGroup {
   DeviceGroup& operator=(const DeviceGroup&) = delete;
 
   LinearGroup& group() { return group_; }
+  const LinearGroup& group() const { return group_; }
   size_t size() const { return segments_.size(); }
   LinearSegment& segment(size_t i) { return segments_[i]; }
   const LinearSegment& segment(size_t i) const { return segments_[i]; }

@@ -163,3 +163,21 @@ TEST_CASE("cuBLASLt's products of one group agree with the CPU, whichever comes 
       }
     }
 }
+
+TEST_CASE("x that is quantized once serves cuBLASLt and a kernel of our own") {
+  if (LtAbsent() != nullptr) return Skip(LtAbsent());
+  TestGroup test(23, 1100, 256, {PerChannel(4096), PerChannel(64), PerTensor(3840)});
+  RunOnCpu(&test);
+  DeviceGroup device(test.group(), {});
+  REQUIRE(device.Prepare({}) == "");
+  if (LtSteps(device.group(), {}) != 2) return Skip("cuBLASLt has no algorithm for one of them");
+  const std::string steps = ExplainGpu(device.group());
+  INFO(steps);
+  CHECK(steps.find("large_m_linear: ") != std::string::npos);
+  CHECK(steps.find("quantize: ") == steps.rfind("quantize: "));
+  device.Poison();
+  REQUIRE(device.Run() == "");
+  for (size_t n = 0; n < device.size(); ++n)
+    CHECK(RelativeError(device.Y(n), test.Y(n)) < BoundOf(LinearOutput::kF32));
+  CHECK(device.Damage() == "");
+}
