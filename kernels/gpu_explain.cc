@@ -131,10 +131,8 @@ std::string Why(const LinearGroup& group, const GpuStep& step) {
   if (step.measured_up_to == 0 || step.kernel == GpuKernel::kQuantize) return step.why;
   int64_t rows = 0;
   for (int n = 0; n < step.count; ++n) rows += group.segments[step.segments[n]].rows;
-  const bool like_blocks =  // what was measured has them
-      step.recipe.kind == XKind::kToken || step.recipe.kind == XKind::kStatic;
-  return (like_blocks ? "measured with block scales: " : "measured: ") + Number(rows) + " x " +
-         Number(group.in) +
+  return (HasTokenScales(step.recipe) ? "measured with block scales: " : "measured: ") +
+         Number(rows) + " x " + Number(group.in) +
          (step.measured_up_to == kAnyTokens ? std::string(", more tokens")
                                             : ", up to " + Number(step.measured_up_to) + " tokens");
 }

@@ -73,7 +73,7 @@ class Launcher {
 
   // From a block's scales of x to the next one's.
   static int StrideOfScales(const XRecipe& recipe, const XLayout& layout) {
-    return recipe.kind == XKind::kGroup ? static_cast<int>(layout.scale_stride) : 0;
+    return HasTokenScales(recipe) ? 0 : static_cast<int>(layout.scale_stride);
   }
 
   // The segments of a step, numbered through in tiles of so many rows, and their tensor maps, of
@@ -243,7 +243,7 @@ class Launcher {
     a.bf16_stages = (columns() + bf16_columns - 1) / bf16_columns;
     a.segment_count = step.count;
     a.plan = step.large;
-    a.token_scales = step.recipe.kind == XKind::kToken || step.recipe.kind == XKind::kStatic;
+    a.token_scales = HasTokenScales(step.recipe);
     if (step.recipe.kind != XKind::kPlain) {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);

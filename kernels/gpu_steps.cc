@@ -65,12 +65,10 @@ class Walk {
   bool FindFast(int32_t i) const {
     return target_.sm == kHopper && choice_.kernel != GpuKernel::kPlain &&
            choice_.kernel != GpuKernel::kMma && At(i).rows > 0 &&
-           !(OneScaleEach(i) && ForBlocks()) && SlowReason(group_, At(i)) == nullptr &&
-           !UsesLt(i, nullptr);
+           !(HasTokenScales(RecipeOf(At(i))) && ForBlocks()) &&
+           SlowReason(group_, At(i)) == nullptr && !UsesLt(i, nullptr);
   }
 
-  // FP8 with one scale of x for each token, or for all.
-  bool OneScaleEach(int32_t i) const { return !IsBf16(At(i)) && !ScalesOfBlocks(At(i)); }
   // Whether a kernel is asked for that has only scales of blocks.
   bool ForBlocks() const {
     return choice_.kernel == GpuKernel::kTile || choice_.kernel == GpuKernel::kFewRows;
@@ -127,7 +125,7 @@ class Walk {
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
-    const bool one_scale = fp8 > 0 && recipe.kind != XKind::kGroup;
+    const bool one_scale = HasTokenScales(step->recipe);
     GpuChoice choice = choice_;
     step->measured_up_to = 0;
     if (fp8 == 0 && choice.large.bf16_tile == LargeChoice::kApart) choice = {};  // by rule
@@ -235,7 +233,7 @@ class Walk {
     if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
     if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
       return "small_m_linear wants x, columns and k_phase in eights";
-    if (repeats && step.recipe.kind != XKind::kGroup) return "many rows of short K";
+    if (repeats && HasTokenScales(step.recipe)) return "many rows of short K";
     return repeats ? "quantizing once costs less than in each cluster"
                    : "x does not fit into the shared memory of small_m_linear";
   }

@@ -71,6 +71,11 @@ struct GpuStep {
   int measured_up_to = 0;
 };
 
+// FP8 without blocks: x has one scale a token, or the caller's for all.
+inline bool HasTokenScales(const XRecipe& recipe) {
+  return recipe.kind == XKind::kToken || recipe.kind == XKind::kStatic;
+}
+
 // Where a quantized x lies in the workspace.
 struct XLayout {
   int64_t blocks = 0, pitch = 0, scale_stride = 0;

@@ -173,6 +173,8 @@ TEST_CASE("Hopper gives much work of per-tensor, per-channel and BF16 to cuBLASL
             (measured.kernel == GpuKernel::kLt ? "quantize! lt0" : "quantize large0"));
       CHECK(Asked(tokens, {Of(kBlocks, rows)}).On(alone) == "quantize large0");
     }
+  CHECK(KernelRanges(Asked(1, {Of(kChannel, 12288)}).group, both, 20).back().lines.back().why ==
+        "many rows of short K");
   // What was measured with scales of blocks is chosen for others, and said.
   CHECK(KernelRanges(Asked(1, {Of(kChannel, 12288)}).group, both, 40).back().lines.back().why ==
         "measured with block scales: 12288 x 2048, up to 64 tokens");
