@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of 256 tokens, scales of blocks, and BF16.
+// Tiles of 256 tokens, scales of blocks, and BF16; and which of all these runs: LargeArguments → y.
 #include "kernels/large_m_tiles.cuh"
 
 namespace ferrule {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of 64 tokens, scales of blocks, and BF16.
+// Tiles of 64 tokens, scales of blocks, and BF16: LargeArguments → y.
 #include "kernels/large_m_tiles.cuh"
 
 namespace ferrule {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of 256 tokens, of which each has one scale.
+// The twin of large_m_256.cu where each token of x has one scale, and W one a row or one in all:
+// LargeArguments → y.
 #include "kernels/large_m_tiles.cuh"
 
 namespace ferrule {
