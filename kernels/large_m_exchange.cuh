@@ -18,10 +18,10 @@ struct Part {
   static constexpr int kColumns = 16 * kUnits;
   static_assert(n / 16 % (kPeers / 2) == 0);
 
-  // Four sums of unit `q` of it.
+  // Four sums of unit `q` of it; of each two the second first, see StorePair.
   static __device__ __forceinline__ float4 Of(const float (&sum)[n / 2], int q) {
     const float* v = sum + 8 * (kFirst + q) + 2 * kEighth;
-    return make_float4(v[0], v[1], v[4], v[5]);
+    return make_float4(v[1], v[0], v[5], v[4]);
   }
 };
 
@@ -76,8 +76,8 @@ class Exchange {
                                : LoadSharedFloats(slots_ + slot * kBytes + q * 512 + Lane() * 16);
         all.x += one.x, all.y += one.y, all.z += one.z, all.w += one.w;
       }
-      kept[4 * q] = all.x, kept[4 * q + 1] = all.y;
-      kept[4 * q + 2] = all.z, kept[4 * q + 3] = all.w;
+      kept[4 * q] = all.y, kept[4 * q + 1] = all.x;
+      kept[4 * q + 2] = all.w, kept[4 * q + 3] = all.z;
     }
     // By way of a slot that has been read: 1024 bytes at least.
     StoreTokens<8, Own::kColumns, std::decay_t<decltype(a)>::kTokenScales>(

@@ -46,13 +46,12 @@ template <int kRows, int n>
 __device__ __forceinline__ void StageSums(const Work& w, int token0, int column0,
                                           const float (&sum)[n / 2]) {
   const int warp = threadIdx.x >> 5 & 3, lane = threadIdx.x & 31;
-  float* to = reinterpret_cast<float*>(w.memory) +
-              (token0 + warp * 16 + (lane >> 2)) * kLargePitch<kRows> + column0 + (lane & 3) * 2;
+  const uint32_t to = w.base + 4 * ((token0 + warp * 16 + (lane >> 2)) * kLargePitch<kRows> +
+                                    column0 + (lane & 3) * 2);
 #pragma unroll
   for (int h = 0; h < n / 8; ++h) {
-    *reinterpret_cast<float2*>(to + 8 * h) = make_float2(sum[4 * h], sum[4 * h + 1]);
-    *reinterpret_cast<float2*>(to + 8 * kLargePitch<kRows> + 8 * h) =
-        make_float2(sum[4 * h + 2], sum[4 * h + 3]);
+    StorePair(to + 32 * h, sum[4 * h], sum[4 * h + 1]);
+    StorePair(to + 32 * kLargePitch<kRows> + 32 * h, sum[4 * h + 2], sum[4 * h + 3]);
   }
 }
 
@@ -153,14 +152,14 @@ __device__ __forceinline__ void AddSlices(const auto& a, const Work& w) {
 
 // Blocks of K in turns: both warpgroups hold sums of all n columns, in the same places. The first
 // (second) ends with the first (second) half of the columns of both; 256·n bytes where the ring
-// was.
+// was. Of each two sums the second lies first, see StorePair.
 template <int kHalf, int n>
 __device__ __forceinline__ void LeaveHalf(float4* at, const float (&sum)[n / 2]) {
   constexpr int kEach = n / 16;  // groups of eight columns
 #pragma unroll
   for (int h = 0; h < kEach; ++h) {
     const int i = 4 * (h + kEach * kHalf);
-    at[(kHalf * kEach + h) * 128] = make_float4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
+    at[(kHalf * kEach + h) * 128] = make_float4(sum[i + 1], sum[i], sum[i + 3], sum[i + 2]);
   }
 }
 template <int kHalf, int n>
@@ -171,8 +170,8 @@ __device__ __forceinline__ void AddHalf(const float4* at, const float (&sum)[n /
   for (int h = 0; h < kEach; ++h) {
     const int i = 4 * (h + kEach * kHalf);
     const float4 v = at[(kHalf * kEach + h) * 128];
-    half[4 * h] = sum[i] + v.x, half[4 * h + 1] = sum[i + 1] + v.y;
-    half[4 * h + 2] = sum[i + 2] + v.z, half[4 * h + 3] = sum[i + 3] + v.w;
+    half[4 * h] = sum[i] + v.y, half[4 * h + 1] = sum[i + 1] + v.x;
+    half[4 * h + 2] = sum[i + 2] + v.w, half[4 * h + 3] = sum[i + 3] + v.z;
   }
 }
 template <int n>

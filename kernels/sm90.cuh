@@ -205,8 +205,9 @@ __device__ __forceinline__ void CopyBytes(uint32_t to, const void* from, uint32_
       : "memory");
 }
 
-__device__ __forceinline__ void StoreShared(uint32_t address, float x, float y) {
-  asm volatile("st.shared.v2.f32 [%0],{%1,%2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+// By itself: ptxas makes one store of two neighbours, but not of volatile ones.
+__device__ __forceinline__ void StoreSharedAlone(uint32_t address, float v) {
+  asm volatile("st.volatile.shared.f32 [%0],%1;" ::"r"(address), "f"(v) : "memory");
 }
 __device__ __forceinline__ float LoadSharedFloat(uint32_t address) {
   float v;
