@@ -336,7 +336,7 @@ __global__ void __maxnreg__(S::kRegisters) LargeLinear(
   if (threadIdx.x == S::kConsumers) {
     const uint32_t full = w.base + a.plan.barriers;
     for (int i = 0; i < a.plan.stages; ++i) {
-      BarrierInit(full + 8 * i, 2 + 32);  // who loads W, who loads x, a warp's copies of scales
+      BarrierInit(full + 8 * i, 2);  // who loads W, who loads x
       BarrierInit(full + 8 * (a.plan.stages + i),
                   S::kConsumers / 32 / (S::kTurns ? 2 : 1) * Fillers(a.plan) * kTelling);
       BarrierInit(full + 8 * (2 * a.plan.stages + i), 1);  // W of the first round

@@ -244,16 +244,6 @@ __device__ __forceinline__ void StoreTwoMatrices(uint32_t address, uint32_t a, u
                "r"(b)
                : "memory");
 }
-// 16 bytes for this thread, zeros where `any` is false; and one arrival when all copies that it
-// asked for before have come.
-__device__ __forceinline__ void CopyAsync16(uint32_t to, const void* from, bool any) {
-  asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(to), "l"(from), "r"(any ? 16 : 0)
-               : "memory");
-}
-__device__ __forceinline__ void BarrierArriveAfterCopies(uint32_t barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
-}
-
 // ---- wgmma (the products themselves: wgmma.cuh) ----
 // K-major operand in shared memory, rows of 128 bytes, 128-byte swizzle: 8-row groups lie 1024
 // bytes apart. `address` is a multiple of 1024, plus 32 for each step of K inside the row.
