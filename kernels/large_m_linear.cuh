@@ -120,15 +120,16 @@ class TileScales {
     held_ = Load(begin);
     coming_ = Load(begin + 32);
   }
-  // Of block `k`, which never falls and rises by less than 32.
-  __device__ __forceinline__ float2 At(int k) {
-    if (k >= from_ + 32) {
-      from_ += 32;
-      held_ = coming_;
-      coming_ = Load(from_ + 32);
-    }
+  // Of block `k`, before End().
+  __device__ __forceinline__ float2 At(int k) const {
     const float x = __shfl_sync(~0u, held_.x, k - from_);
     return make_float2(x, kStraddles ? __shfl_sync(~0u, held_.y, k - from_) : 0.0f);
+  }
+  __device__ __forceinline__ int End() const { return from_ + 32; }  // of those in use
+  __device__ __forceinline__ void Advance() {
+    from_ += 32;
+    held_ = coming_;
+    coming_ = Load(from_ + 32);
   }
 
  private:
@@ -253,28 +254,38 @@ __device__ __forceinline__ void Consume(const auto& a, const Work& w, int wg) {
       }
     } else if constexpr (!S::kAhead) {
       bool ready = false;  // asked early: the answer takes its time
-#pragma unroll 4           // so that what a block needs is worked out while the one before is added
-      for (; k < end; k += kStep) {
-        if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
-        Factors f[kPieces];
-        factors(f);
+      // Blocks whose scales of W are at hand in a loop of their own: fewer instructions between
+      // products. Unrolled, so that what a block needs is worked out while the one before is added.
+      constexpr int kUnrolled = 2 * kPieces;
+#pragma unroll 1
+      for (;;) {
+        const int stop = min(end, scales.End());
+#pragma unroll kUnrolled
+        for (; k < stop; k += kStep) {
+          if (!ready) BarrierWait(full + 8 * ahead.index, ahead.phase);
+          Factors f[kPieces];
 #pragma unroll
-        for (int i = 0; i < kPieces; ++i) {
-          multiply(d[0], i);
-          WgmmaWait<0>();
-          if (i == kPieces - 1) {
-            release(ahead.index);
-            next(&ahead);
-            ready = BarrierReady(full + 8 * ahead.index, ahead.phase);
+          for (int i = 0; i < kPieces; ++i) {
+            multiply(d[0], i);
+            if (i == 0) factors(f);  // under way with the products
+            WgmmaWait<0>();
+            if (i == kPieces - 1) {
+              release(ahead.index);
+              next(&ahead);
+              ready = BarrierReady(full + 8 * ahead.index, ahead.phase);
+            }
+            Promote<S, n>(sum[i], d[0], f[i], border);
           }
-          Promote<S, n>(sum[i], d[0], f[i], border);
         }
+        if (k >= end) break;
+        scales.Advance();
       }
       stage = ahead;
     } else {  // the next block is multiplied while one is added up
       Factors f[2][1];
       const auto multiply_next = [&](int to) {
         BarrierWait(full + 8 * ahead.index, ahead.phase);
+        if (k >= scales.End()) scales.Advance();
         factors(f[to]);
         multiply(d[to], 0);
         next(&ahead);
