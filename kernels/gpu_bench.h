@@ -90,7 +90,7 @@ class GpuBench {
   BenchCheck Check(const BenchWay& way, int64_t tokens);
   // The ways take turns, a replay each, so that all meet the same clocks: a replay of much work
   // lowers those of the next. Checks do so too: make them all before the first time. One whose call
-  // takes more than 50 us has its replays in a row, after others that heat the GPU as it does. With
+  // takes more than 50 us runs for 10 ms before each of its turns, as servers go on with it. With
   // `enough` > 0 a way whose second replay takes longer than so many microseconds a call is not
   // measured further: `gave_up`. A time for each way, in their order.
   std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);

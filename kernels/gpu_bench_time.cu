@@ -17,12 +17,11 @@ namespace ferrule {
 namespace {
 
 constexpr int kReplays = 7;
-// A call that takes longer than so many microseconds comes under the GPU's power limit, and what
-// ran before decides its clocks: such a way runs by itself for so many seconds, then its times
-// count.
-constexpr float kLongCall = 50;
-constexpr double kHeat = 0.06;
 constexpr int kQuantizerCalls = 500;  // in a graph
+// A call that takes longer than so many microseconds comes under the GPU's power limit, and what
+// ran before decides its clocks: such a way runs for so many seconds before each time that counts.
+constexpr float kLongCall = 50;
+constexpr double kHeat = 0.01;
 
 }  // namespace
 
@@ -146,24 +145,21 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
     if (error != cudaSuccess) results[i].failure = cudaGetErrorString(error);
     return error == cudaSuccess;
   };
+  const auto heat = [&](size_t i) {
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point begin = Clock::now();
+    std::vector<float>& times = replays[i].times;
+    while (std::chrono::duration<double>(Clock::now() - begin).count() < kHeat && run(i))
+      times.pop_back();
+  };
   // The first two rounds warm up.
-  const auto is_long = [&](size_t i) { return enough == 0 && replays[i].times[1] > kLongCall; };
   for (int round = 0; round < kReplays + 2; ++round)
     for (size_t i = 0; i < ways.size(); ++i) {
       BenchTime& result = results[i];
-      if (!result.failure.empty() || result.gave_up || (round > 1 && is_long(i))) continue;
+      if (!result.failure.empty() || result.gave_up) continue;
+      if (round > 1 && enough == 0 && replays[i].times[1] > kLongCall) heat(i);
       result.gave_up = run(i) && round == 1 && enough > 0 && replays[i].times.back() > enough;
     }
-  for (size_t i = 0; i < ways.size(); ++i) {
-    if (!results[i].failure.empty() || !is_long(i)) continue;
-    using Clock = std::chrono::steady_clock;
-    const Clock::time_point begin = Clock::now();
-    while (std::chrono::duration<double>(Clock::now() - begin).count() < kHeat && run(i)) {
-    }
-    replays[i].times.resize(2);
-    for (int j = 0; j < kReplays && run(i); ++j) {
-    }
-  }
   static_cast<void>(cudaGetLastError());
   for (size_t i = 0; i < ways.size(); ++i) {
     std::vector<float>& times = replays[i].times;
