@@ -31,6 +31,7 @@ __device__ __forceinline__ bool IsBare(const GpuSegment& g) {
 // Sums of two columns from `row` on, of an eight that is inside or outside whole, → y.
 class ToY {
  public:
+  ToY() = default;  // as they are
   __device__ __forceinline__ ToY(const GpuSegment& g, int row, int row_end) {
     if (row < 0 || row >= row_end) return;
     if (RowsHaveScales(g)) scale_ = make_float2(__ldg(g.scale + row), __ldg(g.scale + row + 1));
@@ -119,17 +120,31 @@ __device__ __forceinline__ void StoreOneByOne(const GpuSegment& g, int tokens, i
   }
 }
 
-// Scales of rows and biases, in the layout of StoreRows.
+// The largest part of `eights`, up to eight, that goes into it.
+__host__ __device__ constexpr int ScalesAtOnce(int eights) {
+  int most = 8;
+  while (eights % most != 0) --most;
+  return most;
+}
+
+// Scales of rows and biases, in the layout of StoreRows. Those of several eights are under way at
+// once: one after the other each would be waited for.
 template <int kTall, int n>
 __device__ __forceinline__ void MakeY(const GpuSegment& g, int row0, int row_end, float* sum) {
+  constexpr int kAtOnce = ScalesAtOnce(n / 8);
 #pragma unroll
-  for (int q = 0; q < n / 8; ++q) {
-    const ToY to_y(g, row0 + 8 * q + (threadIdx.x & 3) * 2, row_end);
+  for (int first = 0; first < n / 8; first += kAtOnce) {
+    ToY to_y[kAtOnce];
 #pragma unroll
-    for (int i = 0; i < kTall / 4; i += 2) {
-      float* v = sum + kTall / 4 * q + i;
-      to_y(v, v + 1);
-    }
+    for (int q = 0; q < kAtOnce; ++q)
+      to_y[q] = ToY(g, row0 + 8 * (first + q) + (threadIdx.x & 3) * 2, row_end);
+#pragma unroll
+    for (int q = 0; q < kAtOnce; ++q)
+#pragma unroll
+      for (int i = 0; i < kTall / 4; i += 2) {
+        float* v = sum + kTall / 4 * (first + q) + i;
+        to_y[q](v, v + 1);
+      }
   }
 }
 
