@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <limits>
 
 #include "cli/bench_header.h"
 #include "cli/bench_packages.h"
@@ -73,7 +74,8 @@ std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways,
   // Once for nothing: the clocks are still those that the cell before left.
   static_cast<void>(bench->Time({ways[0]}, tokens));
   for (size_t i = 0; i < ways.size(); ++i) {
-    times.push_back(bench->Time({ways[i]}, tokens, kMuchLonger * fastest)[0]);
+    const double enough = fastest > 0 ? kMuchLonger * fastest : std::numeric_limits<double>::max();
+    times.push_back(bench->Time({ways[i]}, tokens, enough)[0]);
     const BenchTime& time = times.back();
     if (!time.failure.empty() || time.gave_up) continue;
     if (fastest == 0 || time.microseconds < fastest) fastest = time.microseconds;
