@@ -4,7 +4,7 @@
 //
 // Shapes.  A tile is 64, 128 or 256 tokens × R rows of W. Tokens are the m operand of wgmma: a
 //   thread then holds two tokens, so that scales cost two products a block, and y leaves in rows.
-//   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x) by TMA, [tokens] scales of x
+//   ring     stages × ([R rows][128 bytes] W, [tokens][128 bytes] x, [tokens] scales of x) by TMA
 //   work     a warpgroup for every 64 tokens, of 256 tokens two that take twice 64 each. The sum of
 //            128 columns goes into float32 registers times sx·sw: tensor cores add with few bits
 //   turns    of 64 tokens, where a plan says so, two warpgroups take every other block of K each

@@ -244,6 +244,7 @@ __device__ __forceinline__ void StoreTwoMatrices(uint32_t address, uint32_t a, u
                "r"(b)
                : "memory");
 }
+
 // ---- wgmma (the products themselves: wgmma.cuh) ----
 // K-major operand in shared memory, rows of 128 bytes, 128-byte swizzle: 8-row groups lie 1024
 // bytes apart. `address` is a multiple of 1024, plus 32 for each step of K inside the row.

@@ -136,7 +136,7 @@ TEST_CASE("every tile of many tokens, however its CTAs share, agrees with the CP
   // goes several times round every ring; there are more tiles than CTAs.
   for (const Case& c : {Case{"even", 300, 1152, {Fp8(1000)}},
                         {"few", 19, 1152, {Fp8(1000)}},
-                        {"long", 70, 4224, {Fp8(200)}},
+                        {"long", 70, 8448, {Fp8(200)}},
                         {"many", 600, 384, {Fp8(1500)}},
                         {"odd", 333, 656, {Fp8(301, 37, 48), Fp8(520, 0, 48)}}})
     Agree(77, c, 8, choices);
