@@ -74,10 +74,10 @@ __device__ __forceinline__ float QuantizeX(const FewRowsArguments& a, int token,
   amax = __vmaxu2(amax, __shfl_xor_sync(~0u, amax, 1));
   amax = __vmaxu2(amax, __shfl_xor_sync(~0u, amax, 2));
   const float scale = ScaleOf(max(amax & 0xFFFF, amax >> 16), a.ue8m0 != 0);
-  const float inverse = 1.0f / scale;
+  const ScaleInverse inverse = InverseOf(scale);
 #pragma unroll
   for (int p = 0; p < 2; ++p) {
-    const uint2 low = Encode(x[2 * p], scale, inverse), high = Encode(x[2 * p + 1], scale, inverse);
+    const uint2 low = Encode(x[2 * p], inverse), high = Encode(x[2 * p + 1], inverse);
     codes[p] = make_uint4(low.x, low.y, high.x, high.y);
   }
   return scale;

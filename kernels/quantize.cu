@@ -61,10 +61,10 @@ __global__ void __launch_bounds__(kThreads)
     pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
   if (!active) return;
   const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.recipe.ue8m0);
-  const float inverse = __frcp_rn(scale);
+  const ScaleInverse inverse = InverseOf(scale);
   uint8_t* to = a.codes + token * a.pitch + block * kBlock + part * 8;
-  *reinterpret_cast<uint2*>(to) = Encode(v, scale, inverse);
-  *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(w, scale, inverse);
+  *reinterpret_cast<uint2*>(to) = Encode(v, inverse);
+  *reinterpret_cast<uint2*>(to + kBlock / 2) = Encode(w, inverse);
   if (part > 0) return;
   float* scales = a.scales + static_cast<int64_t>(block) * a.scale_stride;
   scales[token] = scale;
@@ -146,13 +146,13 @@ __global__ void __launch_bounds__(kMostThreads)
     for (int i = 0; i < threads / 32; ++i) amax = max(amax, largest[i]);
     scale = ScaleOf(amax, a.recipe.ue8m0);
   }
-  const float inverse = __frcp_rn(scale);
+  const ScaleInverse inverse = InverseOf(scale);  // not used of a fixed one
   uint2* to = reinterpret_cast<uint2*>(a.codes + token * a.pitch);
 #pragma unroll
   for (int i = 0; i < kTurns; ++i) {
     const int at = i * threads + threadIdx.x;
     if (at < vectors) {
-      to[at] = fixed ? EncodeStatic(v[i], scale) : Encode(v[i], scale, inverse);
+      to[at] = fixed ? EncodeStatic(v[i], scale) : Encode(v[i], inverse);
     } else if (at < a.pitch / kVector) {
       to[at] = make_uint2(0, 0);
     }

@@ -313,12 +313,11 @@ __device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp
       for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
       const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.ue8m0 != 0);
       if (g < groups && fp8) {
-        const float inverse = __frcp_rn(scale);
+        const ScaleInverse inverse = InverseOf(scale);
         char* row = codes + (k * n + m) * kBoxBytes + (part & 1) * 8;
         const int chunk = part >> 1;
-        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(low, scale, inverse);
-        *reinterpret_cast<uint2*>(row + (((chunk + 4) ^ (m & 7)) << 4)) =
-            Encode(high, scale, inverse);
+        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(low, inverse);
+        *reinterpret_cast<uint2*>(row + (((chunk + 4) ^ (m & 7)) << 4)) = Encode(high, inverse);
         if (part == 0) scales[k * n + m] = scale;
       }
       if (g < groups && bf16) {

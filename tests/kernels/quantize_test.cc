@@ -7,6 +7,7 @@
 
 #include "kernels/dispatch.h"
 #include "kernels/fp8.h"
+#include "kernels/scale_inverse.h"
 #include "tests/catch.h"
 
 using namespace ferrule;
@@ -98,6 +99,29 @@ TEST_CASE("every BF16 value as the largest of its group, by all loops alike") {
     }
     CHECK(wrong == 0);
   }
+}
+
+// Of every amax all x below it whose quotient is no zero: signs change nothing but a code's.
+TEST_CASE("codes of the GPU's two steps are those of the division, whatever amax and x") {
+  const auto value = [](uint32_t bits) { return std::bit_cast<float>(bits << 16); };
+  int64_t wrong = 0, coarse = 0, compared = 0;
+  for (const bool ue8m0 : {false, true})
+    for (uint32_t amax = 0; amax <= 0x7F7F; ++amax) {
+      const float scale = ScaleOf(static_cast<uint16_t>(amax), ue8m0), near = 1.0f / scale;
+      const ScaleInverse by = InverseOf(scale, near);
+      if (!(by.lower >= 0) || std::signbit(by.lower) || !std::signbit(Quotient(-0.0f, by))) ++wrong;
+      for (uint32_t x = amax; x + 1 > 0; --x) {
+        const float quotient = value(x) / scale;
+        const uint8_t code = FloatToE4m3(quotient);
+        wrong += FloatToE4m3(Quotient(value(x), by)) == code ? 0 : 1;
+        coarse += FloatToE4m3(value(x) * near) == code ? 0 : 1;
+        ++compared;
+        if (code == 0) break;  // and so are all below
+      }
+    }
+  CHECK(wrong == 0);
+  CHECK(coarse > 0);  // one step would not do
+  CHECK(compared > 100000000);
 }
 
 TEST_CASE("lengths that fill no vector, and nothing beyond them is written") {

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes of x without a division: x / scale in two steps, whose codes are those of the quotient
+// rounded to float32 for every BF16 x and every scale that its group can have.
+//
+// A quotient that is next to the middle between two codes is it in truth: with scale = amax / 448,
+// x / scale is 448 x / amax, of 8-bit numbers, and else differs from a middle by 2^-13 or more.
+// Then it matters how amax / 448 was rounded, so that 1 / scale rounded to float32 is too coarse
+// for 7 of the 128 amax; with what that lacks, as a second float32, none of all 532 million pairs
+// of amax and x has another code (tests/kernels/quantize_test.cc).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/fast_divide.h"
+
+namespace ferrule {
+
+struct ScaleInverse {
+  float upper = 0;  // 1 / scale rounded down
+  float lower = 0;  // what it lacks, not below 0: -0 times both stays -0
+};
+
+// `near`: 1 / scale rounded to float32. All three are normal numbers, or NaN.
+FERRULE_HOST_DEVICE ScaleInverse InverseOf(float scale, float near) {
+  const float rest = fmaf(-near, scale, 1.0f);  // exact
+  uint32_t bits, sign;
+  memcpy(&bits, &near, sizeof(bits));
+  memcpy(&sign, &rest, sizeof(sign));
+  bits -= sign >> 31;  // an ulp less where it was rounded up
+  ScaleInverse inverse;
+  memcpy(&inverse.upper, &bits, sizeof(bits));
+  inverse.lower = fmaf(-inverse.upper, scale, 1.0f) * inverse.upper;
+  return inverse;
+}
+
+FERRULE_HOST_DEVICE float Quotient(float x, const ScaleInverse& by) {
+  return fmaf(x, by.upper, x * by.lower);
+}
+
+}  // namespace ferrule
