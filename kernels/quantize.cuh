@@ -11,6 +11,15 @@
 
 namespace ferrule::sm90 {
 
+// Whether a column, which may be below 0, is one of x.
+__device__ __forceinline__ bool Inside(int column, int columns) {
+  return static_cast<uint32_t>(column) < static_cast<uint32_t>(columns);
+}
+// index · step, of a step below 2^32: one instruction.
+__device__ __forceinline__ uint64_t Far(int index, int64_t step) {
+  return uint64_t{static_cast<uint32_t>(index)} * static_cast<uint32_t>(step);
+}
+
 // Largest |x| of BF16 pairs, as BF16 bits in both halves: without the sign, bits order like values,
 // NaN above Inf.
 __device__ __forceinline__ uint32_t Amax(uint32_t amax, uint32_t pair) {
