@@ -292,6 +292,8 @@ __global__ void __maxnreg__(RegistersOf(kX))
       KeepHere(&g);
     }
   }
+  XWalk<n> walk;
+  if constexpr (kX != SmallX::kQuantized) walk = BeginX<n>(a, s, quantizer, lane);
   ClusterWait();
   if constexpr (kX == SmallX::kQuantized) {
     if (warp < kProducer) {
@@ -304,7 +306,7 @@ __global__ void __maxnreg__(RegistersOf(kX))
     }
   } else {
     WaitForEarlier();
-    Quantize<n>(a, s, quantizer, lane);
+    Quantize<n>(a, s, walk, quantizer, lane);
     FenceAsync();
     // The epilogue only brings its part of x; the warpgroups need all of it.
     if (warp > kProducer) {

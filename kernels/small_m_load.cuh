@@ -276,70 +276,130 @@ __device__ __forceinline__ void LoadX(const auto& a, const Share& s) {
   }
 }
 
-// x of this slice into shared memory: 8 lanes a (token, block), 8 columns of each half of one, so
-// that neighbours read whole sectors; several groups of a warp in flight.
+// How a warp that quantizes goes through the groups, (token, block), of this slice: kTogether at
+// once, of the same block and neighbouring tokens, and kAtOnce times so many on their way. A group
+// has 8 lanes where tokens are few; else 4, whose instructions are fewer: many are the same for 16
+// columns of a lane and for 32.
 template <int n>
-__device__ __forceinline__ void Quantize(const auto& a, const Share& s, int warp, int lane) {
-  constexpr int kAtOnce = n == 8 ? 2 : 4;
+struct Groups {
+  static constexpr int kLanes = n < 32 ? 8 : 4, kPieces = 16 / kLanes, kTogether = 32 / kLanes;
+  static constexpr int kAtOnce = n == 8 ? 2 : n == 16 ? 4 : 3;
+  static constexpr int kStep = kTogether * kQuantizers;
+};
+
+// Where a lane reads x of a group; `columns`: of the row, 0 of no group.
+struct XPlace {
+  const uint4* from;
+  int column, columns;
+};
+
+// What of a warp's walk is the same for all of x, and where it begins. Worked out while x is
+// awaited: divisions and parameters take their time.
+template <int n>
+struct XWalk {
+  uint32_t by_tokens;  // groups are divided by tokens with it
+  XPlace first[Groups<n>::kAtOnce];
+
+  __device__ __forceinline__ int BlockOf(const Share& s, int g) const {
+    return s.tokens == 1 ? g : static_cast<int>(__umulhi(g, by_tokens));
+  }
+  __device__ __forceinline__ XPlace PlaceOf(const auto& a, const Share& s, int lane, int g) const {
+    const int k = BlockOf(s, g), m = g - k * s.tokens;
+    const int column = (s.first_block + k) * kBlock - a.k_phase + lane % Groups<n>::kLanes * 8;
+    const char* row = reinterpret_cast<const char*>(a.x + s.first * a.x_stride);
+    return {reinterpret_cast<const uint4*>(row + Far(m, a.x_stride * 2) + int64_t{column} * 2),
+            column, g < s.tokens * s.blocks ? a.columns : 0};
+  }
+};
+template <int n>
+__device__ __forceinline__ XWalk<n> BeginX(const auto& a, const Share& s, int warp, int lane) {
+  using G = Groups<n>;
+  XWalk<n> x;
+  x.by_tokens = 0xFFFFFFFFu / static_cast<uint32_t>(s.tokens) + 1;
+#pragma unroll
+  for (int u = 0; u < G::kAtOnce; ++u) {
+    XPlace& p = x.first[u];
+    p = x.PlaceOf(a, s, lane, warp * G::kTogether + lane / G::kLanes + u * G::kStep);
+    // Here and not where it is used.
+    asm volatile("" : "+l"(p.from), "+r"(p.column), "+r"(p.columns));
+  }
+  return x;
+}
+
+// x of this slice into shared memory. Lanes have 8 columns of each piece of a block, so that
+// neighbours read whole sectors; codes of neighbouring tokens go to different banks.
+template <int n>
+__device__ __forceinline__ void Quantize(const auto& a, const Share& s, const XWalk<n>& walk,
+                                         int warp, int lane) {
+  using G = Groups<n>;
+  constexpr int kLanes = G::kLanes, kPieces = G::kPieces, kAtOnce = G::kAtOnce, kStep = G::kStep;
   constexpr bool kMixed = std::decay_t<decltype(a)>::kMode == SmallX::kMixed;
   const bool fp8 = !kMixed || a.plan.x_bf16 > a.plan.x_fp8;  // has room
   const bool bf16 = kMixed && a.plan.sums > a.plan.x_bf16;
   char* codes = s.memory + a.plan.x_fp8;
   char* plain = s.memory + a.plan.x_bf16;
   float* scales = reinterpret_cast<float*>(s.memory + a.plan.x_scales);
-  const int part = lane & 7, groups = s.tokens * s.blocks;
-  const uint32_t magic = 0xFFFFFFFFu / s.blocks + 1;  // g / blocks without a division
-  const int first = s.first_block * kBlock - a.k_phase + part * 8;
+  const int part = lane % kLanes, sub = lane / kLanes, groups = s.tokens * s.blocks;
+  XPlace at[kAtOnce];
+#pragma unroll
+  for (int u = 0; u < kAtOnce; ++u) at[u] = walk.first[u];
 #pragma unroll 1
-  for (int g0 = warp * 4; g0 < groups; g0 += 4 * kQuantizers * kAtOnce) {
-    uint4 v[kAtOnce], w[kAtOnce];
+  for (int g0 = warp * G::kTogether; g0 < groups;) {
+    uint4 v[kAtOnce][kPieces];
 #pragma unroll
     for (int u = 0; u < kAtOnce; ++u) {
-      if (g0 + u * 4 * kQuantizers >= groups) break;  // the whole warp
-      const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
-      const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
-      const int column = first + k * kBlock;
-      v[u] = w[u] = make_uint4(0, 0, 0, 0);
-      const uint4* from = reinterpret_cast<const uint4*>(
-          a.x + static_cast<int64_t>(s.first + m) * a.x_stride + column);
-      if (g < groups && column >= 0 && column < a.columns) v[u] = __ldcg(from);
-      if (g < groups && column >= -64 && column + 64 < a.columns) w[u] = __ldcg(from + 8);
-    }
-    const auto encode = [&](int u, const uint4& low, const uint4& high) {
-      const int g = g0 + (lane >> 3) + u * 4 * kQuantizers;
-      const int m = s.blocks == 1 ? g : __umulhi(g, magic), k = g - m * s.blocks;
-      uint32_t pair = Amax(Amax(0, low), high);
+      if (g0 + u * kStep >= groups) break;  // the whole warp
 #pragma unroll
-      for (int o = 4; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
+      for (int i = 0; i < kPieces; ++i) {
+        v[u][i] = make_uint4(0, 0, 0, 0);
+        if (Inside(at[u].column + i * kLanes * 8, at[u].columns))
+          v[u][i] = __ldcg(at[u].from + i * kLanes);
+      }
+    }
+    const auto encode = [&](int u, const uint4(&x)[kPieces]) {
+      const int g = g0 + sub + u * kStep, k = walk.BlockOf(s, g), m = g - k * s.tokens;
+      uint32_t pair = 0;
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) pair = Amax(pair, x[i]);
+#pragma unroll
+      for (int o = kLanes / 2; o > 0; o >>= 1) pair = __vmaxu2(pair, __shfl_xor_sync(~0u, pair, o));
       const float scale = ScaleOf(max(pair & 0xFFFF, pair >> 16), a.ue8m0 != 0);
       if (g < groups && fp8) {
         const ScaleInverse inverse = InverseOf(scale);
         char* row = codes + (k * n + m) * kBoxBytes + (part & 1) * 8;
-        const int chunk = part >> 1;
-        *reinterpret_cast<uint2*>(row + ((chunk ^ (m & 7)) << 4)) = Encode(low, inverse);
-        *reinterpret_cast<uint2*>(row + (((chunk + 4) ^ (m & 7)) << 4)) = Encode(high, inverse);
+#pragma unroll
+        for (int i = 0; i < kPieces; ++i) {
+          const int chunk = ((part >> 1) + i * kLanes / 2) ^ (m & 7);
+          *reinterpret_cast<uint2*>(row + (chunk << 4)) = Encode(x[i], inverse);
+        }
         if (part == 0) scales[k * n + m] = scale;
       }
-      if (g < groups && bf16) {
-        char* box = plain + (2 * k * n + m) * kBoxBytes + ((part ^ (m & 7)) << 4);
-        *reinterpret_cast<uint4*>(box) = low;
-        *reinterpret_cast<uint4*>(box + n * kBoxBytes) = high;
-      }
+      if (g < groups && bf16)
+#pragma unroll
+        for (int i = 0; i < kPieces; ++i) {
+          const int piece = part + i * kLanes, box = 2 * k + piece / 8;
+          char* row = plain + (box * n + m) * kBoxBytes;
+          *reinterpret_cast<uint4*>(row + (((piece % 8) ^ (m & 7)) << 4)) = x[i];
+        }
     };
     if constexpr (n == 8) {  // rolled: short code is there sooner
 #pragma unroll 1
-      for (int u = 0; u < kAtOnce && g0 + u * 4 * kQuantizers < groups; ++u) {
-        encode(u, v[0], w[0]);
+      for (int u = 0; u < kAtOnce && g0 + u * kStep < groups; ++u) {
+        encode(u, v[0]);
 #pragma unroll
-        for (int i = 0; i + 1 < kAtOnce; ++i) v[i] = v[i + 1], w[i] = w[i + 1];
+        for (int i = 0; i < kPieces; ++i) v[0][i] = v[1][i];
       }
     } else {
 #pragma unroll
       for (int u = 0; u < kAtOnce; ++u) {
-        if (g0 + u * 4 * kQuantizers >= groups) break;
-        encode(u, v[u], w[u]);
+        if (g0 + u * kStep >= groups) break;
+        encode(u, v[u]);
       }
     }
+    g0 += kStep * kAtOnce;
+    if (g0 >= groups) break;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) at[u] = walk.PlaceOf(a, s, lane, g0 + sub + u * kStep);
   }
 }
 
