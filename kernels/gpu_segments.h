@@ -17,7 +17,7 @@ inline bool ScalesOfBlocks(const LinearSegment& segment) {
   return segment.scheme == LinearScheme::kFp8Block;
 }
 
-// x can be read 16 bytes at a time and by TMA, and its rows are less than 4 GiB apart.
+// x can be read 16 bytes at a time and by TMA.
 bool XAligned(const LinearGroup& group);
 
 // Whether so many rows in BF16 are so much work that a launch without the FP8 segments beside them

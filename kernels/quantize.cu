@@ -2,8 +2,6 @@
 // The activation quantizer. Three kernels: blocks of 128 aligned columns, 8 lanes each, and whole
 // rows of aligned columns, a CTA each, which is what checkpoints want; and whatever else the rule
 // allows, a CTA each.
-#include <algorithm>
-
 #include "kernels/fast_divide.h"
 #include "kernels/launch.cuh"
 #include "kernels/quantize.cuh"
@@ -47,9 +45,8 @@ __device__ __forceinline__ Group GroupOfThread(const BlocksArguments& a) {
 }
 
 // Eight lanes a group, each with eight columns of each half: neighbours then read and write whole
-// sectors. x, x_stride, columns and phase are multiples of 8 (x: of 16 bytes), rows of x and of
-// codes less than 4 GiB apart. With x in L2 instructions are the limit: 4096 tokens of 2048 columns
-// are half a million threads.
+// sectors. x, x_stride, columns and phase are multiples of 8 (x: of 16 bytes). With x in L2
+// instructions are the limit: 4096 tokens of 2048 columns are half a million threads.
 template <bool kRuns>
 __global__ void __launch_bounds__(kThreads)
     QuantizeBlocks(const __grid_constant__ BlocksArguments a) {
@@ -84,7 +81,7 @@ __global__ void __launch_bounds__(kThreads)
 template <bool kRuns>
 cudaError_t LaunchBlocks(const QuantizeArguments& a, const LaunchTarget& to) {
   const int64_t groups = int64_t{a.tokens} * a.blocks;
-  if (groups > 0x7FFFFFFF / kGroupLanes) return cudaErrorInvalidValue;
+  if (groups < 1 || groups > 0x7FFFFFFF / kGroupLanes) return cudaErrorInvalidValue;
   const dim3 grid = kRuns ? dim3(static_cast<unsigned>(DivideUp(a.tokens, kRunTokens)),
                                  static_cast<unsigned>(DivideUp(a.blocks, kRunBlocks)))
                           : dim3(static_cast<unsigned>(DivideUp(groups, kThreads / kGroupLanes)));
@@ -158,7 +155,7 @@ __global__ void __launch_bounds__(kMostThreads)
     for (int i = 0; i < threads / 32; ++i) amax = max(amax, largest[i]);
     scale = ScaleOf(amax, a.recipe.ue8m0);
   }
-  const ScaleInverse inverse = InverseOf(scale);  // not used of a fixed one
+  const ScaleInverse inverse = InverseOf(scale);  // not used where the caller gives the scale
   uint2* to = reinterpret_cast<uint2*>(a.codes + token * a.pitch);
 #pragma unroll
   for (int i = 0; i < kTurns; ++i) {
@@ -263,11 +260,11 @@ bool HasQuantize() {
 
 cudaError_t LaunchQuantize(const QuantizeArguments& a, const LaunchTarget& to) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.x_stride % 8 == 0 &&
-                       a.columns % 8 == 0 && a.recipe.phase % 8 == 0 &&
-                       std::max(a.x_stride * 2, a.pitch) <= 0xFFFFFFFF;
+                       a.columns % 8 == 0 && a.recipe.phase % 8 == 0;
   if (a.recipe.kind == XKind::kGroup && a.recipe.group == kBlock && aligned) {
-    return int64_t{a.tokens} * a.blocks < kManyGroups ? LaunchBlocks<false>(a, to)
-                                                      : LaunchBlocks<true>(a, to);
+    const bool runs = int64_t{a.tokens} * a.blocks >= kManyGroups && a.blocks >= kRunBlocks &&
+                      a.tokens >= kRunTokens;  // else lanes or warps would have nothing to do
+    return runs ? LaunchBlocks<true>(a, to) : LaunchBlocks<false>(a, to);
   }
   if (a.recipe.kind != XKind::kGroup && a.columns % kVector == 0 && a.x_stride % kVector == 0 &&
       reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.pitch <= kMostThreads * kTurns * kVector)

@@ -43,8 +43,7 @@ __device__ __forceinline__ float ScaleOf(uint32_t amax, bool ue8m0) {
 }
 
 // Of what ScaleOf gives. Those scales lie between 2^-43 and 2^120, where neither they nor their
-// inverses are subnormal, so that nothing need be looked out for: __frcp_rn is a branch and eight
-// instructions more.
+// inverses are subnormal, so that nothing need be looked out for, as __frcp_rn does.
 __device__ __forceinline__ ScaleInverse InverseOf(float scale) {
   float about;
   asm("rcp.approx.ftz.f32 %0,%1;" : "=f"(about) : "f"(scale));

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The activation quantizer: BF16 x → E4M3 codes and float32 scales.
 //
-//   sx = max(amax, 1e-10) / 448       float32, IEEE division; amax over the group's columns held
-//   here sx = 2^ceil(log2(sx))             only with ue8m0 xq = E4M3(clamp(x / sx, ±448))    x / sx
-//   in float32, nearest even
+//   sx = max(amax, 1e-10) / 448   float32, IEEE division; amax over the columns held here
+//
+//   sx = 2^ceil(log2(sx))   only with ue8m0
+//
+//   xq = E4M3(clamp(x / sx, ±448))   x / sx in float32, nearest even
 //
 // A group is the whole row (kToken), or one of the blocks of `group` columns of the WHOLE row, of
 // which the row held here begins `phase` columns inside a block (kGroup): columns 0 … group-phase-1

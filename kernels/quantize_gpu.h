@@ -15,13 +15,13 @@ namespace ferrule {
 
 struct QuantizeArguments {
   const __nv_bfloat16* x;  // [tokens, columns]
-  int64_t x_stride;
-  int tokens;
+  int64_t x_stride;        // below 2^31
+  int tokens;              // >= 1
   int columns;
   int blocks;        // of a token; 1 for kToken and kStatic
   XRecipe recipe;    // static_scale in device memory; not kPlain
   uint8_t* codes;    // [tokens][pitch], column k at `recipe.phase + k`, zeros around it
-  int64_t pitch;     // a multiple of 128, >= phase + columns
+  int64_t pitch;     // a multiple of 128, >= phase + columns, below 2^32
   float* scales;     // [blocks][scale_stride]: all tokens of a block side by side; those up to the
                      // next multiple of 4 are written too
   int scale_stride;  // a multiple of 4, >= tokens

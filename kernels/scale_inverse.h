@@ -3,10 +3,11 @@
 // rounded to float32 for every BF16 x and every scale that its group can have.
 //
 // A quotient that is next to the middle between two codes is it in truth: with scale = amax / 448,
-// x / scale is 448 x / amax, of 8-bit numbers, and else differs from a middle by 2^-13 or more.
-// Then it matters how amax / 448 was rounded, so that 1 / scale rounded to float32 is too coarse
-// for 7 of the 128 amax; with what that lacks, as a second float32, none of all 532 million pairs
-// of amax and x has another code (tests/kernels/quantize_test.cc).
+// x / scale is 448 x / amax, of 8-bit numbers, and else differs from a middle by 2^-13 of it or
+// more. Then it matters how amax / 448 was rounded, and 1 / scale rounded to float32 is too coarse:
+// for 26 of the 128 mantissas of amax some x gets another code. With what that lacks, as a second
+// float32, none of all 532 million pairs of amax and x does, nor where scales are powers of two
+// (tests/kernels/quantize_test.cc).
 #pragma once
 
 #include <cmath>
@@ -22,7 +23,8 @@ struct ScaleInverse {
   float lower = 0;  // what it lacks, not below 0: -0 times both stays -0
 };
 
-// `near`: 1 / scale rounded to float32. All three are normal numbers, or NaN.
+// `near`: 1 / scale rounded to float32. It, scale and `upper` are normal numbers, or NaN; `lower`
+// may be 0 or subnormal, so that none of this is to be compiled with -ftz=true.
 FERRULE_HOST_DEVICE ScaleInverse InverseOf(float scale, float near) {
   const float rest = fmaf(-near, scale, 1.0f);  // exact
   uint32_t bits, sign;

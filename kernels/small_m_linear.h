@@ -33,7 +33,7 @@ struct GpuSegment {
 
 struct SmallCommon {
   const __nv_bfloat16* x;  // [tokens, columns], 16-byte aligned
-  int64_t x_stride;        // a multiple of 8
+  int64_t x_stride;        // a multiple of 8, below 2^31 (Validate)
   int tokens;
   int columns;  // a multiple of 8
   int k_phase;  // a multiple of 16

@@ -276,15 +276,16 @@ __device__ __forceinline__ void LoadX(const auto& a, const Share& s) {
   }
 }
 
-// How a warp that quantizes goes through the groups, (token, block), of this slice: kTogether at
-// once, of the same block and neighbouring tokens, and kAtOnce times so many on their way. A group
-// has 8 lanes where tokens are few; else 4, whose instructions are fewer: many are the same for 16
-// columns of a lane and for 32.
+// How a warp that quantizes goes through the groups of this slice, all tokens of a block and then
+// of the next one: kTogether at once, and kAtOnce times so many on their way. A group has 8 lanes
+// where tokens are few; else 4, whose instructions are fewer: many are the same for 16 columns of a
+// lane and for 32.
 template <int n>
 struct Groups {
   static constexpr int kLanes = n < 32 ? 8 : 4, kPieces = 16 / kLanes, kTogether = 32 / kLanes;
   static constexpr int kAtOnce = n == 8 ? 2 : n == 16 ? 4 : 3;
   static constexpr int kStep = kTogether * kQuantizers;
+  static_assert(n != 8 || kAtOnce == 2, "Quantize moves one to the other's place");
 };
 
 // Where a lane reads x of a group; `columns`: of the row, 0 of no group.
@@ -327,7 +328,7 @@ __device__ __forceinline__ XWalk<n> BeginX(const auto& a, const Share& s, int wa
 }
 
 // x of this slice into shared memory. Lanes have 8 columns of each piece of a block, so that
-// neighbours read whole sectors; codes of neighbouring tokens go to different banks.
+// neighbours read whole sectors.
 template <int n>
 __device__ __forceinline__ void Quantize(const auto& a, const Share& s, const XWalk<n>& walk,
                                          int warp, int lane) {

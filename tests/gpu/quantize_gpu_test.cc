@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "kernels/fp8.h"
@@ -231,6 +232,18 @@ TEST_CASE("whole rows with every finite maximum, NaN and Inf equal the CPU's") {
   const Quantized gpu = OnGpu(x, kMaxima, 128, 128, recipe);
   recipe.static_scale = &one;
   SameBits(gpu, OnCpu(x, kMaxima, 128, 128, recipe));
+}
+
+TEST_CASE("as many blocks as are quantized in runs, and one less, equal the CPU's") {
+  const std::vector<uint16_t> x = Finite(16384 * 512, 6);
+  for (const auto& [tokens, columns] :
+       {std::pair{1023, 2048}, {1024, 2048}, {4095, 512}, {4096, 512}, {16384, 384}, {7, 300032}})
+    for (const int phase : {0, 40}) {
+      const XRecipe recipe{XKind::kGroup, 128, phase, false, nullptr};
+      INFO("phase " << phase << ", " << tokens << " tokens, " << columns << " columns");
+      SameBits(OnGpu(x, tokens, columns, columns, recipe),
+               OnCpu(x, tokens, columns, columns, recipe));
+    }
 }
 
 TEST_CASE("a hundred thousand blocks equal the CPU's") {

@@ -77,8 +77,8 @@ TEST_CASE("all of the table was measured on the GPU that is named for it") {
 
 TEST_CASE("every choice of the table fits the shape that it is for") {
   for (const Line& line : Lines())
-    for (const int tokens :
-         {1, 4, 5, 8, 16, 17, 32, 33, 64, 128, 129, 256, 257, 512, 1023, 1024, 5000}) {
+    for (const int tokens : {1,   4,   5,   8,   16,   17,   32,   33,   64,   128,
+                             129, 256, 257, 512, 1023, 1024, 1537, 2048, 4096, 5000}) {
       GpuChoice choice;
       REQUIRE(LookUpGpu(line.rows, line.in, tokens, &choice));
       INFO(line.rows << " x " << line.in << ", " << tokens << " tokens");
