@@ -99,7 +99,7 @@ SmallRule RuleOfWideBf16(const SmallShape& shape) {
 // which goes to kLarge) 32 tokens, each within 3 % of the fastest of 60 ways: 2048 -> 12288 8.5 us
 // at 1 token, 9.4 with eight slices and the next launch after x; 14336 -> 4096 18.3 with
 // sixteen, 20.7 with eight.
-SmallRule RuleOfOneScale(const SmallShape& shape, int tiles, int64_t bytes) {
+SmallRule RuleOfTokenScales(const SmallShape& shape, int tiles, int64_t bytes) {
   const bool deep = shape.blocks >= 64, wide = bytes >= 85000000;
   SmallRule rule{8, 1, 9, 3, true};
   if (shape.tokens <= 16) {
@@ -132,7 +132,7 @@ SmallRule RuleOfOneScale(const SmallShape& shape, int tiles, int64_t bytes) {
 // launch comes late otherwise.
 SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, int token_tiles) {
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
-  if (shape.one_scale && token_tiles == 1) return RuleOfOneScale(shape, tiles, bytes);
+  if (shape.token_scales && token_tiles == 1) return RuleOfTokenScales(shape, tiles, bytes);
   const bool both = shape.fp8_tiles > 0 && shape.bf16_tiles > 0;
   const int64_t work = int64_t{tiles} * shape.blocks;
   if (both && shape.tokens <= 16) return RuleOfBoth(shape, work);
@@ -252,7 +252,7 @@ SmallPlan PlanSmall(const SmallShape& shape, const SmallChoice& choice) {
   plan.ahead = choice.ahead != SmallChoice::kByRule ? choice.ahead : rule.ahead;
   plan.quantized =
       shape.bf16_tiles == 0 &&
-      (shape.one_scale ||
+      (shape.token_scales ||
        (choice.quantized != SmallChoice::kByRule ? choice.quantized == 1 : rule.quantized));
   int first = choice.slices > 0 ? choice.slices : rule.slices;
   while (first > 1 && ClustersThatFit(first) == 0) first /= 2;  // 16 are not for every device

@@ -30,7 +30,7 @@ struct SmallShape {
   int fp8_tiles = 0;   // 64-row tiles of FP8 segments
   int bf16_tiles = 0;  // numbered last
   // A token's x has one scale, which wants the whole row: x comes quantized. No BF16 then.
-  bool one_scale = false;
+  bool token_scales = false;
 };
 
 // What can be chosen; 0 (and -1 for `ahead`) means: by rule.

@@ -125,17 +125,17 @@ class Walk {
     }
     step->recipe = fp8 > 0 ? recipe : XRecipe();
     step->blocks = static_cast<int>(DivideUp(group_.in + step->recipe.phase, kBlock));
-    const bool one_scale = HasTokenScales(step->recipe);
+    const bool token_scales = HasTokenScales(step->recipe);
     GpuChoice choice = choice_;
     step->measured_up_to = 0;
     if (fp8 == 0 && choice.large.bf16_tile == LargeChoice::kApart) choice = {};  // by rule
     if (group_.batch_invariant) {
       choice = Invariant(*step);
     } else if (choice.kernel == GpuKernel::kAny && fp8 == step->count &&
-               (!one_scale || group_.tokens > kSmallTokens)) {  // few were measured otherwise
+               (!token_scales || group_.tokens > kSmallTokens)) {  // few were measured otherwise
       Measured(step, &choice);
     }
-    if (!one_scale && UseFewRows(*step, choice, fp8)) {
+    if (!token_scales && UseFewRows(*step, choice, fp8)) {
       step->few_rows = PlanFewRows(FewRowsOf(*step), choice.few_rows);
       step->tiles = static_cast<int>(FewRowsOf(*step).tiles);
       step->kernel = GpuKernel::kFewRows;
@@ -153,7 +153,7 @@ class Walk {
                                    (fp8_rows + 2 * bf16_rows) * group_.in >= kBytesBesideBf16;
     if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16,
-                             one_scale};
+                             token_scales};
       step->small = PlanSmall(shape, choice.small);
       step->tiles = small_fp8 + small_bf16;
       step->kernel = GpuKernel::kSmall;
@@ -170,7 +170,7 @@ class Walk {
     }
     step->why = WhyTile(*step, choice, repeats);
     if (fp8 > 0 && !QuantizeOnce(*step, quantized)) return false;
-    if (one_scale || UseLarge(choice)) {
+    if (token_scales || UseLarge(choice)) {
       if (fp8 == step->count) return Large(*step, false, choice.large);
       if (fp8 == 0) {  // of few rows: CTAs in pairs, so that loads overlap. Measured for 1 … 16384
         if (choice.kernel == GpuKernel::kAny) choice.large = {64, 64, 0, 1, 2, 64};

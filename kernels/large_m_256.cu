@@ -11,11 +11,11 @@ cudaError_t LaunchLarge256(const LargeArguments& a, const LaunchTarget& to) {
 cudaError_t LaunchLarge(const LargeArguments& a, const LaunchTarget& to) {
   switch (a.plan.token_tile) {
     case 64:
-      return a.token_scales ? LaunchScaled64(a, to) : LaunchLarge64(a, to);
+      return a.token_scales ? LaunchLarge64TokenScales(a, to) : LaunchLarge64(a, to);
     case 128:
-      return a.token_scales ? LaunchScaled128(a, to) : LaunchLarge128(a, to);
+      return a.token_scales ? LaunchLarge128TokenScales(a, to) : LaunchLarge128(a, to);
     default:
-      return a.token_scales ? LaunchScaled256(a, to) : LaunchLarge256(a, to);
+      return a.token_scales ? LaunchLarge256TokenScales(a, to) : LaunchLarge256(a, to);
   }
 }
 

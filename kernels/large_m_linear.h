@@ -58,8 +58,8 @@ cudaError_t LaunchLarge(const LargeArguments& arguments, const LaunchTarget& to)
 cudaError_t LaunchLarge64(const LargeArguments& arguments, const LaunchTarget& to);
 cudaError_t LaunchLarge128(const LargeArguments& arguments, const LaunchTarget& to);
 cudaError_t LaunchLarge256(const LargeArguments& arguments, const LaunchTarget& to);
-cudaError_t LaunchScaled64(const LargeArguments& arguments, const LaunchTarget& to);
-cudaError_t LaunchScaled128(const LargeArguments& arguments, const LaunchTarget& to);
-cudaError_t LaunchScaled256(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchLarge64TokenScales(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchLarge128TokenScales(const LargeArguments& arguments, const LaunchTarget& to);
+cudaError_t LaunchLarge256TokenScales(const LargeArguments& arguments, const LaunchTarget& to);
 
 }  // namespace ferrule

@@ -21,8 +21,8 @@ TEST_CASE("a small plan fits shared memory, clusters and tiles") {
           if (fp8 + bf16 == 0) continue;
           SmallChoice choice;
           choice.quantized = planned % 3 - 1;  // by rule, no, yes
-          const bool one_scale = bf16 == 0 && planned % 2 == 0;
-          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16, one_scale}, choice);
+          const bool token_scales = bf16 == 0 && planned % 2 == 0;
+          const SmallPlan p = PlanSmall({tokens, blocks, fp8, bf16, token_scales}, choice);
           INFO(tokens << " tokens, " << blocks << " blocks, " << fp8 << " + " << bf16 << " tiles");
           if (!p.fits) continue;
           ++planned;

@@ -5,7 +5,7 @@
 
 namespace ferrule {
 
-cudaError_t LaunchScaled256(const LargeArguments& a, const LaunchTarget& to) {
+cudaError_t LaunchLarge256TokenScales(const LargeArguments& a, const LaunchTarget& to) {
   return large_m::LaunchOf256<true>(a, to);
 }
 

@@ -5,7 +5,7 @@
 
 namespace ferrule {
 
-cudaError_t LaunchScaled64(const LargeArguments& a, const LaunchTarget& to) {
+cudaError_t LaunchLarge64TokenScales(const LargeArguments& a, const LaunchTarget& to) {
   return large_m::LaunchOf64<true>(a, to);
 }
 

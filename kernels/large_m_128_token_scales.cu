@@ -5,7 +5,7 @@
 
 namespace ferrule {
 
-cudaError_t LaunchScaled128(const LargeArguments& a, const LaunchTarget& to) {
+cudaError_t LaunchLarge128TokenScales(const LargeArguments& a, const LaunchTarget& to) {
   return large_m::LaunchOf128<true>(a, to);
 }
 
