@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The activation quantizer: BF16 x → E4M3 codes and float32 scales.
 //
-//   sx = max(amax, 1e-10) / 448   float32, IEEE division; amax over the columns held here
+//   sx = max(amax, 1e-10) / 448   float32, IEEE division; amax over the group's columns held here
 //
 //   sx = 2^ceil(log2(sx))   only with ue8m0
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes of x without a division: x / scale in two steps, whose codes are those of the quotient
-// rounded to float32 for every BF16 x and every scale that its group can have.
+// scale → its inverse in two float32; with that x → x / scale without a division, so near that the
+// E4M3 code is the same for every BF16 x and every scale that its group can have. Host and GPU.
 //
 // A quotient that is next to the middle between two codes is it in truth: with scale = amax / 448,
 // x / scale is 448 x / amax, of 8-bit numbers, and else differs from a middle by 2^-13 of it or
@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/fast_divide.h"
+#include "kernels/fast_divide.h"  // FERRULE_HOST_DEVICE
 
 namespace ferrule {
 
