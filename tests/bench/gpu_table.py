@@ -5,8 +5,9 @@
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
 Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number, of those
-that took turns in the end (the others stand in `#` lines). With --keep a row of that table stays
-where nothing was measured, and where nothing was faster than it: the way `rule` of the sweep is what the table said then.
+that took turns in the end (the others stand in `#` lines). Of several sweeps of a shape (a file each) the slowest counts, and a
+way that took turns in all of them. With --keep a row of that table stays where nothing was measured, and where nothing was faster
+than it by MARGIN: the way `rule` of the sweep is what the table said then, and so is the way that the row names.
 A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there: those of the sweep, else those
 of the row that was kept. Where neither has any, the row says the fastest of our own ways, or there is none; stderr names it.
 """
@@ -16,6 +17,7 @@ CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 96: '96', 128: '128', 1
            768: '768', 1024: '1024', 1536: '1536', 2048: '2048', 4096: 'kAny'}
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 KEPT = 'rule'  # the way that stands for the row that was kept
+MARGIN = 0.01  # nearer ways change places from sweep to sweep
 WAYS = {KEPT, 'lt', 'small', 'few', 'tile', 'large'}  # first words of those that a row can say
 
 
@@ -46,8 +48,8 @@ def read_table(path):
 
 
 def read_sweeps(paths, kept):
-    """({(rows, columns, tokens): [(time of the slowest replays, way), …]}, what was measured)"""
-    measured, source = {}, []
+    """({(rows, columns, tokens): {way: time of the slowest replays}}, what was measured)"""
+    sweeps, source = {}, []  # {(rows, columns, tokens): {way: [time of each sweep]}}
     for path in paths:
         for line in open(path, encoding='utf-8'):
             if line.startswith('# ferrule'):
@@ -60,17 +62,33 @@ def read_sweeps(paths, kept):
             key = int(field[2]), int(field[3]), int(field[1])
             if field[4] != KEPT or key in kept:
                 slowest = float(field[5]) * (1 + float(field[6]))  # some ways have two speeds, by chance
-                measured.setdefault(key, []).append((slowest, field[4]))
+                sweeps.setdefault(key, {}).setdefault(field[4], []).append(slowest)
+    measured = {}
+    for key, ways in sweeps.items():
+        most = max(map(len, ways.values()))
+        measured[key] = {way: max(times) for way, times in ways.items() if len(times) == most}
     return measured, source
+
+
+def is_kept(way, row):
+    """Whether a way is what the kept row says."""
+    return way == KEPT or row is not None and (row.startswith('kLt,') if way == 'lt' else row == row_of(way))
+
+
+def fastest(ways, row):
+    """KEPT, or the fastest way if it is faster than the kept row by MARGIN."""
+    best = min(ways, key=lambda way: (ways[way], way))
+    kept = min((ways[way] for way in ways if is_kept(way, row)), default=None)
+    return KEPT if kept is not None and ways[best] >= kept * (1 - MARGIN) else best
 
 
 def beside_lt(key, ways, kept):
     """The row of a shape for which cuBLASLt was the fastest; None: as it was."""
-    tiles = [entry for entry in ways if entry[1].startswith('large')]
-    row = row_of(min(tiles)[1]) if tiles else kept.get(key, '')
+    tiles = [way for way in ways if way.startswith('large')]
+    row = row_of(min(tiles, key=lambda way: (ways[way], way))) if tiles else kept.get(key, '')
     if row.startswith(('kLarge,', 'kLt,')):
         return 'kLt' + row[row.index(','):]
-    own = min((entry for entry in ways if entry[1] != 'lt'), default=(0, KEPT))[1]
+    own = min((way for way in ways if way != 'lt'), key=lambda way: (ways[way], way), default=KEPT)
     instead = f'the row says `{own}`' if own != KEPT else 'its row stays' if key in kept else 'it gets no row'
     print(f'note: {key[0]} rows, {key[1]} columns, {key[2]} tokens: cuBLASLt was the fastest, and no large tile was measured beside '
           f'it, which a row of cuBLASLt needs: {instead}. Remedy: sweep this shape with all ways', file=sys.stderr)
@@ -82,7 +100,7 @@ def main(arguments):
     rows, source = read_table(arguments[1]) if keep else ({}, [])
     measured, newer = read_sweeps(arguments[2:] if keep else arguments, rows)
     for key, ways in measured.items():
-        best = min(ways)[1]
+        best = fastest(ways, rows.get(key))
         row = beside_lt(key, ways, rows) if best == 'lt' else None if best == KEPT else row_of(best)
         if row is not None:
             rows[key] = row

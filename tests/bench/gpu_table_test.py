@@ -28,6 +28,14 @@ CASES = [
      [KEPT_LARGE], ''),
     ('a kept row gives way to what is faster', [KEPT_LARGE], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 29, 0)],
      ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},'], ''),
+    ('a kept row stays where what is faster is so by less than the margin', [KEPT_LARGE],
+     [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 29.8, 0)], [KEPT_LARGE], ''),
+    ('a kept row stays where the way it names took turns and `rule` did not', [KEPT_LARGE],
+     [(1024, 'large t64 r256 s1 x-2 c1', 29, 0), (1024, 'large t128 r128 s1 x1 c1', 29.8, 0)], [KEPT_LARGE], ''),
+    ('a kept row goes where neither took turns', [KEPT_LARGE],
+     [('# 1024', 'rule', 40, 0), (1024, 'large t128 r128 s1 x1 c1', 29.8, 0)], ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},'], ''),
+    ('a kept row of cuBLASLt is what it named, whichever name it was timed by', [KEPT_LT],
+     [(1024, 'lt', 20, 0), (1024, 'large t128 r128 s1 x1 c1', 19.9, 0)], [KEPT_LT], ''),
     ('a rule that no row said is no way', [], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)],
      ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},'], ''),
     ('what others run, other numbers of tokens and what did not fit are no ways', [KEPT_TILE],
@@ -46,25 +54,48 @@ CASES = [
     ('cuBLASLt alone beside a small tile that was kept', [KEPT_TILE], [(1024, 'lt', 20, 0)], [KEPT_TILE], 'its row stays'),
     ('cuBLASLt alone: no row', [], [(1024, 'lt', 20, 0)], [], '2048 rows, 4096 columns, 1024 tokens'),
 ]
+# What was kept; (tokens, way, µs, spread) of each sweep → rows
+OF_SEVERAL = [
+    ('of several sweeps the slowest counts', [],
+     [[(8, 'small s8 h1 late', 4.0, 0), (8, 'small s4 h1 late', 3.0, 0)], [(8, 'small s8 h1 late', 4.0, 0), (8, 'small s4 h1 late', 5.0, 0)]],
+     ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 0},']),
+    ('what took turns in one sweep of two does not count', [],
+     [[(8, 'small s8 h1 late', 4.0, 0), (8, 'small s4 h1 late', 3.0, 0)], [(8, 'small s8 h1 late', 4.0, 0)]],
+     ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 0},']),
+    ('a kept row stays unless a way is faster in every sweep', [KEPT_LARGE],
+     [[(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 20, 0)], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)]],
+     [KEPT_LARGE]),
+    ('other numbers of tokens in other sweeps', [], [[(8, 'small s8 h1 late', 4.0, 0)], [(16, 'small s4 h1 late', 3.0, 0)]],
+     ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 0},', '{2048, 4096, 16, kSmall, 4, 1, kLate, 0, 0},']),
+]
 
 
-def table_of(kept, sweep):
-    """(rows, stderr) for a table of these rows and a sweep."""
+def line_of(tokens, way, us, spread):
+    if isinstance(tokens, int):
+        return f'q\t{tokens}\t2048\t4096\t{way}\t{us}\t{spread}\t1\t0.5\t\t\t5\n'
+    return f'{tokens}\t2048\t4096\t{way}: does not fit\n'
+
+
+def table_of(kept, sweeps):
+    """(rows, stderr) for a table of these rows and sweeps."""
     with tempfile.TemporaryDirectory() as folder:
-        old, new = Path(folder) / 'old.inc', Path(folder) / 'sweep.tsv'
+        old = Path(folder) / 'old.inc'
         old.write_text(''.join(row + '\n' for row in kept), encoding='utf-8')
-        new.write_text(HEAD + ''.join(f'q\t{tokens}\t2048\t4096\t{way}\t{us}\t{spread}\t1\t0.5\t\t\t5\n' if isinstance(tokens, int) else
-                                      f'{tokens}\t2048\t4096\t{way}: does not fit\n' for tokens, way, us, spread in sweep), encoding='utf-8')
+        new = [Path(folder) / f'sweep{i}.tsv' for i in range(len(sweeps))]
+        for path, sweep in zip(new, sweeps):
+            path.write_text(HEAD + ''.join(line_of(*measured) for measured in sweep), encoding='utf-8')
         printed, said = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
-            gpu_table.main((['--keep', str(old)] if kept else []) + [str(new)])
+            gpu_table.main((['--keep', str(old)] if kept else []) + [str(path) for path in new])
     return [line for line in printed.getvalue().splitlines() if line.startswith('{')], said.getvalue()
 
 
 def main():
     failures = 0
-    for sentence, kept, sweep, expected, note in CASES:
-        rows, said = table_of(kept, sweep)
+    cases = [(sentence, kept, [sweep], expected, note) for sentence, kept, sweep, expected, note in CASES]
+    cases += [(*case, '') for case in OF_SEVERAL]
+    for sentence, kept, sweeps, expected, note in cases:
+        rows, said = table_of(kept, sweeps)
         if rows != expected or (note not in said if note else said):
             failures += 1
             print(f'failed: {sentence}\n  got {rows}, wanted {expected}\n  stderr `{said}`, wanted `{note}`')
@@ -74,7 +105,7 @@ def main():
     if printed.getvalue() != TABLE.read_text(encoding='utf-8'):
         failures += 1
         print('failed: without a sweep the table stays as it is')
-    print(f'{len(CASES) + 1 - failures} passed, {failures} failed')
+    print(f'{len(cases) + 1 - failures} passed, {failures} failed')
     return 1 if failures else 0
 
 
