@@ -4,10 +4,11 @@
     ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,96,128,192,256,384,512,768,1024,1536,2048,4096 > sweep.tsv
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
-Each shape gets one row for each class of tokens: the way whose slowest replays were the fastest at the class's number, of those
-that took turns in the end (the others stand in `#` lines). Of several sweeps of a shape (a file each) the slowest counts, and a
-way that took turns in all of them. With --keep a row of that table stays where nothing was measured, and where nothing was faster
-than it by MARGIN: the way `rule` of the sweep is what the table said then, and so is the way that the row names.
+Each shape gets one row for each class of tokens: the fastest way at the class's number, of those that took turns in the end (the
+others stand in `#` lines). A way's time is the median, but where its replays differ by more than TWO_SPEEDS it is the slowest;
+of several sweeps of a shape (a file each) it is the longest, and only ways count that took turns in all of them. With --keep a
+row of that table stays where nothing was measured, and where nothing was faster than it by MARGIN: the way `rule` of the sweep is
+what the table said then, and so is the way that the row names.
 A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there: those of the sweep, else those
 of the row that was kept. Where neither has any, the row says the fastest of our own ways, or there is none; stderr names it.
 """
@@ -18,6 +19,7 @@ CLASSES = {1: '4', 8: '8', 16: '16', 32: '32', 64: '64', 96: '96', 128: '128', 1
 AHEAD = {'x': 'kAfterX', 'late': 'kLate', 'once': 'kAtOnce'}
 KEPT = 'rule'  # the way that stands for the row that was kept
 MARGIN = 0.01  # nearer ways change places from sweep to sweep
+TWO_SPEEDS = 0.3  # some ways are slow in one replay of three, by chance; a GPU at its power limit varies by less
 WAYS = {KEPT, 'lt', 'small', 'few', 'tile', 'large'}  # first words of those that a row can say
 
 
@@ -48,8 +50,8 @@ def read_table(path):
 
 
 def read_sweeps(paths, kept):
-    """({(rows, columns, tokens): {way: time of the slowest replays}}, what was measured)"""
-    sweeps, source = {}, []  # {(rows, columns, tokens): {way: [time of each sweep]}}
+    """({(rows, columns, tokens): {way: [time in each sweep]}}, what was measured)"""
+    measured, source = {}, []
     for path in paths:
         for line in open(path, encoding='utf-8'):
             if line.startswith('# ferrule'):
@@ -61,12 +63,9 @@ def read_sweeps(paths, kept):
                 continue
             key = int(field[2]), int(field[3]), int(field[1])
             if field[4] != KEPT or key in kept:
-                slowest = float(field[5]) * (1 + float(field[6]))  # some ways have two speeds, by chance
-                sweeps.setdefault(key, {}).setdefault(field[4], []).append(slowest)
-    measured = {}
-    for key, ways in sweeps.items():
-        most = max(map(len, ways.values()))
-        measured[key] = {way: max(times) for way, times in ways.items() if len(times) == most}
+                median, spread = float(field[5]), float(field[6])
+                time = median * (1 + spread) if spread > TWO_SPEEDS else median
+                measured.setdefault(key, {}).setdefault(field[4], []).append(time)
     return measured, source
 
 
@@ -75,20 +74,21 @@ def is_kept(way, row):
     return way == KEPT or row is not None and (row.startswith('kLt,') if way == 'lt' else row == row_of(way))
 
 
-def fastest(ways, row):
-    """KEPT, or the fastest way if it is faster than the kept row by MARGIN."""
-    best = min(ways, key=lambda way: (ways[way], way))
-    kept = min((ways[way] for way in ways if is_kept(way, row)), default=None)
-    return KEPT if kept is not None and ways[best] >= kept * (1 - MARGIN) else best
+def fastest(times, row):
+    """(time, way) of what counts, and which of them gets the row: KEPT unless another is faster by MARGIN."""
+    sweeps = max(map(len, times.values()))
+    ways = sorted((max(of), way) for way, of in times.items() if len(of) == sweeps)
+    kept = min((max(of) for way, of in times.items() if is_kept(way, row)), default=None)
+    return ways, KEPT if kept is not None and ways[0][0] >= kept * (1 - MARGIN) else ways[0][1]
 
 
 def beside_lt(key, ways, kept):
     """The row of a shape for which cuBLASLt was the fastest; None: as it was."""
-    tiles = [way for way in ways if way.startswith('large')]
-    row = row_of(min(tiles, key=lambda way: (ways[way], way))) if tiles else kept.get(key, '')
+    tiles = [way for _, way in ways if way.startswith('large')]
+    row = row_of(tiles[0]) if tiles else kept.get(key, '')
     if row.startswith(('kLarge,', 'kLt,')):
         return 'kLt' + row[row.index(','):]
-    own = min((way for way in ways if way != 'lt'), key=lambda way: (ways[way], way), default=KEPT)
+    own = next((way for _, way in ways if way != 'lt'), KEPT)
     instead = f'the row says `{own}`' if own != KEPT else 'its row stays' if key in kept else 'it gets no row'
     print(f'note: {key[0]} rows, {key[1]} columns, {key[2]} tokens: cuBLASLt was the fastest, and no large tile was measured beside '
           f'it, which a row of cuBLASLt needs: {instead}. Remedy: sweep this shape with all ways', file=sys.stderr)
@@ -99,8 +99,8 @@ def main(arguments):
     keep = arguments[:1] == ['--keep']
     rows, source = read_table(arguments[1]) if keep else ({}, [])
     measured, newer = read_sweeps(arguments[2:] if keep else arguments, rows)
-    for key, ways in measured.items():
-        best = fastest(ways, rows.get(key))
+    for key, times in measured.items():
+        ways, best = fastest(times, rows.get(key))
         row = beside_lt(key, ways, rows) if best == 'lt' else None if best == KEPT else row_of(best)
         if row is not None:
             rows[key] = row

@@ -22,6 +22,8 @@ CASES = [
     ('few rows', [], [(1, 'small s8 h1 late', 2.0, 0), (1, 'few s4 e2', 1.8, 0)], ['{2048, 4096, 4, kFewRows, 4, 2, 0, 0, 0},'], ''),
     ('what is slow at times is not the fastest', [], [(64, 'tile n32 s4 x2', 5, 0.5), (64, 'tile n16 wide x1', 6, 0.01)],
      ['{2048, 4096, 64, kTile, 16, 256, 1, 1, 0},'], ''),
+    ('what varies a little counts by its median', [], [(64, 'tile n32 s4 x2', 5, 0.2), (64, 'tile n16 wide x1', 5.5, 0.01)],
+     ['{2048, 4096, 64, kTile, 32, 128, 4, 2, 0},'], ''),
     ('4096 tokens stand for more', [], [(4096, 'large t256 r128 s1 x2 c1', 90, 0)],
      ['{2048, 4096, kAny, kLarge, 256, 128, 1, 2, 1},'], ''),
     ('a kept row stays where nothing was faster', [KEPT_LARGE], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)],
@@ -65,6 +67,8 @@ OF_SEVERAL = [
     ('a kept row stays unless a way is faster in every sweep', [KEPT_LARGE],
      [[(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 20, 0)], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)]],
      [KEPT_LARGE]),
+    ('a kept row stays that took turns in one sweep and was faster there', [KEPT_LARGE],
+     [[(1024, 'rule', 20, 0), (1024, 'large t128 r128 s1 x1 c1', 29, 0)], [(1024, 'large t128 r128 s1 x1 c1', 28, 0)]], [KEPT_LARGE]),
     ('other numbers of tokens in other sweeps', [], [[(8, 'small s8 h1 late', 4.0, 0)], [(16, 'small s4 h1 late', 3.0, 0)]],
      ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 0},', '{2048, 4096, 16, kSmall, 4, 1, kLate, 0, 0},']),
 ]
