@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How receipts of `ferrule bench` compare with the fastest known chains of quantizer and product.
 
-    python3 tests/bench/ratios.py kernels/receipts/h200-2026-11-30-run1.tsv
+    python3 tests/bench/ratios.py kernels/receipts/h200-2026-11-30-resweep-run1.tsv
 
 peers_h200.tsv holds those chains' times (SGLang, vLLM, FlashInfer, DeepGEMM, CUTLASS, cuBLASLt; medians
 of three H200s, 2026-11-22). They were not measured in the same run, and machines differ. Where a receipt
