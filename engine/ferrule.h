@@ -4,10 +4,11 @@
 //   #include <ferrule/ferrule.h>
 //
 //   ferrule::Result<ferrule::RuleBook> book = ferrule::RuleBook::Load();
-//   if (!book) return Refuse(book.error().message);            // rules with mistakes are never
-//   used ferrule::Result<ferrule::ModelPlan> plan = book->Plan("/models/Qwen3-Next-FP8", {.tp =
-//   4}); if (!plan) return Refuse(plan.error().message);            // rustc-like text, several
-//   lines log(plan->Summary());                                      // one line for the log
+//   if (!book) return Refuse(book.error().message);  // rules with mistakes are never used
+//   ferrule::Result<ferrule::ModelPlan> plan =
+//       book->Plan("/models/Qwen3-Next-FP8", {.tp = 4});
+//   if (!plan) return Refuse(plan.error().message);            // as a compiler says it, many lines
+//   log(plan->Summary());                                      // one line for the log
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_ba");   // "bf16"
 //   plan->SchemeOf("model.layers.0.mlp.experts");              // "fp8_block": all experts agree
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_b");    // "": the model has no such module

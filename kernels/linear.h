@@ -34,8 +34,8 @@
 // weights, each other or the workspace; the default rounding mode and no flush-to-zero are assumed.
 //
 //   LinearSegment q{.scheme = LinearScheme::kFp8Block, .weight = wq, .rows = 512,
-//                   .weight_stride = 2048, .scale = sq, .scale_stride = 16, .y = y, .y_stride =
-//                   640};
+//                   .weight_stride = 2048, .scale = sq, .scale_stride = 16,
+//                   .y = y, .y_stride = 640};
 //   LinearSegment b{.scheme = LinearScheme::kBf16, .weight = wb, .rows = 64, .weight_stride = 2048,
 //                   .y = y_ba, .y_stride = 64};
 //   LinearSegment both[] = {q, b};
@@ -121,7 +121,8 @@ struct LinearStatus {
 };
 
 // Threads that LinearCpu may use. Create it once; no thread is started later. Any number of callers
-// may share one pool: a call that finds it busy waits. Destroy it when no call uses it.
+// may share one pool: a call that finds it busy waits. Destroy it when no call uses it. A process
+// that was forked has none of its threads, and a call with it would wait for ever: create another.
 class LinearPool {
  public:
   // `threads` counts the caller's: 3 starts two. Values below 1 mean 1, above 256 mean 256. Starts
