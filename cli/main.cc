@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -43,6 +44,17 @@ bool WantsColor(const std::string& choice) {
   const char* terminal = std::getenv("TERM");
   if (terminal != nullptr && std::string_view(terminal) == "dumb") return false;
   return isatty(STDOUT_FILENO) != 0;
+}
+
+// Last first, as CLI11 wants them. `help plan` is `plan --help`.
+std::vector<std::string> Words(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == "help") {
+    words.erase(words.begin());
+    words.push_back("--help");
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
 }
 
 int Main(int argc, char** argv) {
@@ -253,9 +265,12 @@ int Main(int argc, char** argv) {
   bench_app->add_option("--commit", bench.commit,
                         "for the first line; default: the commit that was built");
 
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    command->footer("Of every command: -f, --rules and --color; see `ferrule --help`.");
+
   const bool json = AsksForJson(argc, argv);
   try {
-    app.parse(argc, argv);
+    app.parse(Words(argc, argv));
   } catch (const CLI::Success& e) {  // --help, --version
     std::ostringstream text;
     app.exit(e, text, text);

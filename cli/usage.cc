@@ -48,6 +48,11 @@ Finding Unexpected(const CLI::App& app, const std::string& word) {
                     &named == &app
                         ? fmt::format("there is no option {}", Quoted(name))
                         : fmt::format("`{}` has no option {}", named.get_name(), Quoted(name)));
+    if (named.get_option_no_throw(name) != nullptr) {
+      finding.message = fmt::format("{} stands before its command", Quoted(name));
+      finding.Help(fmt::format("write it behind `{}`", named.get_name()));
+      return finding;
+    }
     const std::string nearest = NearestOption(app, name);
     finding.Help(nearest.empty() ? SeeHelp(app) : fmt::format("did you mean `{}`?", nearest));
     return finding;
