@@ -38,7 +38,7 @@ struct BookOptions {
 };
 
 // Reads what there is; files with mistakes are left out and reported. Empty only when a directory
-// cannot be read.
+// cannot be read or holds neither rules nor dialects nor runtimes.
 std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out);
 
 // `differs` between files: the sibling's file exists and answers. For `check`.

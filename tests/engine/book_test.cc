@@ -119,6 +119,45 @@ TEST_CASE("what cannot be read is said") {
   }
 }
 
+TEST_CASE("a directory that adds nothing is an error with what it holds instead") {
+  const TempDir base, overlay;
+  base.Write("a.yaml", Rules("a", 1));
+  const auto load = [&](Diagnostics* out) {
+    return LoadBook({{base.path(), overlay.path()}, "", {}}, out).has_value();
+  };
+  const auto help = [&] {
+    Diagnostics out;
+    CHECK_FALSE(load(&out));
+    REQUIRE(out.findings().size() == 1);
+    const Finding& finding = out.findings()[0];
+    CHECK(finding.message == "no rule file, dialect or runtime is in `" + overlay.path() + "`");
+    CHECK(finding.at.path == overlay.path());
+    CHECK(out.ExitCode() == 2);
+    return finding.help;
+  };
+  CHECK(help().rfind("rule files are the `.yaml` files in the directory itself, dialects", 0) == 0);
+  overlay.Write("README.md", "no rules");
+  CHECK(help().rfind("rule files are", 0) == 0);
+  std::filesystem::create_directory(overlay / "rules");
+  CHECK(help().rfind("rule files are", 0) == 0);
+  overlay.Write("rules/b.yaml", Rules("b", 1));
+  CHECK(help() == "did you mean `" + (overlay / "rules") + "`?");
+  overlay.Write("b.yml", Rules("b", 1));
+  CHECK(help() == "rename them: rule files end in `.yaml`");
+  Diagnostics out;
+  SECTION("runtimes alone are something") {
+    std::filesystem::create_directory(overlay / "runtimes");
+    overlay.Write("runtimes/x@1.yaml", "");
+    CHECK(load(&out));
+  }
+  SECTION("dialects alone too") {
+    std::filesystem::create_directory(overlay / "dialects");
+    overlay.Write("dialects/d.yaml", DialectText("d", "m"));
+    CHECK(load(&out));
+  }
+  CHECK(out.findings().empty());
+}
+
 TEST_CASE("a file with mistakes is left out and the rest is kept") {
   const TempDir dir;
   dir.Write("a.yaml", Rules("a", 1, ", wide: 1")).Write("b.yaml", Rules("b", 2));
