@@ -124,8 +124,24 @@ bool ReadRules(const std::string& path, const BookOptions& options, bool named, 
     book->complete = false;
     return true;
   }
-  auto file = ParseRuleFile(path, std::move(*text), out,
-                            options.only_model_type.empty() ? Tests::kRead : Tests::kLeave);
+  const std::string& type = options.only_model_type;
+  // Broken so that it may be meant for this model, although it does not name it.
+  const bool unclear = !named && !type.empty() && text->find(type) == std::string::npos;
+  Diagnostics mistakes;
+  auto file =
+      ParseRuleFile(path, std::move(*text), &mistakes, type.empty() ? Tests::kRead : Tests::kLeave);
+  if (file || !unclear || mistakes.dropped() > 0) {
+    out->Append(mistakes);
+  } else {
+    for (const Finding& mistake : mistakes.findings()) {
+      const bool first = &mistake == &mistakes.findings()[0];
+      Finding& added = out->Add(mistake);
+      if (first)
+        added.Fact("effect", fmt::format("it may be meant for {}: other rules do not decide in its "
+                                         "place",
+                                         Quoted(type)));
+    }
+  }
   if (file) AddRules(book, std::move(file), wins, out);
   return true;
 }

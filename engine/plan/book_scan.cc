@@ -59,10 +59,23 @@ bool MayClaim(std::string_view text, std::string_view model_type) {
   size_t at = text.rfind("model_type:", 0) == 0 ? 0 : text.find("\nmodel_type:");
   if (at == std::string_view::npos) return true;
   if (at > 0) ++at;
-  const std::string_view line = text.substr(at, text.find('\n', at) - at);
-  const std::string_view value = line.substr(11);
-  if (value.find_first_not_of(' ') == std::string_view::npos) return true;  // a list below
-  return value.find(model_type) != std::string_view::npos;
+  std::string_view value = text.substr(at, text.find('\n', at) - at).substr(11);
+  value = value.substr(0, std::min(value.find(" #"), value.find("\t#")));
+  const size_t begin = value.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return true;  // a list below
+  if (value.find(model_type) != std::string_view::npos) return true;
+  // Only what ends on its line says plainly that it is another name; an escape may hide any letter.
+  if (value.find('\\') != std::string_view::npos) return true;
+  value = value.substr(begin, value.find_last_not_of(" \t\r") + 1 - begin);
+  switch (value[0]) {
+    case '[':
+      return value.back() != ']';
+    case '"':
+    case '\'':
+      return value.size() == 1 || value.back() != value[0];
+    default:
+      return std::string_view("{}],&*!|>%@`").find(value[0]) != std::string_view::npos;
+  }
 }
 
 DialectScan::DialectScan(const QuantSources& sources) : sources_(sources) {

@@ -12,8 +12,8 @@
 
 namespace ferrule {
 
-// False when a rule file plainly claims other model types only: one line `model_type: …` without
-// the name.
+// False when a rule file plainly claims other model types only: one line `model_type: …` that is
+// whole, a word or a list, without the name. What is broken there may be meant for any.
 bool MayClaim(std::string_view text, std::string_view model_type);
 
 class DialectScan {

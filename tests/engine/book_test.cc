@@ -89,6 +89,32 @@ TEST_CASE("files that plainly claim other model types are not read when one is a
   CHECK(RowsOf(*book, "c") == "2");  // a list below the key: read to be sure
 }
 
+TEST_CASE("a file whose model_type cannot be told is read, whatever it is for") {
+  const auto codes = [](const std::string& head) {
+    const TempDir dir;
+    dir.Write("a.yaml", Rules("a", 1)).Write("other.yaml", head);
+    Diagnostics out;
+    const auto book = LoadBook({{dir.path()}, "a", {}}, &out);
+    REQUIRE(book);
+    return out.findings().empty() ? "" : CodeName(out.findings()[0].code);
+  };
+  CHECK(codes("model_type: [") == "FR002");
+  CHECK(codes("model_type: [b") == "FR002");
+  CHECK(codes("model_type: {") == "FR002");
+  CHECK(codes("model_type: \"b") == "FR002");
+  CHECK(codes("model_type: 'b") == "FR002");
+  CHECK(codes("model_type: &name b\nx: [") == "FR005");
+  CHECK(codes("model_type: # of two\n  [") == "FR102");
+  CHECK(codes("model_type:\r\n  [") == "FR102");
+  CHECK(codes(Rules("[b,\n  a]", 1)) == "FR112");
+  CHECK(codes(Rules("\"\\x61\"", 1)) == "FR112");
+  // Plainly for another one.
+  CHECK(codes("model_type: b\nx: [") == "");
+  CHECK(codes("model_type: b  # not [\nx: [") == "");
+  CHECK(codes("model_type: [b, c]\r\nx: [") == "");
+  CHECK(codes("model_type: \"b\"\nx: [") == "");
+}
+
 TEST_CASE("what cannot be read is said") {
   const TempDir dir;
   Diagnostics out;
