@@ -4,19 +4,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 
 #include "cli/command.h"
+#include "engine/plan/book_scan.h"
 #include "engine/plan/plan.h"
+#include "engine/plan/rule_test.h"
 #include "engine/runtimes/runtime.h"
 #include "engine/text/file.h"
 
 namespace ferrule::cli {
 namespace {
-
-// Whether the top level of a file has this key: `dialect` or `runtime` say what it is.
-bool HasKey(const std::string& text, const std::string& key) {
-  return text.rfind(key + ":", 0) == 0 || text.find("\n" + key + ":") != std::string::npos;
-}
 
 class Checker {
  public:
@@ -35,6 +33,7 @@ class Checker {
     if (!rules.empty()) KeepOnly(others, rules);
     Runtimes();
     Rules(rules);
+    Together(rules);
     if (!options_.checkpoint.empty()) Checkpoint(rules);
     Report(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     return findings_.ExitCode();
@@ -86,8 +85,35 @@ class Checker {
       if (rules.empty() && !options_.files.empty()) continue;
       if (rules.empty()) ++files_;
       CheckDiffers(*book_, *file, &findings_);
+      CheckTests(*book_, *file, &findings_);
       Example(*file);
     }
+  }
+
+  // What is wrong only between the files of a directory, which `--rules` would read together.
+  void Together(const std::vector<std::string>& rules) {
+    namespace fs = std::filesystem;
+    for (const std::string& named : options_.files) {
+      std::error_code error;
+      const auto inside = [&](const std::string& path) {
+        return fs::equivalent(fs::path(path).parent_path(), named, error);
+      };
+      if (!fs::is_directory(fs::path(named) / "dialects", error) &&
+          std::none_of(rules.begin(), rules.end(), inside))
+        continue;
+      Diagnostics loaded;
+      LoadBook({{named}, "", {}}, &loaded);
+      for (const Finding& finding : loaded.findings())
+        if (!Known(finding)) findings_.Add(finding);
+    }
+  }
+
+  bool Known(const Finding& finding) const {
+    const auto& all = findings_.findings();
+    return std::any_of(all.begin(), all.end(), [&](const Finding& known) {
+      return known.code == finding.code && known.message == finding.message &&
+             known.at.ToString() == finding.at.ToString();
+    });
   }
 
   // Every size of the tree can be evaluated over the file's own example.

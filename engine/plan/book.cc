@@ -124,6 +124,15 @@ bool ReadRules(const std::string& path, const BookOptions& options, bool named, 
     book->complete = false;
     return true;
   }
+  for (const std::string kind : {"dialect", "runtime"})
+    if (!named && HasKey(*text, kind) && !HasKey(*text, "model_type")) {
+      out->Add(Code::kUnknownKey, fmt::format("a {} file lies among the rule files", kind),
+               {nullptr, path, 0, 0, 0, ""})
+          .Fact("effect", "what lies there is read as a rule file, and this is none")
+          .Help(fmt::format("move it to `{}/`",
+                            (fs::path(path).parent_path() / (kind + "s")).string()));
+      return true;
+    }
   const std::string& type = options.only_model_type;
   // Broken so that it may be meant for this model, although it does not name it.
   const bool unclear = !named && !type.empty() && text->find(type) == std::string::npos;

@@ -55,6 +55,12 @@ bool Between(std::string_view* line, std::string_view from, std::string_view to,
 
 }  // namespace
 
+bool HasKey(std::string_view text, std::string_view key) {
+  const std::string line = "\n" + std::string(key) + ":";
+  return text.starts_with(std::string_view(line).substr(1)) ||
+         text.find(line) != std::string_view::npos;
+}
+
 bool MayClaim(std::string_view text, std::string_view model_type) {
   size_t at = text.rfind("model_type:", 0) == 0 ? 0 : text.find("\nmodel_type:");
   if (at == std::string_view::npos) return true;

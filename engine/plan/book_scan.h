@@ -12,6 +12,9 @@
 
 namespace ferrule {
 
+// Whether the top level of a YAML text has this key: `dialect` or `runtime` say what the file is.
+bool HasKey(std::string_view text, std::string_view key);
+
 // False when a rule file plainly claims other model types only: one line `model_type: …` that is
 // whole, a word or a list, without the name. What is broken there may be meant for any.
 bool MayClaim(std::string_view text, std::string_view model_type);

@@ -371,6 +371,14 @@ TestReport RunRuleTests(const Book& book, std::shared_ptr<const RuleFile> file,
   return report;
 }
 
+void CheckTests(const Book& book, const RuleFile& file, Diagnostics* out) {
+  const YamlNode* tests = file.sound ? file.yaml.root.Find("tests") : nullptr;
+  for (size_t i = 0; tests != nullptr && i < tests->items.size(); ++i) {
+    RuleTest test;
+    ParseRuleTest(book, file, tests->items[i], &test, out);
+  }
+}
+
 void CheckExample(const Book& book, std::shared_ptr<const RuleFile> file, Diagnostics* out) {
   if (!file->sound) return;
   auto config = ParseJson(file->path + " (example)", file->example_json, {}, out);

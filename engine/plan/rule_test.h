@@ -72,6 +72,9 @@ struct TestOptions {
 TestReport RunRuleTests(const Book& book, std::shared_ptr<const RuleFile> file,
                         const TestOptions& options, Diagnostics* out);
 
+// Findings of tests that cannot be read. None is run.
+void CheckTests(const Book& book, const RuleFile& file, Diagnostics* out);
+
 // The file's own example has a plan: every size can be evaluated and every path is declared once.
 void CheckExample(const Book& book, std::shared_ptr<const RuleFile> file, Diagnostics* out);
 
