@@ -37,6 +37,7 @@ class Checker {
     const Names all(index_names_.begin(), index_names_.end());
     for (const auto& [name, dim] : file_.conditions)
       Dimension(dim, all, "`conditions." + name + "`");
+    Cycles();
     Tree(file_.root, {}, 0);
     for (const auto& [node, parent] : same_) Same(*node, *parent);
     RenamesInARow();
@@ -139,6 +140,56 @@ class Checker {
         fmt::format("{} is {}, and {} is no dim, no index and not in `example:`", what,
                     Quoted(dim.Text()), Quoted(*missing)),
         dim.place, Meant(*missing, known, help));
+  }
+
+  // Dims that need each other have no value, whether a module asks for one or not.
+  void Cycles() {
+    std::unordered_map<std::string_view, const Dim*> dims;
+    for (const auto& [name, dim] : file_.dims) dims.emplace(name, &dim);
+    std::unordered_set<std::string_view> done, open;
+    std::vector<std::pair<std::string_view, Names>> path;
+    const auto enter = [&](std::string_view name) {
+      path.push_back({name, {}});
+      open.insert(name);
+      for (const Expr& expr : dims.at(name)->alternatives)
+        for (std::string& used : expr.Values()) path.back().second.push_back(std::move(used));
+    };
+    for (const auto& [first, dim] : file_.dims) {
+      if (done.count(first) == 0) enter(first);
+      while (!path.empty()) {
+        auto& [name, left] = path.back();
+        if (left.empty()) {
+          open.erase(name);
+          done.insert(name);
+          path.pop_back();
+          continue;
+        }
+        const auto next = dims.find(left.back());
+        left.pop_back();
+        if (next == dims.end() || done.count(next->first) > 0) continue;
+        if (open.count(next->first) == 0)
+          enter(next->first);
+        else
+          Cycle(path, next->first, *next->second);
+      }
+    }
+  }
+
+  // The dims from `name` to the end of the path need each other.
+  void Cycle(const std::vector<std::pair<std::string_view, Names>>& path, std::string_view name,
+             const Dim& dim) {
+    auto at = std::find_if(path.begin(), path.end(),
+                           [&](const auto& step) { return step.first == name; });
+    const bool itself = ++at == path.end();
+    std::string through;
+    for (; at != path.end() && through.size() < 100; ++at)
+      through += fmt::format("{} `{}`", through.empty() ? " through" : ",", Printable(at->first));
+    if (at != path.end()) through += ", …";
+    Add(Code::kBadExpression, fmt::format("the dim {} refers to itself{}", Quoted(name), through),
+        dim.place,
+        itself && InExample(std::string(name))
+            ? "a dim hides the key of config.json that has its name: rename the dim"
+            : "say one of them without the others");
   }
 
   // Names in alternatives that the example does not take are used all the same.

@@ -229,6 +229,13 @@ std::vector<std::string> Expr::Names() const {
   return names;
 }
 
+std::vector<std::string> Expr::Values() const {
+  std::vector<std::string> names;
+  for (const Node& node : nodes_)
+    if (node.op == Op::kName) names.push_back(node.name);
+  return names;
+}
+
 bool Expr::Uses(std::string_view name) const {
   return std::any_of(nodes_.begin(), nodes_.end(),
                      [&](const Node& node) { return ReadsName(node.op) && node.name == name; });

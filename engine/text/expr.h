@@ -78,6 +78,8 @@ class Expr {
   // Every name read, `has(name)` included; of `name(index).name` the first.
   std::vector<std::string> Names() const;
   bool Uses(std::string_view name) const;
+  // The names whose values it takes, and not only their items, size or presence.
+  std::vector<std::string> Values() const;
   // Whether `has(name)` stands in it, so that it can be answered without `name`.
   bool Guards(std::string_view name) const;
 
