@@ -3,6 +3,8 @@
 // much or mean something else elsewhere.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "engine/lists/python_regex.h"
 #include "engine/lists/skip_list_state.h"
 
@@ -47,6 +49,7 @@ class SkipList::Compiler {
       good = Entry(i) && good;
       if (regexes_.size() > kMaxPatterns) break;
     }
+    Often();
     return good && Set() && OneByOne();
   }
 
@@ -83,11 +86,10 @@ class SkipList::Compiler {
       case SkipLiterals::Added::kYes:
         break;
       case SkipLiterals::Added::kTooOften:
-        return Refuse(Code::kPatternCost,
-                      fmt::format("the entry {} stands more than {} times in the list",
-                                  Quoted(name), SkipLiterals::kMaxEqual),
-                      i, "keep one of them");
+        ++often_.try_emplace(name, i, 0).first->second.second;
+        return false;
       case SkipLiterals::Added::kCollides:
+        if (collide_++ > 0) return false;
         return Refuse(Code::kPatternCost,
                       fmt::format("{} and the entries before it share their hashes", Quoted(name)),
                       i, "they were made to cost time: no real names do");
@@ -95,6 +97,17 @@ class SkipList::Compiler {
     for (const Primitive how : {Primitive::kSuffix, Primitive::kSubstring})
       if (matching_.Has(how)) state_.one_by_one.emplace_back(how, at);
     return true;
+  }
+
+  // One finding for each name, not for each time that it stands there.
+  void Often() {
+    for (const auto& [name, at] : often_)
+      out_->Add(Code::kPatternCost,
+                fmt::format("the entry {} stands more than {} times in the list", Quoted(name),
+                            SkipLiterals::kMaxEqual),
+                state_.entries[at.first].at)
+          .Fact("entries", fmt::format("{} of it", SkipLiterals::kMaxEqual + at.second))
+          .Help("keep one of them");
   }
 
   bool GlobEntry(size_t i) {
@@ -164,6 +177,9 @@ class SkipList::Compiler {
   Use use_;
   Diagnostics* out_;
   std::vector<std::string> regexes_;
+  // Name → the entry at which it stood too often, and how often it did so from there on.
+  std::map<std::string, std::pair<size_t, int>> often_;
+  size_t collide_ = 0;
 };
 
 std::optional<SkipList> SkipList::Compile(const Matching& matching, std::vector<ListEntry> entries,

@@ -25,13 +25,17 @@ class Reporter {
 
   void Run() {
     std::unordered_map<std::string, int64_t> seen, templates;
+    std::vector<std::pair<size_t, int64_t>> again;  // second entry of a name, and how many of it
     for (size_t entry = 0; entry < list_.size(); ++entry) {
       const std::string& name = list_.name(entry);
       const std::string& text = d_.quant.TextOf(where_, static_cast<int32_t>(entry));
-      if (!seen.emplace(text, 0).second)
-        out_->Add(Code::kDuplicateEntry,
-                  fmt::format("{} stands twice in `{}`", Quoted(text), d_.quant.KeyOf(where_)),
-                  list_.entry(entry).at);
+      // The first of a name is at -1.
+      const auto [at, fresh] = seen.emplace(text, -1);
+      if (!fresh && at->second < 0) {
+        at->second = static_cast<int64_t>(again.size());
+        again.emplace_back(entry, 1);
+      }
+      if (!fresh) ++again[static_cast<size_t>(at->second)].second;
       if (used_[entry] || (!list_.is_pattern(entry) && NamesSomething(name))) continue;
       if (where_ == kInList) d_.dead.push_back(static_cast<int32_t>(entry));
       NormalName normal;
@@ -44,10 +48,19 @@ class Reporter {
       else
         Dead(entry, text, group);
     }
+    for (const auto& [entry, count] : again) Again(entry, count);
     grouped_.Flush(out_);
   }
 
  private:
+  void Again(size_t entry, int64_t count) {
+    const std::string& text = d_.quant.TextOf(where_, static_cast<int32_t>(entry));
+    const std::string times = count == 2 ? "twice" : fmt::format("{} times", count);
+    out_->Add(Code::kDuplicateEntry,
+              fmt::format("{} stands {} in `{}`", Quoted(text), times, d_.quant.KeyOf(where_)),
+              list_.entry(entry).at);
+  }
+
   void Dead(size_t entry, const std::string& text, int64_t group) {
     grouped_.Add(Code::kDeadEntry, nullptr, group, [&] {
       Finding finding(

@@ -104,6 +104,16 @@ TEST_CASE("an entry stands at most 256 times") {
         "FR203: the entry `lm_head` stands more than 256 times in the list");
 }
 
+TEST_CASE("names that stand too often are one refusal each, however often") {
+  std::vector<std::string> again(1001, "lm_head");
+  again.insert(again.end(), 300, "head");
+  Diagnostics out;
+  CHECK_FALSE(Compile("fp8", again, &out));
+  REQUIRE(out.findings().size() == 2);
+  CHECK(out.findings()[0].facts[0].second == "300 of it");
+  CHECK(out.findings()[1].facts[0].second == "1001 of it");
+}
+
 TEST_CASE("names made to share one hash are refused; without design they never do") {
   // Of two segments the second is chosen so that all have the hash of `target`.
   constexpr uint64_t kBase = 0x100000001B3u, kTarget = 0x123456789ABCDEF0u;
