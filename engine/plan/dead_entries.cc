@@ -75,6 +75,10 @@ class Reporter {
         return finding;
       }
       const std::string& name = list_.name(entry);
+      if (IsPlainGlob(name) && globs_++ < kMaxGlobs) {
+        ExplainGlob(d_, Names(), name, &finding);
+        return finding;
+      }
       NormalName normal;
       if (Normalise(name, &normal) && Container(normal)) {
         finding.Fact("note", fmt::format("it holds modules, but a name in a list of dialect `{}` "
@@ -91,6 +95,13 @@ class Reporter {
       if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
       return finding;
     });
+  }
+
+  const Matching& Names() const {
+    const QuantConfig& quant = d_.quant;
+    return where_ == kInList   ? quant.dialect->list.names
+           : where_ == kInOnly ? quant.dialect->only->names
+                               : quant.layers[static_cast<size_t>(where_)].rule->names;
   }
 
   // Whether modules lie below a path that names none itself.
@@ -169,7 +180,10 @@ class Reporter {
     return false;
   }
 
+  static constexpr int kMaxGlobs = 16;  // each is held against all modules
+
   int8_t where_;
+  int globs_ = 0;
   const std::vector<bool>& used_;
   Decisions& d_;
   const SkipList& list_;

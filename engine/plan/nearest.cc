@@ -72,6 +72,16 @@ std::string EndingIn(const Decisions& decisions, std::string_view name, bool fus
 }  // namespace
 
 std::string NearestPath(const Decisions& decisions, std::string_view name) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  if (const size_t begin = name.find_first_not_of(kBlanks); begin != std::string_view::npos) {
+    const size_t end = name.find_last_not_of(kBlanks) + 1;
+    if (end - begin < name.size()) {
+      const std::string_view inner = name.substr(begin, end - begin);
+      if (decisions.paths.At(inner) >= 0) return std::string(inner);
+      std::string path = EndingIn(decisions, inner, false);
+      return path.empty() ? NearestPath(decisions, inner) : path;
+    }
+  }
   for (const std::string& variant : Variants(decisions, name))
     if (decisions.paths.At(variant) >= 0) return variant;
   // Short names: what engines call `qkv_proj` is `qkv` in some releases, and a wrapper's `linear`.
