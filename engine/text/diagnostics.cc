@@ -22,6 +22,9 @@ const char* Paint(const Colors& colors, Level level) {
                                     : colors.note;
 }
 
+constexpr size_t kMaxLine = 600;  // columns of a line that is shown whole
+constexpr size_t kShown = 160;    // of one that is cut
+
 struct Mark {  // columns of one line, from 0, end exclusive
   size_t begin, end;
   char sign;
@@ -32,6 +35,29 @@ Mark MarkOf(const Location& at, size_t width, char sign) {
   const size_t end = std::clamp(static_cast<size_t>(std::max(at.end_column, at.column + 1)),
                                 column + 1, std::max(width, column) + 1);
   return {column - 1, end - 1, sign};
+}
+
+// What is shown of a line that is too long to be read: the columns around `column`.
+struct Cut {
+  size_t begin = 0, end = 0;
+  std::string line;
+};
+
+Cut CutAround(const std::string& line, size_t width, size_t column) {
+  if (width <= kMaxLine) return {0, width, line};
+  Cut cut;
+  cut.begin = std::min(column > kShown / 2 ? column - kShown / 2 : 0, width - kShown);
+  cut.end = cut.begin + kShown;
+  const size_t first = cut.begin > 0 ? cut.begin + 1 : 0;  // one column for each `…`
+  const size_t last = cut.end < width ? cut.end - 1 : width;
+  size_t seen = 0;  // columns up to that of `c`
+  for (const char c : line) {
+    if ((c & 0xC0) != 0x80) ++seen;
+    if (seen > first && seen <= last) cut.line += c;
+  }
+  if (first > 0) cut.line.insert(0, "…");
+  if (last < width) cut.line += "…";
+  return cut;
 }
 
 // The line of `at` with a caret under its range and dashes under those of the labels on that line;
@@ -50,15 +76,21 @@ std::string Snippet(const Location& at, const std::vector<const Label*>& labels,
     if (std::find(texts.begin(), texts.end(), label->text) == texts.end())
       texts.push_back(label->text);
   }
+  const Cut cut = CutAround(line, width, marks[0].begin);
   std::string under;
-  for (const Mark& mark : marks) {
+  for (Mark mark : marks) {
+    if (cut.end < width || cut.begin > 0) {
+      mark.begin = std::max(mark.begin, cut.begin) - cut.begin;
+      mark.end = std::max(std::min(mark.end, cut.end + 1), cut.begin) - cut.begin;
+      if (mark.begin >= mark.end) continue;
+    }
     under.resize(std::max(under.size(), mark.end), ' ');
     std::fill(under.begin() + static_cast<std::ptrdiff_t>(mark.begin),
               under.begin() + static_cast<std::ptrdiff_t>(mark.end), mark.sign);
   }
   if (!text.empty()) texts.push_back(text);
   std::string out =
-      fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, line);
+      fmt::format("{}{:>{}} |{} {}\n", colors.gutter, at.line, gutter, colors.off, cut.line);
   out += fmt::format("{}{:>{}} |{} {}{}", colors.gutter, "", gutter, colors.off, paint, under);
   if (!texts.empty()) out += fmt::format(" {}", fmt::join(texts, ", "));
   return out + colors.off + "\n";

@@ -52,6 +52,25 @@ TEST_CASE("a finding is shown with its place, caret, facts and help") {
   CHECK(ToShort(finding) == "r.yaml:2:6: error[FR101]: unknown key `rwos`\n");
 }
 
+TEST_CASE("of a line that nobody can read what stands around the column is shown") {
+  const auto shown = [](const std::string& text, int column, int end, int label) {
+    const auto source = std::make_shared<const Source>("r.yaml", text + "\n");
+    Finding finding(Code::kUnknownKey, "unknown", {source, "r.yaml", 1, column, end, ""});
+    if (label > 0) finding.Mark({source, "r.yaml", 1, label, label + 2, ""}, "here");
+    const std::string human = ToHuman(finding, false);
+    return human.substr(human.find("1 |"));
+  };
+  const std::string many(100'000, 'a'), blanks(80, ' ');
+  const auto half = [](char c, size_t count) { return std::string(count, c); };
+  CHECK(shown("é" + many, 1, 2, 0) == "1 | é" + half('a', 158) + "…\n  | ^\n");
+  CHECK(shown(many + "x" + many, 100'001, 100'002, 100'004) ==
+        "1 | …" + half('a', 79) + "x" + half('a', 78) + "…\n  | " + blanks + "^  -- here\n");
+  CHECK(shown(many, 100'001, 0, 5) ==
+        "1 | …" + half('a', 159) + "\n  | " + blanks + blanks + "^ here\n");
+  CHECK(shown(many, 1, 100'001, 0) == "1 | " + half('a', 159) + "…\n  | " + half('^', 161) + "\n");
+  CHECK(shown(half('a', 600), 1, 2, 0) == "1 | " + half('a', 600) + "\n  | ^\n");
+}
+
 TEST_CASE("findings over the limit are counted and still decide the exit code") {
   Diagnostics diagnostics;
   for (int i = 0; i < 150; ++i) diagnostics.Add(Code::kDeadEntry, "dead");
