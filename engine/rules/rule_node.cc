@@ -286,6 +286,20 @@ bool ParseStored(const YamlReader& reader, const YamlNode& map, std::string_view
 // `draft: true`; a module may have that name too.
 bool IsDraftFlag(const YamlEntry& entry) { return entry.key == "draft" && !entry.value.is_map(); }
 
+// A key that linears alone have; a module may have that name too.
+bool IsOfLinears(const YamlEntry& entry) {
+  constexpr std::string_view kKeys[] = {"in",     "split",  "per",       "replicate",
+                                        "bias",   "suffix", "stack",     "groups",
+                                        "scales", "same",   "transposed"};
+  return !entry.value.is_map() &&
+         std::find(std::begin(kKeys), std::end(kKeys), entry.key) != std::end(kKeys);
+}
+
+// The word that says what a linear is, where `key` is that word spelt wrong: `row`, `unifed`.
+std::string MeantWord(const YamlEntry& entry) {
+  return IsOfLinears(entry) ? "" : NearestName(entry.key, {"rows", "unified", "fused"});
+}
+
 bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view what,
                RuleNode* out) {
   bool good = true;
@@ -310,6 +324,10 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
     }
     return good;
   }
+  // A linear of which only the word that makes it one is wrong: one mistake, not one for each key.
+  const bool linear = std::any_of(map.entries.begin(), map.entries.end(), IsOfLinears);
+  bool said = linear && std::any_of(map.entries.begin(), map.entries.end(),
+                                    [](const YamlEntry& e) { return !MeantWord(e).empty(); });
   bool empty = true;
   for (const YamlEntry& entry : map.entries) {
     if (entry.key == "when" || entry.key == "optional" || entry.key == "quantize" ||
@@ -331,14 +349,32 @@ bool ParseTree(const YamlReader& reader, const YamlNode& map, std::string_view w
       }
       continue;
     }
-    if (!entry.value.is_map()) {  // a module is a mapping, so this is a key that is spelt wrong
-      const std::string nearest = NearestName(
-          entry.key, {"rows", "unified", "fused", "weight", "param", "use", "with", "when",
-                      "either", "quantize", "differs", "renames", "in", "split", "per"});
+    if (linear && IsOfLinears(entry)) {
+      if (!said)
+        reader.out()
+            ->Add(
+                Code::kMissingKey,
+                fmt::format("{} has `{}`, as linears do, and none of `rows`, `unified` and `fused`",
+                            what, entry.key),
+                reader.At(entry.key_place))
+            .Help("say which of the three it is; or the key stands one level too high");
+      said = true;
+      good = false;
+      continue;
+    }
+    const std::string meant = linear ? MeantWord(entry) : "";
+    if (!entry.value.is_map() || !meant.empty()) {  // a module is a mapping: a key is spelt wrong
+      const std::string nearest =
+          !meant.empty() ? meant
+                         : NearestName(entry.key, {"rows", "unified", "fused", "weight", "param",
+                                                   "use", "with", "when", "either", "quantize",
+                                                   "differs", "renames", "in", "split", "per"});
+      const std::string why = entry.value.is_map()
+                                  ? ""
+                                  : fmt::format(": its value is {}, and a module is a mapping",
+                                                YamlReader::Describe(entry.value));
       Finding& finding = reader.out()->Add(
-          Code::kUnknownKey,
-          fmt::format("unknown key {} in {}: its value is {}, and a module is a mapping",
-                      Quoted(entry.key), what, YamlReader::Describe(entry.value)),
+          Code::kUnknownKey, fmt::format("unknown key {} in {}{}", Quoted(entry.key), what, why),
           reader.At(entry.key_place));
       if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
       good = false;
