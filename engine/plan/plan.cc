@@ -269,6 +269,13 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
 std::optional<Plan> MakePlan(const Book& book, std::shared_ptr<const Checkpoint> checkpoint,
                              const PlanOptions& options, Diagnostics* out) {
   const JsonValue type = checkpoint->config.Find("model_type");
+  if (type && !type.is_null() && !type.is_string()) {
+    out->Add(Code::kJsonType,
+             fmt::format("`model_type` is {}, and must be a text", JsonKindName(type.kind())),
+             type.location())
+        .Fact("effect", "no rule file is for it; it is never guessed");
+    return std::nullopt;
+  }
   if (!type.is_string()) {
     out->Add(Code::kNoRules, "config.json names no model_type", checkpoint->config.location())
         .Fact("effect", "it is never guessed; transformers refuses such a file too")
