@@ -316,6 +316,12 @@ class HeaderReader {
   }
 
   bool Gap(const Tensor* previous, const Tensor& tensor, uint64_t expected) {
+    // A name that stands twice has no data of its own to overlap.
+    for (const Tensor* one : {&tensor, previous})
+      for (size_t i = first_; one != nullptr && i < table_->tensors.size(); ++i)
+        if (&table_->tensors[i] != one && table_->tensors[i].name == one->name)
+          return Refuse(Code::kJsonDuplicate, Quoted(one->name) + " stands twice in the header",
+                        one->name);
     if (tensor.begin < expected)
       return Refuse(
           Code::kBadOffsets,

@@ -270,6 +270,15 @@ TEST_CASE("case 97: a tensor stands twice") {
         "D/f#/a: error[FR702]: `a` stands twice in the header");
   CHECK(Header("{\"a\":" + a + ",\"\\u0061\":" + b + "}", 4) ==
         "D/f#/a: error[FR702]: `a` stands twice in the header");
+  // Where the data are the same, or overlap, or leave a hole, too.
+  CHECK(Header("{\"a\":" + a + ",\"a\":" + a + "}", 2) ==
+        "D/f#/a: error[FR702]: `a` stands twice in the header");
+  const std::string c = R"({"dtype":"U8","shape":[3],"data_offsets":[1,4]})";
+  CHECK(Header("{\"a\":" + a + ",\"b\":" + c + ",\"b\":" + c + "}", 4) ==
+        "D/f#/b: error[FR702]: `b` stands twice in the header");
+  const std::string d = R"({"dtype":"U8","shape":[1],"data_offsets":[3,4]})";
+  CHECK(Header("{\"a\":" + a + ",\"a\":" + d + "}", 4) ==
+        "D/f#/a: error[FR702]: `a` stands twice in the header");
 }
 
 TEST_CASE("case 98: metadata is an object of texts") {
