@@ -16,6 +16,7 @@
 #include "cli/bench_shapes.h"
 #include "cli/bench_ways.h"
 #include "cli/command.h"
+#include "cli/output_file.h"
 #include "kernels/gpu_bench.h"
 
 namespace ferrule::cli {
@@ -243,6 +244,9 @@ int Bench(const Common& common, const BenchOptions& options) {
   Diagnostics findings;
   const std::optional<BenchList> list = ShapesToTime(common, options, &findings);
   if (!list) return Finish(common, "bench", findings);
+  const auto planned = options.plan.empty() ? nullptr : ReadCheckpoint(options.plan, &findings);
+  if (!options.svg.empty() && !MayWrite({"--svg", options.svg}, {planned.get(), {}}, &findings))
+    return Finish(common, "bench", findings);
   const std::vector<BenchShape>& shapes = list->shapes;
   std::string failure;
   const std::unique_ptr<GpuBench> bench = GpuBench::Create(&failure);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/output_file.h"
 #include "cli/roofline.h"
 #include "engine/text/file.h"
 
@@ -39,6 +40,8 @@ bool WritePlot(const std::string& table, const std::string& name, const std::str
 
 int BenchPlot(const Common& common, const BenchOptions& options) {
   Diagnostics findings;
+  if (!MayWrite({"--svg", options.svg}, {nullptr, {options.from}}, &findings))
+    return Finish(common, "bench", findings);
   const auto table = ReadFile(options.from, 64 << 20, Code::kNotFound, &findings);
   if (table && WritePlot(*table, options.from, options.svg, &findings)) return 0;
   return Finish(common, "bench", findings);

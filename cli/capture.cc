@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/hub_cache.h"
+#include "cli/output_file.h"
 #include "engine/text/file.h"
 #include "engine/text/json.h"
 
@@ -16,6 +17,15 @@ namespace ferrule::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Whether `inside` is `folder` or lies in it, links followed.
+bool Holds(const fs::path& folder, const fs::path& inside) {
+  std::error_code error;
+  fs::path at = fs::canonical(inside, error);
+  for (; !error && at.has_relative_path(); at = at.parent_path())
+    if (fs::equivalent(at, folder, error)) return true;
+  return false;
+}
 
 class Capturer {
  public:
@@ -82,8 +92,14 @@ class Capturer {
           .Help("remove it, or name another directory");
       return false;
     }
-    const fs::path wanted(options_.out);
-    if (wanted.has_parent_path()) fs::create_directories(wanted.parent_path(), error);
+    if (!FolderExists(options_.out, out_)) return false;
+    if (Holds(options_.out + ".part", source)) {
+      out_->Add(Code::kUsage, fmt::format("`{}.part`, which is written first, holds the checkpoint",
+                                          options_.out))
+          .Fact("effect", "the checkpoint would be lost: nothing is written")
+          .Help("name another directory");
+      return false;
+    }
     part_ = options_.out + ".part";
     fs::remove_all(part_, error);
     if (!fs::create_directory(part_, error)) return Fail(part_, error.message());

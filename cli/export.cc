@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/output_file.h"
 #include "engine/report/report_parts.h"
 #include "engine/text/json_writer.h"
 
@@ -99,6 +100,9 @@ int ExportTo(const Common& common, const ExportCommand& options) {
   std::shared_ptr<const Runtime> runtime;
   std::string text;
   if (const auto checkpoint = ReadCheckpoint(options.checkpoint, &findings)) {
+    if (!options.out.empty() &&
+        !MayWrite({"--out", options.out}, {checkpoint.get(), {}}, &findings))
+      return Finish(common, "export", findings);
     const auto runtimes = ReadRuntimes(common, &findings);
     runtime = runtimes ? runtimes->Find(options.to, &findings) : nullptr;
     if (runtime && options.form == "args" && !HasOption(*runtime, &findings)) runtime = nullptr;

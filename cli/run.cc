@@ -8,6 +8,7 @@
 
 #include "cli/activations.h"
 #include "cli/command.h"
+#include "cli/output_file.h"
 #include "cli/progress_line.h"
 #include "cli/run_modules.h"
 #include "engine/checkpoint/tensor_writer.h"
@@ -77,6 +78,10 @@ class Runner {
 #endif
     const auto checkpoint = ReadCheckpoint(options_.checkpoint, &findings_);
     if (!checkpoint) return false;
+    if (!options_.output.empty() &&
+        !MayWrite({"--output", options_.output, true},
+                  {checkpoint.get(), {options_.input, options_.expect}}, &findings_))
+      return false;
     if (!checkpoint->has_weights) {
       findings_
           .Add(Code::kMissingFile, "the directory holds no weights to run",
