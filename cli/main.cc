@@ -133,7 +133,9 @@ int Main(int argc, char** argv) {
   DecideOptions decide;
   CLI::App* decide_app =
       app.add_subcommand("decide", "questions without a model, one JSON object a line");
-  decide_app->add_option("CASES", decide.cases, "file of questions")->required();
+  decide_app->add_option("CASES", decide.cases, "file of questions")
+      ->required()
+      ->check(NameOf("file"));
   decide_app->add_option("--as", decide.as, "answer as this ENGINE@VERSION does");
 
   RunOptions run;
@@ -143,10 +145,12 @@ int Main(int argc, char** argv) {
   CLI::Option* run_tp = run_app->add_option("--tp", run.tp, "tensor-parallel size")->check(tp_word);
   CLI::Option* rank_option =
       run_app->add_option("--rank", run.rank, "only this rank")->check(WholeNumber(0, kMaxTp - 1));
-  CLI::Option* run_input = run_app->add_option("--input", run.input,
-                                               "safetensors with one [tokens, in] tensor a module");
-  run_app->add_option("--output", run.output, "safetensors to write");
-  run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with");
+  CLI::Option* run_input =
+      run_app->add_option("--input", run.input, "safetensors with one [tokens, in] tensor a module")
+          ->check(NameOf("file"));
+  run_app->add_option("--output", run.output, "safetensors to write")->check(NameOf("file"));
+  run_app->add_option("--expect", run.expect, "safetensors with outputs to compare with")
+      ->check(NameOf("file"));
   run_app->add_flag("--bias", run.bias, "with --input: add biases to the products")
       ->needs(run_input);
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
@@ -163,7 +167,9 @@ int Main(int argc, char** argv) {
       ->add_option("SOURCE", capture.checkpoint,
                    "directory of a checkpoint, or org/name of a model in the Hugging Face cache")
       ->required();
-  capture_app->add_option("OUT", capture.out, "directory to write, not there yet")->required();
+  capture_app->add_option("OUT", capture.out, "directory to write, not there yet")
+      ->required()
+      ->check(NameOf("directory"));
   capture_app->add_option("--revision", capture.revision, "branch, tag or commit; default: main");
   capture_app->add_option("--model", capture.model, "name to write into the listing");
   capture_app->add_option("--note", capture.note, "text to write into the listing");
@@ -214,14 +220,16 @@ int Main(int argc, char** argv) {
           "packed_modules_mapping")
       ->check(OneOf({"config", "args", "mapping"}));
   export_app->add_option("--dialect", exported.dialect, "write the list as this dialect does");
-  export_app->add_option("-o,--out", exported.out, "file to write; default: standard output");
+  export_app->add_option("-o,--out", exported.out, "file to write; default: standard output")
+      ->check(NameOf("file"));
 
   InferOptions infer;
   CLI::App* infer_app =
       app.add_subcommand("infer", "the draft of a rule file from a checkpoint's headers");
   infer_app->add_option("DIR", infer.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
-  infer_app->add_option("-o,--out", infer.out, "file to write; default: standard output");
+  infer_app->add_option("-o,--out", infer.out, "file to write; default: standard output")
+      ->check(NameOf("file"));
 
   AuditOptions audit;
   CLI::App* audit_app =
@@ -249,9 +257,12 @@ int Main(int argc, char** argv) {
       ->needs(bench_peers);
   bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
   bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
-  bench_app->add_option("--svg", bench.svg, "also a plot: part of the floor over tokens");
-  bench_app->add_option("--from", bench.from,
-                        "with --svg: plot this table, printed before; needs no GPU");
+  bench_app->add_option("--svg", bench.svg, "also a plot: part of the floor over tokens")
+      ->check(NameOf("file"));
+  bench_app
+      ->add_option("--from", bench.from,
+                   "with --svg: plot this table, printed before; needs no GPU")
+      ->check(NameOf("file"));
   bench_app->add_option("--load", bench.load, "time the loading of this checkpoint to the GPU");
   CLI::Option* bench_tp =
       bench_app->add_option("--tp", bench.tp, "with --plan, --load: tensor-parallel size")

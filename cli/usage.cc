@@ -109,6 +109,16 @@ CLI::Validator OneOf(std::vector<std::string> words) {
       "");
 }
 
+CLI::Validator NameOf(const char* what) {
+  return CLI::Validator(
+      [what](std::string& word) -> std::string {
+        if (!word.empty() && word != "-") return {};
+        return fmt::format("is the name of a {}, not {}{}", what, Quoted(word),
+                           word.empty() ? "" : fmt::format(" (one of that name is `./{}`)", word));
+      },
+      "");
+}
+
 Finding Explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> rest = app.remaining(true);
   const std::string text = error.what();

@@ -16,6 +16,9 @@ CLI::Validator WholeNumber(int64_t least, int64_t most);
 // Accepts what an int can hold: out of 1 to 1,024 is another finding (FR503) than no number at all.
 CLI::Validator TpNumber();
 CLI::Validator OneOf(std::vector<std::string> words);
+// Accepts what can name a `what`, a file or a directory: not an empty word, and not `-`, which
+// elsewhere means a stream.
+CLI::Validator NameOf(const char* what);
 
 // The finding (FR904) for what `app.parse` threw.
 Finding Explain(const CLI::App& app, const CLI::ParseError& error);
