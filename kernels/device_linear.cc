@@ -6,6 +6,7 @@
 #include "kernels/cuda_error.h"
 #include "kernels/linear_gpu.h"
 #include "kernels/round.h"
+#include "kernels/validate.h"
 
 namespace ferrule {
 namespace {
@@ -106,6 +107,8 @@ LinearStatus RunFromHost(const std::vector<LinearSegment>& segments, int64_t row
                          int64_t y_stride, LinearStatus* prepared) {
   if (prepared != nullptr) *prepared = {};
   if (tokens <= 0) return {};
+  const LinearStatus fits = ValidateWhole(rows, y_stride);
+  if (!fits) return fits;
   Buffer device_x, device_y, workspace;
   LinearGroup group;
   group.tokens = tokens;

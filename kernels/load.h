@@ -36,7 +36,9 @@ struct LoadedLinear {
   // The segments with y set to their places in [tokens, rows] float32.
   std::vector<LinearSegment> Bind(float* y, int64_t y_stride) const;
   // y = x · Wᵀ on the CPU. `x` is BF16 [tokens, in], already cut to this rank's columns; `y` is
-  // float32 [tokens, rows]. Allocates its workspace; a server that minds calls LinearCpu itself.
+  // float32 [tokens, rows], its tokens `y_stride` >= `rows` apart: less is refused, as rows of
+  // neighbouring tokens would overlap. Allocates its workspace; a server that minds calls LinearCpu
+  // itself.
   LinearStatus Run(const void* x, int64_t tokens, int64_t x_stride, float* y, int64_t y_stride,
                    LinearPool* pool = nullptr) const;
 };

@@ -10,6 +10,7 @@
 
 #include "kernels/fp8.h"
 #include "kernels/placement.h"
+#include "kernels/validate.h"
 
 namespace ferrule {
 namespace {
@@ -173,6 +174,8 @@ std::vector<LinearSegment> LoadedLinear::Bind(float* y, int64_t y_stride) const 
 
 LinearStatus LoadedLinear::Run(const void* x, int64_t tokens, int64_t x_stride, float* y,
                                int64_t y_stride, LinearPool* pool) const {
+  const LinearStatus fits = ValidateWhole(rows, y_stride);
+  if (!fits) return fits;
   const std::vector<LinearSegment> bound = Bind(y, y_stride);
   LinearGroup group;
   group.x = x;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of Validate that needs no pointers, for callers that size a workspace at load time.
+// The parts of Validate that need no pointers, for callers that size a workspace at load time or
+// know more of y than its segments do.
 #pragma once
 
 #include "kernels/linear.h"
@@ -7,5 +8,11 @@
 namespace ferrule {
 
 LinearStatus ValidateSizes(const LinearGroup& group);
+
+// Segments that lie side by side in one y: each alone fits where all together do not.
+inline LinearStatus ValidateWhole(int64_t rows, int64_t y_stride) {
+  if (y_stride >= rows) return {};
+  return {LinearCode::kBadSize, -1, "y_stride is smaller than the rows of all segments"};
+}
 
 }  // namespace ferrule

@@ -45,6 +45,8 @@ TEST_CASE("a module on the GPU gives what it gives on the CPU") {
       std::unique_ptr<DeviceLinear> device;
       REQUIRE(DeviceLinear::Create(linear, &device));
       CHECK(device->rows() == linear.rows);
+      CHECK(device->Run(test.group().x, tokens, test.group().x_stride, gpu.data(), linear.rows - 1)
+                .code == LinearCode::kBadSize);
       REQUIRE(device->Run(test.group().x, tokens, test.group().x_stride, gpu.data(), stride));
       INFO(tokens << " tokens, " << in << " columns");
       CHECK(RelativeError(gpu, cpu) < 4e-4);

@@ -168,6 +168,23 @@ TEST_CASE("the recorded outputs come out of the reference, the fast path and a n
   }
 }
 
+TEST_CASE("a y whose tokens are nearer than the rows of all segments is refused, and left alone") {
+  const Recorded recorded("qwen3_next_fp8", 1);
+  const std::string name = "model.layers.3.self_attn.qkv_proj";
+  const auto linear = Load(recorded.plan, name, 0);
+  REQUIRE(linear->rows == 768);
+  REQUIRE(linear->segments[0].rows == 512);  // the longest: 512 would do for each alone
+  const Activations x = Read(recorded.inputs, name);
+  std::vector<float> y(static_cast<size_t>(x.tokens * linear->rows), -7.0f);
+  for (const int64_t stride : {int64_t{0}, int64_t{511}, int64_t{512}, int64_t{767}}) {
+    const LinearStatus status = linear->Run(x.values.data(), x.tokens, x.columns, y.data(), stride);
+    CHECK(status.code == LinearCode::kBadSize);
+    CHECK(std::string(status.message) == "y_stride is smaller than the rows of all segments");
+  }
+  CHECK(std::all_of(y.begin(), y.end(), [](float value) { return value == -7.0f; }));
+  CHECK(linear->Run(x.values.data(), x.tokens, x.columns, y.data(), linear->rows));
+}
+
 TEST_CASE("biases are added to what is recorded without") {
   const Recorded recorded("qwen3_5_fp8", 1);
   const TensorData stored(FixturePath("tiny/qwen3_5_fp8/model.safetensors"));
