@@ -6,6 +6,8 @@
 
 #include "cli/command.h"
 #include "cli/output_file.h"
+#include "engine/report/report_parts.h"
+#include "engine/text/json_writer.h"
 
 namespace ferrule::cli {
 namespace {
@@ -15,6 +17,18 @@ std::vector<std::string> RuleFiles(const Book& book) {
   std::vector<std::string> paths;
   for (const auto& file : book.files) paths.push_back(file->path);
   return paths;
+}
+
+std::string Json(const RuleDraft& draft, const InferOptions& options, const Diagnostics& findings,
+                 const ReportOptions& report) {
+  JsonWriter out;
+  WriteHead(report, &out);
+  out.Key("model").Text(report.model).Key("lines").Int(draft.lines).Key("known").Int(draft.known);
+  out.Key("unsure").Int(draft.unsure).Key("file").TextOrNull(options.out);
+  out.Key("text").Text(draft.yaml);
+  WriteFindings(findings, &out);
+  out.EndObject();
+  return out.Take() + "\n";
 }
 
 }  // namespace
@@ -32,11 +46,16 @@ int Infer(const Common& common, const InferOptions& options) {
       draft = InferRules(checkpoint, *book, &findings);
   }
   if (!draft) return Finish(common, "infer", findings);
+  if (!options.out.empty() && !WriteText(options.out, draft->yaml, &findings))
+    return Finish(common, "infer", findings);
+  if (common.format == Format::kJson) {
+    Print(Json(*draft, options, findings, Options(common, "infer", options.checkpoint)));
+    return findings.ExitCode();
+  }
   if (options.out.empty()) {
     Print(draft->yaml);
     return 0;
   }
-  if (!WriteText(options.out, draft->yaml, &findings)) return Finish(common, "infer", findings);
   Print(fmt::format(
       "drafted {} lines, {} as in other rule files, {} unsure: {}\n"
       "next: ferrule check {} --checkpoint {}\n",
