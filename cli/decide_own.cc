@@ -24,12 +24,15 @@ class OwnDecider final : public Decider {
   OwnDecider(Book book, RuntimeBook runtimes)
       : book_(std::move(book)), runtimes_(std::move(runtimes)) {}
 
-  bool ReadHeader(const JsonValue& row) override { return !row.Find("module"); }
+  bool ReadHeader(const JsonValue& row) override {
+    return !row.Find("module") && (row.Find("maps") || row.Find("recorded"));
+  }
 
-  RowOutcome Ask(const JsonValue& row, const std::string& where, Diagnostics* out) override {
+  RowOutcome Ask(const JsonValue& row, const std::string& file, Diagnostics* out) override {
     RowOutcome outcome;
     outcome.kind = RowOutcome::Kind::kFailed;
     std::string result, error;
+    if (!HasKeys(row, out)) return outcome;
     if (row.Find("as")) {
       result = AsEngine(row, &error);
     } else {
@@ -43,7 +46,7 @@ class OwnDecider final : public Decider {
           });
       if (dialect == book_.dialects.end()) {
         out->Add(Code::kUnknownMethod, fmt::format("no dialect claims {}", Quoted(method)),
-                 {nullptr, where, 0, 0, 0, {}});
+                 {nullptr, file, 0, 0, 0, {}});
         return outcome;
       }
       const auto question = ReadQuestion(row, out);
@@ -60,11 +63,30 @@ class OwnDecider final : public Decider {
         expected.Text() == "quantize" ? "quant" : std::string(expected.Text());
     using Kind = RowOutcome::Kind;
     outcome.kind = !expected ? Kind::kAnswered : result == right ? Kind::kPassed : Kind::kFailed;
+    outcome.answer = result;
+    outcome.expected = right;
     outcome.line = AnsweredLine(row, {"result", "error"}, more);
     return outcome;
   }
 
  private:
+  static bool HasKeys(const JsonValue& row, Diagnostics* out) {
+    const auto lacks = [&](const char* what, const char* help) {
+      out->Add(Code::kJsonType, fmt::format("a question needs {}", what), row.location())
+          .Help(help);
+      return false;
+    };
+    if (!row.Find("module").is_string())
+      return lacks("`module`, the path of a linear",
+                   row.Find("fn")
+                       ? "rows with `fn` ask an engine: name it with --as"
+                       : "a line is {\"module\": …, \"quant_method\": …, \"ignore\": […]}");
+    if (!row.Find("as") && !row.Find("quant_method").is_string())
+      return lacks("`quant_method`, by which its list is read",
+                   "as config.json has it, `fp8` say, or `any` where it does not matter");
+    return true;
+  }
+
   // Without a version: an error when any described version of the engine refuses these sizes.
   std::string AsEngine(const JsonValue& row, std::string* error) const {
     const std::string_view as = row.Find("as").Text();

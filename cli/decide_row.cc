@@ -40,11 +40,19 @@ class RuntimeDecider final : public Decider {
     return true;
   }
 
-  RowOutcome Ask(const JsonValue& row, const std::string& where, Diagnostics* out) override {
+  RowOutcome Ask(const JsonValue& row, const std::string& file, Diagnostics* out) override {
     RowOutcome outcome;
+    if (!row.Find("fn").is_string()) {
+      out->Add(Code::kJsonType, "a question to an engine needs `fn`, the name of its function",
+               row.location())
+          .Help(row.Find("module") ? "without --as ferrule itself answers rows with `module`"
+                                   : "rules/runtimes/README.md says what a row may ask");
+      outcome.kind = RowOutcome::Kind::kFailed;
+      return outcome;
+    }
     const std::string name(row.Find("fn").Text());
-    if (name == "block_check") return AskBlocks(row, where, out);
-    if (row.Find("description") && name == "get_quant_method") return AskWhole(row, where, out);
+    if (name == "block_check") return AskBlocks(row, file, out);
+    if (row.Find("description") && name == "get_quant_method") return AskWhole(row, file, out);
     const RuntimeFunction* function = runtime_->Find(name);
     if (function != nullptr && function->hidden) function = nullptr;
     if (!Covered(row, function)) return outcome;
@@ -56,7 +64,7 @@ class RuntimeDecider final : public Decider {
                question ? fmt::format("{}@{} describes no function {}", runtime_->engine,
                                       runtime_->version, Quoted(name))
                         : why,
-               {nullptr, where, 0, 0, 0, {}});
+               {nullptr, file, 0, 0, 0, {}});
       outcome.kind = RowOutcome::Kind::kFailed;
       return outcome;
     }
@@ -110,6 +118,8 @@ class RuntimeDecider final : public Decider {
         !row.Find("description"))
       right = false;
     out->why = answer.error;
+    out->answer = answer.result;
+    out->expected = result.Text();
     if (answer.result == "unsupported" && IsInexpressible(answer.error))
       out->kind = Kind::kUnsupported;
     else
@@ -129,14 +139,14 @@ class RuntimeDecider final : public Decider {
   }
 
   // A description: which function is asked follows from it.
-  RowOutcome AskWhole(const JsonValue& row, const std::string& where, Diagnostics* out) {
+  RowOutcome AskWhole(const JsonValue& row, const std::string& file, Diagnostics* out) {
     RowOutcome outcome;
     if (!Covered(row, nullptr)) return outcome;
     std::string why;
     const auto answer =
         AskDescription(row, descriptions_, names_, dialects_, *runtime_, &regexes_, &why);
     if (!answer) {
-      out->Add(Code::kBadInput, why, {nullptr, where, 0, 0, 0, {}})
+      out->Add(Code::kBadInput, why, {nullptr, file, 0, 0, 0, {}})
           .Help("rules/runtimes/README.md says what a row may ask");
       outcome.kind = RowOutcome::Kind::kFailed;
       return outcome;
@@ -151,7 +161,7 @@ class RuntimeDecider final : public Decider {
   }
 
   // A layer's sizes on one rank: is it refused?
-  RowOutcome AskBlocks(const JsonValue& row, const std::string& where, Diagnostics* out) const {
+  RowOutcome AskBlocks(const JsonValue& row, const std::string& file, Diagnostics* out) const {
     RowOutcome outcome;
     const auto size = [&](const char* key) { return row.Find(key).AsInt().value_or(0); };
     BlockShape shape;
@@ -173,7 +183,7 @@ class RuntimeDecider final : public Decider {
           Code::kBadInput,
           sound ? fmt::format("{}@{} describes no block check", runtime_->engine, runtime_->version)
                 : "a block check needs `block` and the sizes of one rank, all above 0",
-          {nullptr, where, 0, 0, 0, {}});
+          {nullptr, file, 0, 0, 0, {}});
       outcome.kind = RowOutcome::Kind::kFailed;
       return outcome;
     }

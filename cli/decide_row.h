@@ -17,6 +17,7 @@ struct RowOutcome {
   Kind kind = Kind::kSkipped;
   std::string line;  // the row with `result` and `error`; with `expected` too where it differs
   std::string why;   // of kUnsupported: the construct
+  std::string answer, expected;  // of kFailed, where both are known
 };
 
 class Decider {
@@ -24,7 +25,8 @@ class Decider {
   virtual ~Decider() = default;
   // The first line may be a header with named maps; true when it was one.
   virtual bool ReadHeader(const JsonValue& row) = 0;
-  virtual RowOutcome Ask(const JsonValue& row, const std::string& where, Diagnostics* out) = 0;
+  // `file` holds the row: findings name it without a line, which is the caller's to add.
+  virtual RowOutcome Ask(const JsonValue& row, const std::string& file, Diagnostics* out) = 0;
 };
 
 // Null with a finding when `as` names no runtime. Without `as` ferrule itself answers.
