@@ -144,8 +144,18 @@ void TreeWriter::Children(const NameNode& node, const Numbers& universe, int ind
   if (prefix.empty()) FusedNames(node, universe, indent);
 }
 
+// A scale whose weight is nowhere is a part of no module, whatever its shape: left out of the
+// draft it is a tensor that nobody explains.
+bool TreeWriter::OnlyScales(const NameNode& node) const {
+  if (IsLeaf(node)) return roles_.scales.count(node.segment) > 0 && !drafter_.Belongs(node);
+  return !drafter_.IsModule(node) &&
+         std::all_of(node.children.begin(), node.children.end(),
+                     [&](const auto& child) { return OnlyScales(*child); });
+}
+
 void TreeWriter::Child(const NameNode& child, const Numbers& universe, int indent,
                        const std::string& prefix) {
+  if (OnlyScales(child)) return;
   const Numbers here = Meet(child.present, universe);
   const std::string when = When(child.index, here, universe, child.segment);
   std::string key = prefix + child.segment;

@@ -40,6 +40,7 @@ class TreeWriter {
   void KeysAsValues(const NameNode& node, const Numbers& universe, int indent,
                     std::map<Numbers, std::vector<std::string>>* together);
   void FusedNames(const NameNode& node, const Numbers& universe, int indent);
+  bool OnlyScales(const NameNode& node) const;
   bool Either(const NameNode& node, const Numbers& universe, int indent);
   std::string Signature(const NameNode& module, uint32_t at) const;
   void Line(DraftLine line, const std::string& when, int indent);

@@ -107,12 +107,21 @@ class Closer {
       }
       if (count == 0) continue;
       const Tensor& tensor = checkpoint_.tensors()[static_cast<size_t>(example)];
-      Finding finding(Code::kUnexplainedTensor,
-                      fmt::format("no rule explains {} ({} tensor{} of this form)",
-                                  Quoted(tensor.name), count, count == 1 ? "" : "s"),
-                      {nullptr, d_.rules->path, 0, 0, 0, ""});
+      const bool orphan = IsOrphan(tensor.name);
+      const std::string what =
+          orphan ? fmt::format("{} is a scale, and its weight is not stored", Quoted(tensor.name))
+                 : fmt::format("no rule explains {}", Quoted(tensor.name));
+      Finding finding(
+          Code::kUnexplainedTensor,
+          fmt::format("{} ({} tensor{} of this form)", what, count, count == 1 ? "" : "s"),
+          {nullptr, d_.rules->path, 0, 0, 0, ""});
       finding.Fact("found", TensorText(checkpoint_, example));
       finding.Fact("effect", "an engine would drop it without a word, or have nowhere to put it");
+      if (orphan) {
+        finding.Help("complete the checkpoint, or fetch it again");
+        out_->Add(std::move(finding));
+        continue;
+      }
       std::string module(tensor.name);
       if (const size_t dot = module.rfind('.'); dot != std::string::npos) module.resize(dot);
       const std::string nearest = NearestPath(d_, module);
@@ -125,6 +134,25 @@ class Closer {
   }
 
  private:
+  // Whether it is what goes with a weight, by a scheme of this checkpoint, and there is no weight.
+  bool IsOrphan(std::string_view tensor) const {
+    const size_t dot = tensor.rfind('.');
+    if (dot == std::string_view::npos) return false;
+    const std::string module(tensor.substr(0, dot + 1));
+    bool scale = false, weight = checkpoint_.Find(module + "weight") != nullptr;
+    for (const Scheme& scheme : d_.quant.schemes) {
+      if (scheme.rule == nullptr) continue;
+      for (const StorageRule& rule : scheme.rule->storage)
+        for (const std::string& name : rule.names) {
+          if (rule.role != "weight")
+            scale = scale || name == tensor.substr(dot + 1);
+          else
+            weight = weight || checkpoint_.Find(module + name) != nullptr;
+        }
+    }
+    return scale && !weight;
+  }
+
   // The tensor `<path>.weight`, or any other directly below; -1 when nothing is stored there.
   int32_t Weight(std::string_view path, std::span<const int32_t> numbers) const {
     int32_t any = -1;
