@@ -11,6 +11,16 @@
 
 namespace ferrule::cli {
 
+namespace {
+
+// Mistakes of one kind in an input file: the first with its example, and how many there are.
+struct Mistake {
+  size_t count = 0;
+  std::string message, help;  // of the first
+};
+
+}  // namespace
+
 std::optional<InputFile> InputFile::Open(const std::string& path, const Plan& plan,
                                          Diagnostics* out) {
   InputFile input;
@@ -18,23 +28,28 @@ std::optional<InputFile> InputFile::Open(const std::string& path, const Plan& pl
   input.file_ = OpenTensorFile(path, Code::kNotFound, out);
   if (!input.file_) return std::nullopt;
   const TensorTable& table = input.file_->table;
-  bool good = true;
-  const auto fail = [&](Code code, std::string message, std::string help = {}) {
-    out->Add(code, std::move(message), {nullptr, path, 0, 0, 0, ""}).Help(std::move(help));
-    good = false;
+  Mistake unknown, other, dtype, sizes;
+  const auto note = [](Mistake* to, const auto& message, std::string help = {}) {
+    if (to->count++ > 0) return;
+    to->message = message();
+    to->help = std::move(help);
   };
   for (size_t t = 0; t < table.tensors.size(); ++t) {
     const Tensor& tensor = table.tensors[t];
     const int32_t module = plan.Find(tensor.name);
     if (module < 0) {
+      note(&unknown,
+           [&] { return fmt::format("the model has no module {}", Quoted(tensor.name)); });
+      if (unknown.count > 1) continue;
       const std::string nearest = NearestPath(plan.decisions, tensor.name);
-      fail(Code::kUnknownModule, fmt::format("the model has no module {}", Quoted(tensor.name)),
-           nearest.empty() ? "" : fmt::format("did you mean `{}`?", nearest));
+      if (!nearest.empty()) unknown.help = fmt::format("did you mean `{}`?", nearest);
       continue;
     }
     const Unit& unit = plan.decisions.UnitOf(module);
     if (plan.CutOf(unit) == nullptr) {
-      fail(Code::kBadInput, fmt::format("{} is no linear", Quoted(tensor.name)));
+      note(
+          &other, [&] { return fmt::format("{} is no linear", Quoted(tensor.name)); },
+          "an input names a linear, as `ferrule plan` lists them");
       continue;
     }
     const Unit& sized = unit.kind == NodeKind::kFused && !unit.parts.empty()
@@ -42,15 +57,31 @@ std::optional<InputFile> InputFile::Open(const std::string& path, const Plan& pl
                             : unit;
     const std::span<const int64_t> shape = table.shape(tensor);
     if (tensor.dtype != DType::kBF16 && tensor.dtype != DType::kF32) {
-      fail(Code::kBadInput, fmt::format("the input of {} is {}; BF16 and F32 are read",
-                                        Quoted(tensor.name), DTypeName(tensor.dtype)));
+      note(&dtype, [&] {
+        return fmt::format("the input of {} is {}; BF16 and F32 are read", Quoted(tensor.name),
+                           DTypeName(tensor.dtype));
+      });
     } else if (shape.size() != 2 || shape[1] != sized.in) {
-      fail(Code::kBadInput, fmt::format("the input of {} is {}; it must be [tokens, {}]",
-                                        Quoted(tensor.name), ShapeText(shape), sized.in));
+      note(&sizes, [&] {
+        return fmt::format("the input of {} is {}; it must be [tokens, {}]", Quoted(tensor.name),
+                           ShapeText(shape), sized.in);
+      });
     } else {
       input.modules_.push_back(module);
       input.tensors_.push_back(t);
     }
+  }
+  bool good = true;
+  for (const auto& [mistake, code] :
+       {std::pair(&unknown, Code::kUnknownModule), std::pair(&other, Code::kBadInput),
+        std::pair(&dtype, Code::kBadInput), std::pair(&sizes, Code::kBadInput)}) {
+    if (mistake->count == 0) continue;
+    good = false;
+    Finding& finding = out->Add(code, mistake->message, {nullptr, path, 0, 0, 0, ""});
+    if (mistake->count > 1)
+      finding.Fact("found", fmt::format("{} of {} tensors of the file have this mistake",
+                                        mistake->count, table.tensors.size()));
+    finding.Fact("effect", "nothing is run").Help(mistake->help);
   }
   if (!good) return std::nullopt;
   return input;

@@ -191,6 +191,10 @@ def inputs(t):
         ('a tensor instead of a module', 'the model has no module `lm_head.weight`',
          {'lm_head.weight': lm_head}),
         ('a norm', '`model.norm` is no linear', {'model.norm': lm_head}),
+        ('mistakes of one kind are one finding',
+         '  = found:  2 of 3 tensors of the file have this mistake\n  = effect: nothing is run\n'
+         'help: did you mean `lm_head`?\n\nerror[FR505]: `model.norm` is no linear\n',
+         {'lm_haed': lm_head, 'lm_hea': lm_head, 'model.norm': lm_head}),
         ('one wrong among right ones', 'the model has no module `nobody`',
          {'lm_head': lm_head, 'nobody': lm_head}),
     ]
