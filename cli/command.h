@@ -40,6 +40,7 @@ struct ExplainOptions {
   std::string gpu = "sm_90";
   bool batch_invariant = false;
   int rank = 0;
+  std::string of_module;  // an option that was given and goes with a module alone, `--tp` say
 };
 struct TestOptions {
   std::vector<std::string> files;

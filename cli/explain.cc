@@ -45,9 +45,18 @@ Finding Unknown(const std::string& what) {
   return finding;
 }
 
+bool Names(const std::string& what, const CodeInfo& info) {
+  return SameCode(what, CodeName(info.code)) || what == info.slug;
+}
+
+bool IsCode(const std::string& what) {
+  return std::any_of(AllCodes().begin(), AllCodes().end(),
+                     [&](const CodeInfo& info) { return Names(what, info); });
+}
+
 bool ExplainCode(const Common& common, const std::string& what) {
   for (const CodeInfo& info : AllCodes()) {
-    if (!SameCode(what, CodeName(info.code)) && what != info.slug) continue;
+    if (!Names(what, info)) continue;
     if (common.format == Format::kJson) {
       JsonWriter out;
       WriteHead(Options(common, "explain", ""), &out);
@@ -72,8 +81,16 @@ bool ExplainCode(const Common& common, const std::string& what) {
 }  // namespace
 
 int Explain(const Common& common, const ExplainOptions& options) {
-  if (ExplainCode(common, options.what)) return 0;
   Diagnostics findings;
+  if (IsCode(options.what) && !(options.checkpoint.empty() && options.of_module.empty())) {
+    findings
+        .Add(Code::kUsage, fmt::format("{} is a code: {} goes with a module", Quoted(options.what),
+                                       options.of_module.empty() ? "a checkpoint"
+                                                                 : "`" + options.of_module + "`"))
+        .Help("leave it out, or name a module");
+    return Finish(common, "explain", findings);
+  }
+  if (ExplainCode(common, options.what)) return 0;
   if (options.checkpoint.empty()) {
     findings.Add(Unknown(options.what));
     return Finish(common, "explain", findings);

@@ -117,8 +117,9 @@ int Main(int argc, char** argv) {
                    "with --kernel: modules that read the same x, in one group")
       ->delimiter(',')
       ->allow_extra_args(false);
-  explain_app->add_option("--gpu", explain.gpu, "with --kernel: sm_80, sm_89, sm_90 or sm_100")
-      ->check(OneOf({"sm_80", "sm_89", "sm_90", "sm_100"}));
+  CLI::Option* explain_gpu =
+      explain_app->add_option("--gpu", explain.gpu, "with --kernel: sm_80, sm_89, sm_90 or sm_100")
+          ->check(OneOf({"sm_80", "sm_89", "sm_90", "sm_100"}));
   explain_app->add_flag("--batch-invariant", explain.batch_invariant,
                         "with --kernel: for groups that set batch_invariant");
   CLI::Option* explain_rank =
@@ -154,11 +155,12 @@ int Main(int argc, char** argv) {
   run_app->add_flag("--bias", run.bias, "with --input: add biases to the products")
       ->needs(run_input);
   run_app->add_flag("--check", run.check, "compare the fast path with the reference");
-  run_app->add_option("--tokens", run.tokens, "tokens of random activations")
-      ->check(WholeNumber(1, 65536));
+  CLI::Option* run_tokens =
+      run_app->add_option("--tokens", run.tokens, "tokens of random activations")
+          ->check(WholeNumber(1, 65536));
   run_app->add_option("--device", run.device, "cpu or cuda")->check(OneOf({"cpu", "cuda"}));
-  run_app->add_option("--seed", run.seed, "seed of random activations")
-      ->check(WholeNumber(0, INT64_MAX));
+  CLI::Option* run_seed = run_app->add_option("--seed", run.seed, "seed of random activations")
+                              ->check(WholeNumber(0, INT64_MAX));
   run_app->add_option("--threads", run.threads, "0: one for each core")->check(WholeNumber(0, 256));
 
   CaptureOptions capture;
@@ -327,13 +329,16 @@ int Main(int argc, char** argv) {
     if (size < 1 || size > kMaxTp)
       return Usage(
           json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
-  if (!explain.kernel &&
-      (explain_rank->count() > 0 || !explain.with.empty() || explain.batch_invariant))
-    return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`", !explain.with.empty() ? "--with"
-                                                                  : explain.batch_invariant
-                                                                      ? "--batch-invariant"
-                                                                      : "--rank"),
+  if (!explain.kernel && (explain_rank->count() > 0 || explain_gpu->count() > 0 ||
+                          !explain.with.empty() || explain.batch_invariant))
+    return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`",
+                                         !explain.with.empty()      ? "--with"
+                                         : explain.batch_invariant  ? "--batch-invariant"
+                                         : explain_gpu->count() > 0 ? "--gpu"
+                                                                    : "--rank"),
                              "what a module is does not depend on it"));
+  if (explain.kernel || explain_tp->count() > 0)
+    explain.of_module = explain.kernel ? "--kernel" : "--tp";
   if ((rank_option->count() > 0 && run_tp->count() == 0) ||
       (explain_rank->count() > 0 && explain_tp->count() == 0) ||
       (bench_rank->count() > 0 && bench_tp->count() == 0))
@@ -348,6 +353,11 @@ int Main(int argc, char** argv) {
     return Usage(json, Wrong(fmt::format("`{}` needs `--input`",
                                          run.output.empty() ? "--expect" : "--output"),
                              "name the activations to run"));
+
+  if (run_input->count() > 0 && run_tokens->count() + run_seed->count() > 0)
+    return Usage(json, Wrong(fmt::format("`{}` goes without `--input`",
+                                         run_tokens->count() > 0 ? "--tokens" : "--seed"),
+                             "it is of random activations: those of a file are as they are"));
 
   if (check_app->parsed()) return Check(common, check);
   if (decide_app->parsed()) return Decide(common, decide);

@@ -134,9 +134,13 @@ Finding Explain(const CLI::App& app, const CLI::ParseError& error) {
     const auto given = Named(app).get_option_no_throw(name);
     const auto general = app.get_option_no_throw(name);
     const CLI::Option* option = given != nullptr ? given : general;
-    finding.message = option != nullptr && option->count() > 1
-                          ? fmt::format("`{}` is given more than once", name)
-                          : fmt::format("`{}` needs a value", name);
+    const bool again = option != nullptr && option->count() > 1;
+    finding.message =
+        fmt::format("`{}` {}", name, again ? "is given more than once" : "needs a value");
+    if (again && option->get_positional() && option->nonpositional()) {
+      finding.message += fmt::format(": `{}` is the same", option->get_name(true));
+      finding.Help("name it once");
+    }
   } else if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && rest.empty()) {
     const CLI::App& named = Named(app);
     if (&named == &app) {
