@@ -334,10 +334,15 @@ class Exporter {
 
   void Refuse() const {
     const Trial& best = *best_;
+    // A dialect that was asked for is the command line's choice, not a mistake of config.json.
+    const bool chosen = !options_.mapping && dialect_ != descriptions_[0].dialect;
     Finding finding(Code::kCannotExport,
                     fmt::format("no {} makes {} run this checkpoint as it is stored",
-                                options_.mapping ? "map of fused modules" : "list", name_),
-                    descriptions_[0].value.location());
+                                options_.mapping ? "map of fused modules"
+                                : chosen ? fmt::format("list of dialect `{}`", dialect_->name)
+                                         : "list",
+                                name_),
+                    chosen ? Location() : descriptions_[0].value.location());
     if (!best.error.empty())
       finding.Fact("refused", best.error);
     else
@@ -358,7 +363,9 @@ class Exporter {
                                         "e.g. {}: a list only takes modules out",
                                         unlisted_->idle, unlisted_->idle_one));
     finding.Help(options_.mapping ? "export the list instead"
-                                  : "take another version of the engine: see `ferrule matrix DIR`");
+                 : chosen ? fmt::format("leave `--dialect` out: the checkpoint's own is `{}`",
+                                        descriptions_[0].dialect->name)
+                          : "take another version of the engine: see `ferrule matrix DIR`");
     out_->Add(std::move(finding));
   }
 
