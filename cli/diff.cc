@@ -55,6 +55,8 @@ class Differ {
     const auto before = RuleTree::Open(common_, options_.before, &findings_);
     const auto after = RuleTree::Open(common_, options_.after, &findings_);
     if (!before || !after) return;
+    for (const RuleTree* tree : {&*before, &*after})
+      for (const Finding& mistake : tree->Mistakes()) AddOnce(mistake);
     for (const std::string& word : options_.checkpoints) {
       const std::vector<std::string> directories = Checkpoints(word);
       if (directories.empty())
@@ -71,7 +73,7 @@ class Differ {
     }
     if (options_.checkpoints.empty() && before->is_saved_plan() && after->is_saved_plan())
       One(*before, *after, options_.after, nullptr, options_.tp[0]);
-    else if (all_.empty() && !left_out_.empty())
+    else if (all_.empty() && !left_out_.empty() && !findings_.has_errors())
       findings_
           .Add(Code::kRuntimeUnknown,
                fmt::format("nothing was compared: {} checkpoint{} left out", left_out_.size(),
@@ -80,6 +82,16 @@ class Differ {
     else if (options_.checkpoints.empty())
       findings_.Add(Code::kUsage, "name the checkpoints or header fixtures to compare")
           .Help("two saved plans need none");
+  }
+
+  // Both sides may lie over the same files.
+  void AddOnce(const Finding& finding) {
+    const auto& known = findings_.findings();
+    if (std::none_of(known.begin(), known.end(), [&](const Finding& other) {
+          return other.code == finding.code && other.message == finding.message &&
+                 other.at.ToString() == finding.at.ToString();
+        }))
+      findings_.Add(finding);
   }
 
   void One(const RuleTree& before, const RuleTree& after, const std::string& directory,

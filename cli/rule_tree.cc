@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "engine/plan/book_scan.h"
 #include "engine/report/engine_state.h"
 #include "engine/text/file.h"
 
@@ -50,6 +51,13 @@ bool CheckOut(const std::string& ref, const std::string& path, const std::string
   return RunQuietly({"git", "archive", "--format=tar", "-o", archive, ref + ":" + path}) &&
          fs::create_directory(directory + "/rules") &&
          RunQuietly({"tar", "-xf", archive, "-C", directory + "/rules"});
+}
+
+bool Holds(const Book& book, const std::string& path) {
+  return std::any_of(book.files.begin(), book.files.end(),
+                     [&](const auto& file) { return file->path == path; }) ||
+         std::any_of(book.dialects.begin(), book.dialects.end(),
+                     [&](const auto& dialect) { return dialect->yaml.source->path() == path; });
 }
 
 // Whether the word before an `@` is an engine that some file describes: `HEAD@{1}` is a commit.
@@ -136,24 +144,55 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   return std::nullopt;
 }
 
+std::string RuleTree::Shown(const std::string& path) const {
+  const std::string inside = temporary_ + "/rules";
+  if (temporary_.empty() || path.compare(0, inside.size(), inside) != 0) return path;
+  return (word_.find(':') == std::string::npos ? word_ + ":rules" : word_) +
+         path.substr(inside.size());
+}
+
+std::vector<Finding> RuleTree::Mistakes() const {
+  std::vector<Finding> errors;
+  for (Finding finding : mistakes_.findings()) {
+    if (finding.level != Level::kError) continue;
+    finding.at.path = Shown(finding.at.path);
+    for (Label& label : finding.labels) label.at.path = Shown(label.at.path);
+    errors.push_back(std::move(finding));
+  }
+  return errors;
+}
+
+std::string RuleTree::Unread(const Checkpoint& checkpoint) const {
+  if (!book_) return {};
+  if (mistakes_.count(Level::kError) > Diagnostics::kMaxKept) return word_;  // not all are named
+  const std::string type(checkpoint.config.Find("model_type").Text());
+  for (const Finding& mistake : mistakes_.findings()) {
+    const std::string& path = mistake.at.path;
+    if (mistake.level != Level::kError || Holds(*book_, path)) continue;
+    const bool is_rules = fs::path(path).parent_path().filename() != "dialects";
+    Diagnostics ignored;
+    const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, &ignored);
+    if (!is_rules || !text || MayClaim(*text, type)) return Shown(path);
+  }
+  return {};
+}
+
 PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
                             std::string* left_out) const {
   if (saved_) return *saved_;
+  const std::string unread = Unread(*checkpoint);
+  if (!unread.empty()) {
+    *left_out = fmt::format("{} has mistakes and is not used", unread);
+    return {};
+  }
   Diagnostics findings;
   const std::string type(checkpoint->config.Find("model_type").Text());
   const auto rules = book_->by_model_type.find(type);
-  std::optional<Plan> plan;
-  if (rules == book_->by_model_type.end()) {
-    // Left out because of its own mistakes, or not there at all.
-    plan = ferrule::MakePlan(*book_, checkpoint, {tp}, &findings);
-    for (const Finding& mistake : mistakes_.findings())
-      if (mistake.level == Level::kError) findings.Add(mistake);
-  } else {
-    // Also under rules with mistakes: what they would decide is the question.
-    plan = MakePlanUnder(rules->second, *book_, checkpoint, {tp}, &findings);
-    for (const Finding& mistake : mistakes_.findings())
-      if (mistake.at.path == rules->second->path) findings.Add(mistake);
-  }
+  // Also under rules with mistakes: what they would decide is the question.
+  const std::optional<Plan> plan =
+      rules == book_->by_model_type.end()
+          ? ferrule::MakePlan(*book_, checkpoint, {tp}, &findings)
+          : MakePlanUnder(rules->second, *book_, checkpoint, {tp}, &findings);
   if (!plan || runtime_ == nullptr) return ferrule::StateOf(plan ? &*plan : nullptr, findings);
   Diagnostics compared;
   if (const auto as = ComparePlan(*plan, *runtime_, &compared))

@@ -14,6 +14,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/command.h"
 #include "engine/report/plan_state.h"
@@ -24,7 +25,7 @@ namespace ferrule::cli {
 class RuleTree {
  public:
   // Empty with findings when the word names nothing that can be read. Mistakes in rule files are
-  // not findings here: they belong to the plans made with them.
+  // not findings here: see Mistakes.
   static std::optional<RuleTree> Open(const Common& common, const std::string& word,
                                       Diagnostics* out);
   ~RuleTree();
@@ -32,14 +33,22 @@ class RuleTree {
   RuleTree& operator=(RuleTree&&) = delete;
 
   const std::string& word() const { return word_; }
+  // The errors in its files. A file with some may be left out, and what the tree lies over would
+  // decide in its place: never without a word.
+  std::vector<Finding> Mistakes() const;
   // What this side says of a checkpoint. Of a saved plan: the plan, whatever the checkpoint.
-  // `left_out` says why when an engine does not describe the model.
+  // `left_out` says why when it says nothing: a file that may describe the model was left out, or
+  // an engine does not describe it.
   PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
                     std::string* left_out) const;
   bool is_saved_plan() const { return saved_.has_value(); }
 
  private:
   RuleTree() = default;
+  // A file that was left out and may decide this checkpoint; empty: none.
+  std::string Unread(const Checkpoint& checkpoint) const;
+  // A path as the command line would name it: a commit lies in a folder that is removed.
+  std::string Shown(const std::string& path) const;
   std::string word_;
   std::string temporary_;  // a directory to remove
   std::optional<Book> book_;
