@@ -188,10 +188,15 @@ int Main(int argc, char** argv) {
   diff_app->add_option("NEW", diff.after, "the same")->required();
   diff_app->add_option("CHECKPOINTS", diff.checkpoints,
                        "checkpoints, header fixtures, or directories of them");
-  diff_app->add_option("--tp", diff.tp, "tensor-parallel sizes, 1,2,4")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(tp_word);
+  const auto add_sizes = [](CLI::App* to, std::vector<int>* sizes, const char* help) {
+    using Words = std::vector<std::string>;
+    const auto read = [sizes](const Words& words) { *sizes = ReadTpNumbers(words); };
+    to->add_option_function<Words>("--tp", read, help)
+        ->allow_extra_args(false)
+        ->type_name("INT")
+        ->check(TpNumbers());
+  };
+  add_sizes(diff_app, &diff.tp, "tensor-parallel sizes, 1,2,4");
   diff_app->add_option("--fail-on", diff.fail_on, "exit with 1 on: unsafe, change, never")
       ->check(OneOf({"unsafe", "change", "never"}));
 
@@ -200,10 +205,7 @@ int Main(int argc, char** argv) {
       app.add_subcommand("matrix", "what every known engine version does with a checkpoint");
   matrix_app->add_option("DIR", matrix.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
-  matrix_app->add_option("--tp", matrix.tp, "tensor-parallel sizes, 1,2,4,8")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(tp_word);
+  add_sizes(matrix_app, &matrix.tp, "tensor-parallel sizes, 1,2,4,8");
   matrix_app->add_option("--as", matrix.as, "only these, ENGINE or ENGINE@VERSION")
       ->delimiter(',')
       ->allow_extra_args(false);
@@ -325,10 +327,11 @@ int Main(int argc, char** argv) {
   if (tp < 1 || tp > kMaxTp)
     return Usage(json,
                  {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, tp)});
-  for (const int size : matrix.tp)
-    if (size < 1 || size > kMaxTp)
-      return Usage(
-          json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
+  for (const std::vector<int>* sizes : {&matrix.tp, &diff.tp})
+    for (const int size : *sizes)
+      if (size < 1 || size > kMaxTp)
+        return Usage(
+            json, {Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, size)});
   if (!explain.kernel && (explain_rank->count() > 0 || explain_gpu->count() > 0 ||
                           !explain.with.empty() || explain.batch_invariant))
     return Usage(json, Wrong(fmt::format("`{}` needs `--kernel`",

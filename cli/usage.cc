@@ -82,6 +82,16 @@ std::string NoNumber(const std::string& word, int64_t least, int64_t most) {
   return fmt::format("is a whole number from {} to {}, not {}", least, most, Quoted(word));
 }
 
+// Between any two commas a word, also an empty one.
+std::vector<std::string> AtCommas(const std::string& words) {
+  std::vector<std::string> split;
+  size_t at = 0;
+  for (size_t comma; (comma = words.find(',', at)) != std::string::npos; at = comma + 1)
+    split.push_back(words.substr(at, comma - at));
+  split.push_back(words.substr(at));
+  return split;
+}
+
 }  // namespace
 
 CLI::Validator WholeNumber(int64_t least, int64_t most) {
@@ -98,6 +108,26 @@ CLI::Validator TpNumber() {
         return IsNumber(word, INT32_MIN, INT32_MAX) ? "" : NoNumber(word, 1, kMaxTp);
       },
       "");
+}
+
+CLI::Validator TpNumbers() {
+  return CLI::Validator(
+      [](std::string& words) -> std::string {
+        for (const std::string& word : AtCommas(words))
+          if (!IsNumber(word, INT32_MIN, INT32_MAX)) return NoNumber(word, 1, kMaxTp);
+        return {};
+      },
+      "");
+}
+
+std::vector<int> ReadTpNumbers(const std::vector<std::string>& given) {
+  std::vector<int> numbers;
+  for (const std::string& words : given)
+    for (const std::string& word : AtCommas(words)) {
+      numbers.push_back(0);
+      std::from_chars(word.data(), word.data() + word.size(), numbers.back());
+    }
+  return numbers;
 }
 
 CLI::Validator OneOf(std::vector<std::string> words) {

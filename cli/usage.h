@@ -15,6 +15,10 @@ namespace ferrule::cli {
 CLI::Validator WholeNumber(int64_t least, int64_t most);
 // Accepts what an int can hold: out of 1 to 1,024 is another finding (FR503) than no number at all.
 CLI::Validator TpNumber();
+// The same of each number of a list, 1,2,4: CLI11 passes over an empty one.
+CLI::Validator TpNumbers();
+// Of lists that TpNumbers accepts.
+std::vector<int> ReadTpNumbers(const std::vector<std::string>& given);
 CLI::Validator OneOf(std::vector<std::string> words);
 // Accepts what can name a `what`, a file or a directory: not an empty word, and not `-`, which
 // elsewhere means a stream.
