@@ -100,8 +100,16 @@ class Differ {
     c.directory = directory;
     c.tp = tp;
     std::string left_out;
-    c.before = before.StateOf(checkpoint, tp, &left_out);
-    if (left_out.empty()) c.after = after.StateOf(checkpoint, tp, &left_out);
+    Diagnostics of_before, of_after;
+    c.before = before.StateOf(checkpoint, tp, &left_out, &of_before);
+    if (left_out.empty()) c.after = after.StateOf(checkpoint, tp, &left_out, &of_after);
+    if (left_out.empty() && !c.before.planned && !c.after.planned) {
+      // Nothing is equal to nothing, and says nothing about the rules.
+      left_out = "neither side makes a plan of it";
+      for (const Diagnostics* findings : {&of_before, &of_after})
+        for (const Finding& finding : findings->findings())
+          if (finding.level == Level::kError) AddOnce(finding);
+    }
     if (!left_out.empty()) {
       const auto line = std::pair(directory, left_out);
       if (left_out_.empty() || left_out_.back() != line) left_out_.push_back(line);

@@ -116,6 +116,14 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
     const auto json = text ? ParseJson(word, *text, limits, out) : std::nullopt;
     if (json) tree.saved_ = ReadPlanState(*json, out);
     if (!tree.saved_) return std::nullopt;
+    if (!tree.saved_->planned) {
+      const auto& errors = tree.saved_->errors;
+      Finding& finding = out->Add(Code::kJsonType, "there is no plan in this file, only findings",
+                                  {nullptr, word, 0, 0, 0, ""});
+      if (!errors.empty()) finding.Fact(errors[0].code, errors[0].message);
+      finding.Help("write it again once `ferrule plan` makes a plan: ferrule plan DIR -f json");
+      return std::nullopt;
+    }
     return tree;
   } else {
     const size_t colon = word.find(':');
@@ -178,27 +186,26 @@ std::string RuleTree::Unread(const Checkpoint& checkpoint) const {
 }
 
 PlanState RuleTree::StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
-                            std::string* left_out) const {
+                            std::string* left_out, Diagnostics* findings) const {
   if (saved_) return *saved_;
   const std::string unread = Unread(*checkpoint);
   if (!unread.empty()) {
     *left_out = fmt::format("{} has mistakes and is not used", unread);
     return {};
   }
-  Diagnostics findings;
   const std::string type(checkpoint->config.Find("model_type").Text());
   const auto rules = book_->by_model_type.find(type);
   // Also under rules with mistakes: what they would decide is the question.
   const std::optional<Plan> plan =
       rules == book_->by_model_type.end()
-          ? ferrule::MakePlan(*book_, checkpoint, {tp}, &findings)
-          : MakePlanUnder(rules->second, *book_, checkpoint, {tp}, &findings);
-  if (!plan || runtime_ == nullptr) return ferrule::StateOf(plan ? &*plan : nullptr, findings);
+          ? ferrule::MakePlan(*book_, checkpoint, {tp}, findings)
+          : MakePlanUnder(rules->second, *book_, checkpoint, {tp}, findings);
+  if (!plan || runtime_ == nullptr) return ferrule::StateOf(plan ? &*plan : nullptr, *findings);
   Diagnostics compared;
   if (const auto as = ComparePlan(*plan, *runtime_, &compared))
-    return StateAs(*plan, *as, findings);
+    return StateAs(*plan, *as, *findings);
   *left_out = compared.findings().empty() ? "not described" : compared.findings()[0].message;
-  return ferrule::StateOf(&*plan, findings);
+  return ferrule::StateOf(&*plan, *findings);
 }
 
 }  // namespace ferrule::cli

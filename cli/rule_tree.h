@@ -38,9 +38,9 @@ class RuleTree {
   std::vector<Finding> Mistakes() const;
   // What this side says of a checkpoint. Of a saved plan: the plan, whatever the checkpoint.
   // `left_out` says why when it says nothing: a file that may describe the model was left out, or
-  // an engine does not describe it.
+  // an engine does not describe it. Where no plan can be made, `findings` say why.
   PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
-                    std::string* left_out) const;
+                    std::string* left_out, Diagnostics* findings) const;
   bool is_saved_plan() const { return saved_.has_value(); }
 
  private:
