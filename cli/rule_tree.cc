@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/rule_tree.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 
+#include "cli/commit_tree.h"
 #include "engine/plan/book_scan.h"
 #include "engine/report/engine_state.h"
 #include "engine/text/file.h"
-
-extern char** environ;
 
 namespace ferrule::cli {
 namespace {
@@ -22,36 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxPlanBytes = uint64_t{1} << 30;
-
-// Runs a program without a shell, its output thrown away; true when it succeeded.
-bool RunQuietly(std::vector<std::string> words) {
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
-    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_WRONLY, 0);
-  pid_t pid = 0;
-  const int failed = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) return false;
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return false;
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-// The tree PATH of a commit as files below `directory`.
-bool CheckOut(const std::string& ref, const std::string& path, const std::string& directory) {
-  const std::string archive = directory + "/tree.tar";
-  // A word that starts with `-` would be an option of git, never a commit.
-  if (ref.empty() || ref[0] == '-') return false;
-  return RunQuietly({"git", "archive", "--format=tar", "-o", archive, ref + ":" + path}) &&
-         fs::create_directory(directory + "/rules") &&
-         RunQuietly({"tar", "-xf", archive, "-C", directory + "/rules"});
-}
 
 bool Holds(const Book& book, const std::string& path) {
   return std::any_of(book.files.begin(), book.files.end(),
@@ -126,25 +91,20 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
     }
     return tree;
   } else {
-    const size_t colon = word.find(':');
-    std::string name = (fs::temp_directory_path() / "ferrule-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) {
-      out->Add(Code::kIo,
-               fmt::format("cannot make a directory in {}", fs::temp_directory_path().string()));
-      return std::nullopt;
-    }
-    tree.temporary_ = name;
-    if (!CheckOut(word.substr(0, colon),
-                  colon == std::string::npos ? "rules" : word.substr(colon + 1), name)) {
+    tree.temporary_ = MakeTemporary(out);
+    if (tree.temporary_.empty()) return std::nullopt;
+    std::string why;
+    if (!CheckOut(word, tree.temporary_, &why)) {
       out->Add(Code::kNotFound,
                fmt::format("`{}` is no directory, no saved plan, and no commit here that has rules",
                            word))
+          .Fact("git", why)
           .Help(
               "name `default`, a directory, a plan saved as JSON, ENGINE@VERSION, or REF[:PATH] of "
               "this git repository");
       return std::nullopt;
     }
-    options.directories = {name + "/rules"};
+    options.directories = {tree.temporary_ + "/rules"};
     tree.book_ = LoadBook(options, &tree.mistakes_);
   }
   if (tree.book_) return tree;
