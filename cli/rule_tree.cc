@@ -18,6 +18,29 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxPlanBytes = uint64_t{1} << 30;
 
+bool HoldsYaml(const std::string& directory) {
+  std::error_code error;
+  for (fs::directory_iterator at(directory, error); !error && at != fs::directory_iterator();
+       at.increment(error))
+    if (at->path().extension() == ".yaml" && !at->is_directory(error)) return true;
+  return false;
+}
+
+// What may have been meant in a directory without rule files: one that ends in .yml, or that lies
+// one folder deeper. Empty: nothing.
+std::string NearlyYaml(const std::string& directory) {
+  std::error_code error;
+  std::string found;
+  for (fs::recursive_directory_iterator at(directory, error);
+       !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+    if (at.depth() > 0) at.disable_recursion_pending();
+    const std::string path = at->path().string(), extension = at->path().extension().string();
+    if ((extension == ".yaml" || extension == ".yml") && (found.empty() || path < found))
+      found = path;
+  }
+  return found;
+}
+
 bool Holds(const Book& book, const std::string& path) {
   return std::any_of(book.files.begin(), book.files.end(),
                      [&](const auto& file) { return file->path == path; }) ||
@@ -55,7 +78,6 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   RuleTree tree;
   tree.word_ = word;
   std::error_code error;
-  BookOptions options;
   if (!fs::exists(word, error) && NamesEngine(common, word)) {
     const auto runtimes = ReadRuntimes(common, out);
     tree.runtime_ = runtimes ? runtimes->Find(word, out) : nullptr;
@@ -64,14 +86,7 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
   } else if (word == "default") {
     tree.book_ = ReadBook(common, {}, &tree.mistakes_);
   } else if (fs::is_directory(word, error)) {
-    if (fs::is_directory(word + "/dialects", error)) {
-      options.directories = {word};
-      tree.book_ = LoadBook(options, &tree.mistakes_);
-    } else {
-      Common over = common;
-      over.rules.push_back(word);
-      tree.book_ = ReadBook(over, {}, &tree.mistakes_);
-    }
+    if (!tree.ReadDirectory(common, word, out)) return std::nullopt;
   } else if (fs::is_regular_file(word, error) && fs::path(word).extension() == ".yaml") {
     tree.book_ = ReadBook(common, {word}, &tree.mistakes_);
   } else if (fs::is_regular_file(word, error)) {
@@ -104,12 +119,32 @@ std::optional<RuleTree> RuleTree::Open(const Common& common, const std::string& 
               "this git repository");
       return std::nullopt;
     }
-    options.directories = {tree.temporary_ + "/rules"};
-    tree.book_ = LoadBook(options, &tree.mistakes_);
+    if (!tree.ReadDirectory(common, tree.temporary_ + "/rules", out)) return std::nullopt;
   }
   if (tree.book_) return tree;
   out->Append(tree.mistakes_);
   return std::nullopt;
+}
+
+bool RuleTree::ReadDirectory(const Common& common, const std::string& directory, Diagnostics* out) {
+  const std::string dialects = directory + "/dialects";
+  std::error_code error;
+  if (!HoldsYaml(directory) && !HoldsYaml(dialects)) {
+    const std::string other = NearlyYaml(directory);
+    Finding& finding = out->Add(
+        Code::kNotFound, fmt::format("there is no .yaml file in {}", Quoted(Shown(directory))),
+        {nullptr, Shown(directory), 0, 0, 0, ""});
+    if (!other.empty()) finding.Fact("found", Shown(other));
+    finding.Help("name the directory that holds the rule files; their names end in .yaml");
+    return false;
+  }
+  Common over = common;
+  over.rules.push_back(directory);
+  BookOptions alone;
+  alone.directories = {directory};
+  book_ = fs::is_directory(dialects, error) ? LoadBook(alone, &mistakes_)
+                                            : ReadBook(over, {}, &mistakes_);
+  return true;
 }
 
 std::string RuleTree::Shown(const std::string& path) const {

@@ -3,13 +3,12 @@
 //
 //   default             the rules that ferrule uses without options
 //   DIR                 a directory of rules; with a `dialects` folder in it by itself, else over
-//   the
-//                       default rules
+//                       the default rules
 //   FILE.yaml           one rule file over the default rules
 //   FILE.json           a plan saved with `ferrule plan -f json`
 //   ENGINE@VERSION      the default rules, decided as that serving engine would
 //   REF[:PATH]          a git commit of the repository around the working directory; PATH (default
-//                       `rules`) from its top
+//                       `rules`) from its top, read as DIR is
 #pragma once
 
 #include <optional>
@@ -45,6 +44,7 @@ class RuleTree {
 
  private:
   RuleTree() = default;
+  bool ReadDirectory(const Common& common, const std::string& directory, Diagnostics* out);
   // A file that was left out and may decide this checkpoint; empty: none.
   std::string Unread(const Checkpoint& checkpoint) const;
   // A path as the command line would name it: a commit lies in a folder that is removed.
