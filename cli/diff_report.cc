@@ -9,13 +9,41 @@
 namespace ferrule::cli {
 namespace {
 
-std::string Text(const ModuleState* state) {
+// The first rank that holds something else than the same rank of the other side.
+size_t RankThatDiffers(const ModuleState& state, const ModuleState* other) {
+  const size_t ranks = state.rank_rows.size();
+  size_t rank = 0;
+  while (other != nullptr && rank + 1 < ranks && rank < other->rank_rows.size() &&
+         state.rank_rows[rank] == other->rank_rows[rank] &&
+         state.rank_columns[rank] == other->rank_columns[rank])
+    ++rank;
+  return rank;
+}
+
+// What the change is about, where kind, scheme and parts of both sides are the same.
+std::string Detail(ChangeKind change, const ModuleState& state, const ModuleState* other) {
+  if (change == ChangeKind::kShape) return fmt::format(" [{}]", fmt::join(state.shape, ", "));
+  if (change == ChangeKind::kScheme && state.claim != Runs(state))
+    return fmt::format(" claimed {}", state.claim.empty() ? "undecided" : state.claim);
+  if (change != ChangeKind::kShards) return {};
+  if (state.rank_rows.empty()) return " uncut";
+  const size_t rank = RankThatDiffers(state, other);
+  std::string rows;
+  for (size_t i = 0; i + 1 < state.rank_rows[rank].size(); i += 2)
+    rows += fmt::format("{}{}..{}", rows.empty() ? "" : "+", state.rank_rows[rank][i],
+                        state.rank_rows[rank][i + 1]);
+  const auto& [begin, end] = state.rank_columns[rank];
+  return fmt::format(", rank {} of {}: rows {}, columns {}..{}", rank, state.rank_rows.size(), rows,
+                     begin, end);
+}
+
+std::string Text(ChangeKind change, const ModuleState* state, const ModuleState* other) {
   if (state == nullptr) return "-";
   const std::string& runs = Runs(*state);
   std::string text = fmt::format("{} {}", state->kind, runs.empty() ? "undecided" : runs);
   if (!state->refused.empty()) text += " refused";
   if (state->kind == "fused") text += fmt::format(" of {}", fmt::join(state->parts, "+"));
-  return text;
+  return text + Detail(change, *state, other);
 }
 
 const ModuleState* At(const PlanState& side, int64_t state) {
@@ -28,10 +56,12 @@ std::string DiffHuman(const Compared& c) {
   std::string out = fmt::format("{} ({}, tp {})\n", c.directory,
                                 c.model_type.empty() ? "no model_type" : c.model_type, c.tp);
   for (const Change& change : c.diff.changes) {
-    out += fmt::format("  {:<6} {}  {} module{}: {} -> {}\n",
-                       change.unsafe.empty() ? ChangeName(change.kind) : "UNSAFE", change.name,
-                       change.count, change.count == 1 ? "" : "s",
-                       Text(At(c.before, change.old_state)), Text(At(c.after, change.new_state)));
+    out += fmt::format(
+        "  {:<6} {}  {} module{}: {} -> {}\n",
+        change.unsafe.empty() ? ChangeName(change.kind) : "UNSAFE", change.name, change.count,
+        change.count == 1 ? "" : "s",
+        Text(change.kind, At(c.before, change.old_state), At(c.after, change.new_state)),
+        Text(change.kind, At(c.after, change.new_state), At(c.before, change.old_state)));
     if (!change.unsafe.empty())
       out += fmt::format("         {}, e.g. {}\n", change.unsafe, change.example);
   }
@@ -45,11 +75,12 @@ std::string DiffHuman(const Compared& c) {
 std::string DiffShort(const Compared& c) {
   std::string out;
   for (const Change& change : c.diff.changes)
-    out += fmt::format("{}: tp {}: {}{}: {} ({}): {} -> {}{}\n", c.directory, c.tp,
-                       change.unsafe.empty() ? "" : "UNSAFE ", ChangeName(change.kind), change.name,
-                       change.count, Text(At(c.before, change.old_state)),
-                       Text(At(c.after, change.new_state)),
-                       change.unsafe.empty() ? "" : ": " + change.unsafe);
+    out += fmt::format(
+        "{}: tp {}: {}{}: {} ({}): {} -> {}{}\n", c.directory, c.tp,
+        change.unsafe.empty() ? "" : "UNSAFE ", ChangeName(change.kind), change.name, change.count,
+        Text(change.kind, At(c.before, change.old_state), At(c.after, change.new_state)),
+        Text(change.kind, At(c.after, change.new_state), At(c.before, change.old_state)),
+        change.unsafe.empty() ? "" : ": " + change.unsafe);
   for (const ErrorLine& error : c.diff.new_errors)
     out += fmt::format("{}: tp {}: UNSAFE new error[{}]: {}\n", c.directory, c.tp, error.code,
                        error.message);
