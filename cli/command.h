@@ -81,7 +81,7 @@ struct CaptureOptions {
 struct DiffOptions {
   std::string before, after;
   std::vector<std::string> checkpoints;
-  std::vector<int> tp{1};
+  std::vector<int> tp;  // empty: 1, or what a saved plan was made for
   std::string fail_on = "unsafe";
 };
 struct MatrixOptions {

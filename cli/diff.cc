@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/diff_report.h"
+#include "cli/diff_saved.h"
 #include "cli/rule_tree.h"
 
 namespace ferrule::cli {
@@ -55,6 +56,8 @@ class Differ {
     const auto before = RuleTree::Open(common_, options_.before, &findings_);
     const auto after = RuleTree::Open(common_, options_.after, &findings_);
     if (!before || !after) return;
+    const std::vector<int> sizes = SizesToCompare(*before, *after, options_, &findings_);
+    if (sizes.empty()) return;
     for (const RuleTree* tree : {&*before, &*after})
       for (const Finding& mistake : tree->Mistakes()) AddOnce(mistake);
     for (const std::string& word : options_.checkpoints) {
@@ -68,11 +71,11 @@ class Differ {
       for (const std::string& directory : directories) {
         const auto checkpoint = ReadCheckpoint(directory, &findings_);
         if (!checkpoint) continue;
-        for (const int tp : options_.tp) One(*before, *after, directory, checkpoint, tp);
+        for (const int tp : sizes) One(*before, *after, directory, checkpoint, tp);
       }
     }
-    if (options_.checkpoints.empty() && before->is_saved_plan() && after->is_saved_plan())
-      One(*before, *after, options_.after, nullptr, options_.tp[0]);
+    if (options_.checkpoints.empty() && before->saved_plan() && after->saved_plan())
+      One(*before, *after, options_.after, nullptr, sizes[0]);
     else if (all_.empty() && !left_out_.empty() && !findings_.has_errors())
       findings_
           .Add(Code::kRuntimeUnknown,
@@ -110,6 +113,14 @@ class Differ {
         for (const Finding& finding : findings->findings())
           if (finding.level == Level::kError) AddOnce(finding);
     }
+    if (left_out.empty() && (before.saved_plan() || after.saved_plan())) {
+      left_out = OtherCheckpoint(c.before, c.after);
+      if (!left_out.empty())
+        findings_
+            .Add(Code::kUsage, fmt::format("{} and {} are plans of two checkpoints: {}",
+                                           Quoted(before.word()), Quoted(after.word()), left_out))
+            .Help("compare plans of one checkpoint");
+    }
     if (!left_out.empty()) {
       const auto line = std::pair(directory, left_out);
       if (left_out_.empty() || left_out_.back() != line) left_out_.push_back(line);
@@ -117,6 +128,12 @@ class Differ {
     }
     c.model_type =
         checkpoint ? std::string(checkpoint->config.Find("model_type").Text()) : c.after.model_type;
+    for (const RuleTree* tree : {&before, &after}) {
+      // Of two saved plans the first is held against the second.
+      const std::string named = checkpoint ? directory : c.after.model;
+      const std::string line = OtherName(*tree, named);
+      if (!line.empty()) c.notes.push_back(line);
+    }
     c.diff = Compare(c.before, c.after);
     all_.push_back(std::move(c));
   }
@@ -125,6 +142,8 @@ class Differ {
     if (common_.format == Format::kJson)
       return Print(DiffJson(options_, all_, left_out_, sums_, findings_));
     std::string text = FindingsReport(findings_, Options(common_, "diff", ""));
+    for (const Compared& c : all_)
+      for (const std::string& note : c.notes) text += fmt::format("note: {}\n", note);
     for (const Compared& c : all_)
       if (!c.diff.empty()) text += common_.format == Format::kHuman ? DiffHuman(c) : DiffShort(c);
     for (const auto& [directory, why] : left_out_)

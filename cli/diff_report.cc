@@ -141,6 +141,8 @@ void WriteCompared(const Compared& c, JsonWriter* out) {
     WriteState(At(c.after, change.new_state), out);
     out->EndObject();
   }
+  out->EndArray().Key("notes").BeginArray();
+  for (const std::string& note : c.notes) out->Text(note);
   out->EndArray().Key("new_errors");
   WriteErrors(c.diff.new_errors, out);
   out->Key("gone_errors");

@@ -17,6 +17,7 @@ struct Compared {
   int tp = 1;
   PlanState before, after;
   PlanDiff diff;
+  std::vector<std::string> notes;  // what a reader should know of this comparison
 };
 
 struct DiffSums {

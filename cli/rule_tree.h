@@ -40,7 +40,8 @@ class RuleTree {
   // an engine does not describe it. Where no plan can be made, `findings` say why.
   PlanState StateOf(const std::shared_ptr<const Checkpoint>& checkpoint, int tp,
                     std::string* left_out, Diagnostics* findings) const;
-  bool is_saved_plan() const { return saved_.has_value(); }
+  // Null when this side is made of rules.
+  const PlanState* saved_plan() const { return saved_ ? &*saved_ : nullptr; }
 
  private:
   RuleTree() = default;

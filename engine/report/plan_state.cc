@@ -67,6 +67,7 @@ class SavedPlan {
       return std::nullopt;
     }
     state_.planned = json.Find("plan_sha").is_string();
+    state_.model = json.Find("model").Text();
     state_.model_type = json.Find("model_type").Text();
     state_.tp = json.Find("tp").AsInt().value_or(1);
     for (const JsonValue module : json.Find("modules"))

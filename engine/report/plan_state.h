@@ -36,6 +36,7 @@ struct ErrorLine {  // a finding at error level
 
 struct PlanState {
   bool planned = false;  // false: the findings say why there is no plan
+  std::string model;     // of a saved plan: its checkpoint, as `plan` was told
   std::string model_type;
   int64_t tp = 1;
   std::vector<ModuleState> states;
