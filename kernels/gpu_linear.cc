@@ -152,7 +152,7 @@ class Launcher {
       const XLayout layout = Layout(step.recipe);
       a.quantized.scales = Scales(layout);
       a.quantized.scale_stride = StrideOfScales(step.recipe, layout);
-      if (!MakeMap(&a.quantized.codes, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
+      if (!MakeMap(&a.quantized.codes, workspace_, 1, layout.pitch, layout.rows, layout.pitch,
                    a.plan.token_tile))
         return NoMap();
     }
@@ -225,7 +225,7 @@ class Launcher {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);
       a.x_scale_stride = static_cast<int>(layout.scale_stride);
-      if (!MakeMap(&a.x_fp8, workspace_, 1, layout.pitch, group_.tokens, layout.pitch, n))
+      if (!MakeMap(&a.x_fp8, workspace_, 1, layout.pitch, layout.rows, layout.pitch, n))
         return NoMap();
     }
     if (bf16 && !MakeMap(&a.x_bf16, x_, 2, group_.in, group_.tokens, group_.x_stride, n))
@@ -248,7 +248,7 @@ class Launcher {
       const XLayout layout = Layout(step.recipe);
       a.x_scales = Scales(layout);
       a.x_scale_stride = StrideOfScales(step.recipe, layout);
-      if (!MakeMap(&a.x, workspace_, 1, layout.pitch, group_.tokens, layout.pitch,
+      if (!MakeMap(&a.x, workspace_, 1, layout.pitch, layout.rows, layout.pitch,
                    a.plan.token_tile / a.plan.share_x))
         return NoMap();
     }

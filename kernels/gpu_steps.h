@@ -79,6 +79,7 @@ inline bool HasTokenScales(const XRecipe& recipe) {
 // Where a quantized x lies in the workspace.
 struct XLayout {
   int64_t blocks = 0, pitch = 0, scale_stride = 0;
+  int64_t rows = 0;   // of codes that there is room for, >= tokens: boxes of TMA are whole
   size_t scales = 0;  // offset; codes are at 0
   size_t bytes = 0;
 };
