@@ -90,9 +90,10 @@ class GpuBench {
   BenchCheck Check(const BenchWay& way, int64_t tokens);
   // The ways take turns, a replay each, so that all meet the same clocks: a replay of much work
   // lowers those of the next. Checks do so too: make them all before the first time. Where a call
-  // of one takes more than 50 us, and `enough` is 0, each runs for 10 ms before its turn: a server
-  // heats the GPU too. With `enough` > 0 a way whose second replay takes longer than so many
-  // microseconds a call is not measured further: `gave_up`. A time for each way, in their order.
+  // of one takes more than 50 us, and `enough` is 0, each runs for 100 ms before its turn, which is
+  // several replays: a server heats the GPU too. With `enough` > 0 a way whose second replay takes
+  // longer than so many microseconds a call is not measured further: `gave_up`. A time for each
+  // way, in their order.
   std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
   BenchHostCost HostCost(const BenchShape& shape, int64_t tokens);
   // The same of launching a kernel that does nothing.

@@ -19,9 +19,11 @@ namespace {
 constexpr int kReplays = 7;
 constexpr int kQuantizerCalls = 500;  // in a graph
 // A call that takes longer than so many microseconds comes under the GPU's power limit, and what
-// ran before decides its clocks: it runs for so many seconds before each time that counts.
+// ran before decides its clocks: it runs for so many seconds before a turn, and a turn is several
+// replays.
 constexpr float kLongCall = 50;
-constexpr double kHeat = 0.01;
+constexpr double kHeat = 0.1;
+constexpr int kTurns = 2, kReplaysOfTurn = 4;
 
 }  // namespace
 
@@ -152,6 +154,7 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
     while (std::chrono::duration<double>(Clock::now() - begin).count() < kHeat && run(i))
       times.pop_back();
   };
+  const auto is_out = [&](size_t i) { return !results[i].failure.empty() || results[i].gave_up; };
   // One that is heated would leave its clocks to the others: then all are.
   const auto any_long = [&] {
     for (size_t i = 0; i < ways.size(); ++i)
@@ -159,16 +162,16 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
     return false;
   };
   // The first two rounds warm up.
-  bool heats = false;
-  for (int round = 0; round < kReplays + 2; ++round) {
-    if (round == 2) heats = enough == 0 && any_long();
+  for (int round = 0; round < 2; ++round)
+    for (size_t i = 0; i < ways.size(); ++i)
+      if (!is_out(i))
+        results[i].gave_up = run(i) && round == 1 && enough > 0 && replays[i].times.back() > enough;
+  const bool heats = enough == 0 && any_long();
+  for (int turn = 0; turn < (heats ? kTurns : kReplays); ++turn)
     for (size_t i = 0; i < ways.size(); ++i) {
-      BenchTime& result = results[i];
-      if (!result.failure.empty() || result.gave_up) continue;
-      if (heats) heat(i);
-      result.gave_up = run(i) && round == 1 && enough > 0 && replays[i].times.back() > enough;
+      if (heats && !is_out(i)) heat(i);
+      for (int replay = 0; replay < (heats ? kReplaysOfTurn : 1) && !is_out(i); ++replay) run(i);
     }
-  }
   static_cast<void>(cudaGetLastError());
   for (size_t i = 0; i < ways.size(); ++i) {
     std::vector<float>& times = replays[i].times;
