@@ -19,10 +19,10 @@ constexpr int64_t kInFlight = 48 * 1024;
 // warpgroups in turns (measured, H200: 2048 -> 12288 at 64 tokens 8.8 us against 9.0, 2048 -> 9216
 // 7.7 against 8.1; 16384 -> 7168 41 against 37).
 constexpr int kShortBlocks = 48;
-// More than so many: two CTAs share W where the last tile of tokens is not full (measured, H200:
-// 16384 -> 7168 at 192 tokens 71 us instead of 84, 2048 -> 12288 15.4 instead of 14.9). Why it is
-// faster was not found: W kept in the cache for longer changed nothing.
-constexpr int kUnevenBlocks = 32;
+// Blocks of K, more than which two CTAs with 64 tokens each share W, if there are no more of them
+// (measured, H200, 2026-11-30: 16384 -> 7168 at 96 tokens 40 us instead of 46, 7168 -> 4096 14.1
+// both; of 32 or less sharing costs 1 to 10 %).
+constexpr int kSharedBlocks = 32;
 constexpr int64_t kAlign = 1024;  // shared memory begins anywhere; boxes need 1024
 
 struct Tile {
@@ -198,9 +198,8 @@ LargePlan MakePlan(const LargeShape& shape, const LargeChoice& choice) {
   if (plan.slices > 2) plan.resident = 1;
 
   // Who shares walks through K alike.
-  const bool uneven =
-      shape.tokens % tile.tokens != 0 && plan.token_tiles % 2 == 0 && shape.blocks > kUnevenBlocks;
-  const int by_rule = choice.share == 0 && uneven ? -2 : choice.share;
+  const bool two = tile.tokens == 64 && plan.token_tiles == 2 && shape.blocks > kSharedBlocks;
+  const int by_rule = choice.share == 0 && two ? -2 : choice.share;
   const int share = plan.slices > 1 || plan.bf16_tile > 0 ? 1 : by_rule;
   if ((share == 2 || share == 4) && plan.row_tiles > 1) plan.share_x = 2;
   if ((share == -2 || share == 4) && plan.token_tiles > 1) plan.share_w = 2;
