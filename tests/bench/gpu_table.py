@@ -7,8 +7,8 @@
 Each shape gets one row for each class of tokens: the fastest way at the class's number, of those that took turns in the end (the
 others stand in `#` lines). A way's time is the median, but where its replays differ by more than TWO_SPEEDS it is the slowest;
 of several sweeps of a shape (a file each) it is the longest, and only ways count that took turns in all of them. With --keep a
-row of that table stays where nothing was measured, and where nothing was faster than it by MARGIN: the way `rule` of the sweep is
-what the table said then, and so is the way that the row names.
+row of that table stays where nothing was measured, and where nothing was faster than it by MARGIN if it took turns in all sweeps:
+the way `rule` of the sweep is what the table said then, and so is the way that the row names.
 A row of cuBLASLt says beside it which tiles of ours were the fastest, for where it is not there: those of the sweep, else those
 of the row that was kept. Where neither has any, the row says the fastest of our own ways, or there is none; stderr names it.
 """
@@ -78,7 +78,7 @@ def fastest(times, row):
     """(time, way) of what counts, and which of them gets the row: KEPT unless another is faster by MARGIN."""
     sweeps = max(map(len, times.values()))
     ways = sorted((max(of), way) for way, of in times.items() if len(of) == sweeps)
-    kept = min((max(of) for way, of in times.items() if is_kept(way, row)), default=None)
+    kept = min((time for time, way in ways if is_kept(way, row)), default=None)
     return ways, KEPT if kept is not None and ways[0][0] >= kept * (1 - MARGIN) else ways[0][1]
 
 
@@ -106,7 +106,7 @@ def main(arguments):
             rows[key] = row
     print('// SPDX-License-Identifier: Apache-2.0')
     print('// Made by tests/bench/gpu_table.py; not to be edited.')
-    for text in source + newer:
+    for text in dict.fromkeys(text.split(', reads ')[0] for text in source + newer):
         print('// ' + text)
     for (rows_of_w, width, tokens), row in sorted(rows.items()):
         print(f'{{{rows_of_w}, {width}, {CLASSES[tokens]}, {row}}},')

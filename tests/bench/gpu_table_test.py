@@ -67,8 +67,11 @@ OF_SEVERAL = [
     ('a kept row stays unless a way is faster in every sweep', [KEPT_LARGE],
      [[(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 20, 0)], [(1024, 'rule', 30, 0), (1024, 'large t128 r128 s1 x1 c1', 31, 0)]],
      [KEPT_LARGE]),
-    ('a kept row stays that took turns in one sweep and was faster there', [KEPT_LARGE],
-     [[(1024, 'rule', 20, 0), (1024, 'large t128 r128 s1 x1 c1', 29, 0)], [(1024, 'large t128 r128 s1 x1 c1', 28, 0)]], [KEPT_LARGE]),
+    ('a kept row goes that took turns in one sweep of two, however fast it was there', [KEPT_LARGE],
+     [[(1024, 'rule', 20, 0), (1024, 'large t128 r128 s1 x1 c1', 29, 0)], [(1024, 'large t128 r128 s1 x1 c1', 28, 0)]],
+     ['{2048, 4096, 1024, kLarge, 128, 128, 1, 1, 1},']),
+    ('a kept row stays where nothing took turns in both sweeps', [KEPT_LARGE],
+     [[(1024, 'rule', 20, 0)], [(1024, 'large t128 r128 s1 x1 c1', 28, 0)]], [KEPT_LARGE]),
     ('other numbers of tokens in other sweeps', [], [[(8, 'small s8 h1 late', 4.0, 0)], [(16, 'small s4 h1 late', 3.0, 0)]],
      ['{2048, 4096, 8, kSmall, 8, 1, kLate, 0, 0},', '{2048, 4096, 16, kSmall, 4, 1, kLate, 0, 0},']),
 ]
@@ -106,10 +109,20 @@ def main():
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         gpu_table.main(['--keep', str(TABLE)])
+    with tempfile.TemporaryDirectory() as folder:
+        sweeps = [Path(folder) / f'{reads}.tsv' for reads in (4.4, 4.5)]
+        for sweep in sweeps:
+            sweep.write_text(f'# ferrule 0.1.0 1234567, 2026-11-30, NVIDIA H200, reads {sweep.stem} TB/s\n{HEAD}', encoding='utf-8')
+        again = io.StringIO()
+        with contextlib.redirect_stdout(again):
+            gpu_table.main(['--keep', str(TABLE), *map(str, sweeps)])
     if printed.getvalue() != TABLE.read_text(encoding='utf-8'):
         failures += 1
         print('failed: without a sweep the table stays as it is')
-    print(f'{len(cases) + 1 - failures} passed, {failures} failed')
+    if again.getvalue().count('1234567') != 1:
+        failures += 1
+        print('failed: what the table was made from stands once, not for each sweep')
+    print(f'{len(cases) + 2 - failures} passed, {failures} failed')
     return 1 if failures else 0
 
 
