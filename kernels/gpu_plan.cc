@@ -134,20 +134,23 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
   SmallRule rule{8, 1, SmallChoice::kAtOnce, 4, false};
   if (shape.token_scales && token_tiles == 1) return RuleOfTokenScales(shape, tiles, bytes);
   const bool both = shape.fp8_tiles > 0 && shape.bf16_tiles > 0;
+  const bool fp8 = shape.bf16_tiles == 0;
   const int64_t work = int64_t{tiles} * shape.blocks;
   if (both && shape.tokens <= 16) return RuleOfBoth(shape, work);
   if (shape.fp8_tiles == 0 && tiles * token_tiles <= 8) return RuleOfBf16(shape);
   const bool many = work > 1024 && shape.blocks < 24;
   if (shape.fp8_tiles == 0 && many && token_tiles == 1) return RuleOfWideBf16(shape);
   // Each cluster would quantize x anew: with more tokens that costs more than a launch does.
-  rule.quantized =
-      shape.bf16_tiles == 0 && (shape.tokens > 16 ? work >= 256 : !few && bytes >= 70000000);
+  rule.quantized = fp8 && (shape.tokens > 16 ? work >= 256 : !few && bytes >= 70000000);
   if (rule.quantized) {
     rule.slices = shape.blocks >= 100 ? 8 : 2;
+  } else if (fp8 && shape.tokens > 16 && shape.blocks >= 8 && shape.blocks < 16) {
+    // 1536 -> 512 at 32 tokens 2.7 us with eight slices, 4.9 with two; 1024 -> 2048 3.7 with four.
+    rule.slices = shape.blocks < 12 ? 4 : 8;
   } else if (shape.blocks < 16 || (few && bytes > 200000000 && shape.fp8_tiles > 0)) {
     rule.slices = 2;
-  } else if (many && (both ? shape.tokens > 16 : few)) {
-    rule.slices = 4;
+  } else if (both ? work > 512 && shape.blocks < 24 : many && few) {
+    rule.slices = 4;  // 2048 -> 3072 beside 16 at 17 and 24 tokens 5.0 and 5.2 us, with eight 5.4
   } else if (!both && token_tiles == 1 && Wants16(shape)) {
     rule.slices = 16;
   }
@@ -156,7 +159,8 @@ SmallRule RuleOf(const SmallShape& shape, int tiles, int64_t bytes, bool few, in
   while (token_tiles > 1 && rule.slices > 1 &&
          int64_t{tiles} * token_tiles * rule.slices > 2 * Multiprocessors())
     rule.slices /= 2;
-  if (work <= 512 && (rule.slices < 16 || (!few && tiles <= 4))) {
+  // Beside BF16 2048 -> 1024 beside 513 took 4.1 us near its end at 17 tokens, 4.3 after x.
+  if (!both && work <= 512 && (rule.slices < 16 || (!few && tiles <= 4))) {
     rule.ahead = SmallChoice::kAfterX;
   } else if (bytes < 85000000) {
     rule.ahead = 9;

@@ -6,6 +6,7 @@
 #include "kernels/cluster_count.h"
 #include "kernels/gpu_segments.h"
 #include "kernels/gpu_table.h"
+#include "kernels/large_rule.h"
 #include "kernels/round.h"
 
 namespace ferrule {
@@ -13,10 +14,6 @@ namespace {
 
 constexpr int64_t kPlainTokens = int64_t{4} * 65535;  // of a grid's second dimension
 constexpr int64_t kQuantizeBlocks = 65535;
-// BF16 beside FP8: from so many tokens and bytes of W on kSmall, which quantizes in every cluster,
-// is slower than kLarge. Measured on H200 for six groups: 2048 -> 3072 beside 16 took 6.3 us
-// against 5.6 at 32 tokens, 5.4 against 5.5 at 24; 1024 beside 513 4.8 against 4.9 at 32.
-constexpr int64_t kManyBesideBf16 = 25, kBytesBesideBf16 = 5 << 20;
 // More tokens than one tile of kSmall: so few BF16 rows that every cluster may read x anew.
 // Measured on H200 for 64 rows of 2048 columns: 3.0 us against 3.9 at 64 tokens, 3.0 against 4.2 at
 // 128.
@@ -145,12 +142,8 @@ class Walk {
                       : "few tokens and rows: x is read where it is multiplied";
       if (step->few_rows.fits) return Take(*step);
     }
-    // Quantizing in each cluster costs more than a launch; where x comes quantized anyway, many
-    // rows of short K want wider tiles.
-    const bool repeats = bf16_rows == 0
-                             ? group_.tokens > 16 && step->blocks <= 16 && small_fp8 >= 96
-                             : fp8_rows > 0 && group_.tokens >= kManyBesideBf16 &&
-                                   (fp8_rows + 2 * bf16_rows) * group_.in >= kBytesBesideBf16;
+    const bool repeats = LargePays({group_.tokens, step->blocks, small_fp8, small_bf16,
+                                    (fp8_rows + 2 * bf16_rows) * group_.in, token_scales});
     if (UseSmall(*step, choice) && (!repeats || choice.kernel == GpuKernel::kSmall)) {
       const SmallShape shape{static_cast<int>(group_.tokens), step->blocks, small_fp8, small_bf16,
                              token_scales};
@@ -179,9 +172,8 @@ class Walk {
       if (choice.large.bf16_tile == LargeChoice::kApart ||
           (choice.large.bf16_tile == 0 && Apart(group_, bf16_rows)))
         return Large(*step, true, choice.large) && Bf16Alone(*step);
-      // Half of a tile's tokens are none: rows cost less. Measured on H200 for five groups.
-      if (choice.kernel == GpuKernel::kAny && group_.tokens <= kSmallTokens)
-        choice.large = {64, 128};
+      if (choice.kernel == GpuKernel::kAny)
+        choice.large = LargeBesideBf16(group_.tokens, fp8_rows + bf16_rows);
       return Large(*step, false, choice.large);
     }
     return Tile(step, choice.tile);
@@ -233,7 +225,7 @@ class Walk {
     if (choice.kernel != GpuKernel::kAny && choice.kernel != GpuKernel::kSmall) return "measured";
     if (!XAligned(group_) || group_.in % 8 != 0 || step.recipe.phase % 8 != 0)
       return "small_m_linear wants x, columns and k_phase in eights";
-    if (repeats && HasTokenScales(step.recipe)) return "many rows of short K";
+    if (repeats && HasTokenScales(step.recipe)) return "many boxes of W";
     return repeats ? "quantizing once costs less than in each cluster"
                    : "x does not fit into the shared memory of small_m_linear";
   }

@@ -58,38 +58,39 @@ TEST_CASE("FP8 and BF16 segments of few tokens go into one launch") {
   CHECK(steps[0].kernel == GpuKernel::kSmall);
   CHECK(steps[0].count == 2);
   CHECK(steps[0].tiles == 193);
-  // As was measured: eight slices up to 16 tokens, then four; from 25 on x is quantized before
-  // where W is large.
+  // As was measured: eight slices up to 16 tokens; from 17 on x is quantized before where W is
+  // large and K short, from 25 on else.
   CHECK(steps[0].small.log_slices == 3);
   CHECK(StepsOf(Group(16, {Fp8(12288), Bf16(64)}).group).back().small.log_slices == 3);
   CHECK(StepsOf(Group(16, {Fp8(8192), Bf16(64)}).group).back().small.log_slices == 3);
   for (const int64_t tokens : {17, 24, 25, 32}) {
     const std::vector<GpuStep> many = StepsOf(Group(tokens, {Fp8(12288), Bf16(64)}).group);
     INFO(tokens << " tokens");
-    if (tokens < 25) {
-      REQUIRE(many.size() == 1);
-      CHECK(many[0].kernel == GpuKernel::kSmall);
-      CHECK(many[0].small.log_slices == 2);
-    } else {
-      REQUIRE(many.size() == 2);
-      CHECK(many[1].kernel == GpuKernel::kLarge);
-      CHECK(many[1].large.row_tile == 128);
-      CHECK(many[1].large.bf16_boxes == 2);
-    }
-    const GpuStep little = StepsOf(Group(tokens, {Fp8(1024), Bf16(513)}).group).back();
+    REQUIRE(many.size() == 2);
+    CHECK(many[1].kernel == GpuKernel::kLarge);
+    CHECK(many[1].large.row_tile == 128);
+    CHECK(many[1].large.bf16_boxes == 2);
+    const GpuStep some = StepsOf(Group(tokens, {Fp8(3072), Bf16(16)}).group).back();
+    CHECK(some.kernel == (tokens < 25 ? GpuKernel::kSmall : GpuKernel::kLarge));
+    if (tokens < 25) CHECK(some.small.log_slices == 2);
+    const GpuStep little = StepsOf(Group(tokens, {Fp8(512), Bf16(513)}).group).back();
     CHECK(little.kernel == GpuKernel::kSmall);
     CHECK(little.small.log_slices == 3);
   }
 }
 
 TEST_CASE("from 17 tokens on x is quantized before, where clusters would do it many times") {
-  const Group g(32, {Fp8(1088), Fp8(200)});
-  const std::vector<GpuStep> steps = StepsOf(g.group);
-  REQUIRE(steps.size() == 2);
-  CHECK(steps[0].kernel == GpuKernel::kQuantize);
-  CHECK(steps[1].kernel == GpuKernel::kSmall);
-  CHECK(steps[1].small.quantized);
-  CHECK(StepsOf(Group(32, {Fp8(128)}).group).size() == 1);
+  for (const int64_t tokens : {17, 32}) {
+    const std::vector<GpuStep> steps = StepsOf(Group(tokens, {Fp8(1088), Fp8(200)}).group);
+    INFO(tokens << " tokens");
+    REQUIRE(steps.size() == 2);
+    CHECK(steps[0].kernel == GpuKernel::kQuantize);
+    CHECK(steps[1].kernel == GpuKernel::kLarge);
+    CHECK(steps[1].large.token_tile == 64);
+    CHECK(StepsOf(Group(tokens, {Fp8(960)}).group).size() == 1);  // 15 tiles of 16 blocks
+    CHECK(StepsOf(Group(tokens, {Fp8(961)}).group).size() == 2);
+  }
+  CHECK(StepsOf(Group(16, {Fp8(1088), Fp8(200)}).group).size() == 1);
   CHECK(StepsOf(Group(4, {Fp8(1088)}).group).size() == 1);
   // BF16 segments want x as it is: the launch quantizes beside.
   const std::vector<GpuStep> mixed = StepsOf(Group(32, {Fp8(1088), Bf16(64)}).group);
