@@ -68,15 +68,17 @@ std::vector<Cell> Cells(const std::vector<BenchShape>& shapes, const BenchOption
 
 // Ways of a sweep one after the other; then the fastest take turns, since one alone may have met
 // other clocks than the next. Those that did not are left as they were, with `gave_up`.
-std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways, int64_t tokens) {
+// Only those are heated.
+std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways, int64_t tokens,
+                             const BenchHeat& heat) {
   std::vector<BenchTime> times;
   std::vector<size_t> order;
   double fastest = 0;
   // Once for nothing: the clocks are still those that the cell before left.
-  static_cast<void>(bench->Time({ways[0]}, tokens));
+  static_cast<void>(bench->Time({ways[0]}, tokens, {0}));
   for (size_t i = 0; i < ways.size(); ++i) {
     const double enough = fastest > 0 ? kMuchLonger * fastest : std::numeric_limits<double>::max();
-    times.push_back(bench->Time({ways[i]}, tokens, enough)[0]);
+    times.push_back(bench->Time({ways[i]}, tokens, {0}, enough)[0]);
     const BenchTime& time = times.back();
     if (!time.failure.empty() || time.gave_up) continue;
     if (fastest == 0 || time.microseconds < fastest) fastest = time.microseconds;
@@ -92,9 +94,19 @@ std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways,
       finals.push_back(ways[i]);
     }
   }
-  const std::vector<BenchTime> again = bench->Time(finals, tokens);
+  const std::vector<BenchTime> again = bench->Time(finals, tokens, heat);
   for (size_t i = 0; i < finals.size(); ++i) times[order[i]] = again[i];
   return times;
+}
+
+// What packages run before they are timed, in milliseconds, and ours beside them.
+constexpr int kPackageHeat = 300;
+
+int HeatMs(const BenchOptions& options) { return options.heat_ms.value_or(kPackageHeat); }
+
+BenchHeat HeatOf(const BenchOptions& options) {
+  if (!options.heat_ms && options.python.empty()) return {};
+  return {1e-3 * HeatMs(options), true};
 }
 
 // What a way of a cell took.
@@ -137,7 +149,7 @@ void MeasurePackages(const std::vector<PackageCell>& cells, const std::vector<Be
     print(Row(where, {us, spread, "", ""}, floors[i]));
   };
   std::string failure;
-  if (!TimePackages(options.python, cells, take, &failure))
+  if (!TimePackages(options.python, cells, HeatMs(options), take, &failure))
     print(fmt::format("# peers of {}: {}\n", options.python, failure));
 }
 
@@ -153,6 +165,7 @@ template <typename Printer>
 bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& options,
              const Printer& print) {
   bool failed = false;
+  const BenchHeat heat = HeatOf(options);
   std::vector<PackageCell> for_packages;
   std::vector<BenchTime> floors;
   for (Cell& cell : cells)
@@ -161,8 +174,8 @@ bool Measure(GpuBench* bench, std::vector<Cell> cells, const BenchOptions& optio
   for (const Cell& cell : cells) {
     std::vector<BenchWay> ways;
     for (size_t i = 0; i < cell.ways.size(); ++i) ways.push_back(cell.At(i));
-    const std::vector<BenchTime> times =
-        options.sweep ? Sweep(bench, ways, cell.tokens) : bench->Time(ways, cell.tokens);
+    const std::vector<BenchTime> times = options.sweep ? Sweep(bench, ways, cell.tokens, heat)
+                                                       : bench->Time(ways, cell.tokens, heat);
     if (IsPlain(*cell.shape)) {
       for_packages.push_back(
           {cell.shape->name, cell.tokens, cell.shape->in, cell.rows, times[0].copies});
@@ -263,6 +276,9 @@ int Bench(const Common& common, const BenchOptions& options) {
   PrintBenchHeader(options.commit, {device.name, device.cuda, device.bandwidth}, &table);
   if (device.fp8_rate == 0)
     print("# this GPU's rate of products is not known: floors are those of bytes\n");
+  const BenchHeat heat = HeatOf(options);
+  print(fmt::format("# each way ran for {:.0f} ms before its turns{}\n", 1e3 * heat.seconds,
+                    heat.always ? "" : " where a call of one takes more than 50 us"));
   print(ListRemarks(*list));
   print(
       "shape\tM\tN\tK\tway\tus\tspread\tfloor_us\tof_floor\terror\tsame_bits\tcopies\tbytes_"

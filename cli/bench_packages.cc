@@ -27,9 +27,9 @@ struct CloseFile {
 };
 using File = std::unique_ptr<std::FILE, CloseFile>;
 
-std::string Request(const std::vector<PackageCell>& cells) {
+std::string Request(const std::vector<PackageCell>& cells, int heat_ms) {
   JsonWriter json;
-  json.BeginObject().Key("cells").BeginArray();
+  json.BeginObject().Key("heat_ms").Int(heat_ms).Key("cells").BeginArray();
   for (const PackageCell& cell : cells) {
     json.BeginObject().Key("name").Text(cell.name).Key("tokens").Int(cell.tokens);
     json.Key("in").Int(cell.in).Key("rows").Int(cell.rows).Key("copies").Int(cell.copies);
@@ -54,9 +54,9 @@ int Start(const std::string& python, std::FILE* input, const int (&output)[2], p
 
 }  // namespace
 
-bool TimePackages(const std::string& python, const std::vector<PackageCell>& cells,
+bool TimePackages(const std::string& python, const std::vector<PackageCell>& cells, int heat_ms,
                   const std::function<void(const std::string& line)>& take, std::string* failure) {
-  const std::string request = Request(cells);
+  const std::string request = Request(cells, heat_ms);
   int output[2];
   const File input(std::tmpfile());
   if (!input || std::fwrite(request.data(), 1, request.size(), input.get()) != request.size() ||

@@ -15,11 +15,13 @@ struct PackageCell {
   int copies;                // of its weight, which take turns
 };
 
+// Each runs for `heat_ms` before what is timed.
+//
 // Starts `python` and calls `take` with each line that comes back, without its newline, as soon as
 // it is there: number of the cell, package, microseconds and spread with tabs between, or `# …`.
 // False with a reason in `failure` when it cannot be started or ends with an error. Standard error
 // of the interpreter is this process's.
-bool TimePackages(const std::string& python, const std::vector<PackageCell>& cells,
+bool TimePackages(const std::string& python, const std::vector<PackageCell>& cells, int heat_ms,
                   const std::function<void(const std::string& line)>& take, std::string* failure);
 
 }  // namespace ferrule::cli

@@ -16,7 +16,6 @@ import sys
 import time
 
 REPLAYS, BLOCK, NEAR = 10, 128, 0.035  # E4M3 of x is 0.025 off
-HEAT = 0.3  # seconds of work before what counts: a GPU that has rested is faster than one at its power limit
 BLOCKS = [BLOCK, BLOCK]
 # Else the first call of each shape compiles for every M to 16384. SGLang reads it when it is imported.
 os.environ.setdefault('SGLANG_JIT_DEEPGEMM_PRECOMPILE', '0')
@@ -82,7 +81,7 @@ def error_of(torch, y, x, w, scale):
     return (torch.linalg.norm(y.float() - exact) / torch.linalg.norm(exact)).item()
 
 
-def time_cell(torch, linear, cell):
+def time_cell(torch, linear, cell, heat):
     """(microseconds of a call, spread)"""
     copies = weights(torch, cell)
     x = torch.randn(cell['tokens'], cell['in'], device='cuda').to(torch.bfloat16)
@@ -97,7 +96,7 @@ def time_cell(torch, linear, cell):
         for i in range(calls):
             linear(x, *copies[i % len(copies)])
     times, start = [], time.monotonic()
-    while time.monotonic() - start < HEAT:
+    while time.monotonic() - start < heat:
         graph.replay()
         torch.cuda.synchronize()
     for _ in range(REPLAYS):
@@ -111,7 +110,8 @@ def time_cell(torch, linear, cell):
 
 
 def main():
-    cells = json.load(sys.stdin)['cells']
+    asked = json.load(sys.stdin)
+    cells, heat = asked['cells'], asked['heat_ms'] / 1000  # seconds of work before what counts
     for name, load in PACKAGES.items():
         try:
             import torch
@@ -123,7 +123,7 @@ def main():
             continue
         for i, cell in enumerate(cells):
             try:
-                us, spread = time_cell(torch, linear, cell)
+                us, spread = time_cell(torch, linear, cell, heat)
                 say(i, name, f'{us:.2f}', f'{spread:.3f}')
             except Exception as error:
                 say(f"# {cell['name']}\t{cell['tokens']}\tpeer {name}: {reason(error)}")

@@ -67,6 +67,7 @@ struct BenchOptions {
   std::string python;  // and what the packages of this interpreter run
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
+  std::optional<int> heat_ms;  // how long each way runs before it is timed
   std::string commit;    // for the first line
   std::string svg;       // file for a plot
   std::string from;      // a table printed before: plot it, time nothing

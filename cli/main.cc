@@ -260,6 +260,11 @@ int Main(int argc, char** argv) {
                    "with --peers: also DeepGEMM, Triton and FlashInfer of this interpreter")
       ->needs(bench_peers);
   bench_app->add_flag("--sweep", bench.sweep, "every way to run each, not the chosen one");
+  bench_app
+      ->add_option("--heat", bench.heat_ms,
+                   "milliseconds that each way runs before it is timed; default: 10 where a call "
+                   "takes more than 50 us, with --python 300")
+      ->check(WholeNumber(0, 10000));
   bench_app->add_flag("--no-check", no_check, "without comparing with the plain kernel");
   bench_app->add_option("--svg", bench.svg, "also a plot: part of the floor over tokens")
       ->check(NameOf("file"));

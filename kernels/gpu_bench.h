@@ -72,6 +72,14 @@ struct BenchHostCost {
   double moved = -1;     // with x and y in turn of which neither was
 };
 
+// How long each way runs before a turn of its own: a GPU that has rested is faster than one at its
+// power limit. Of 50 ms or more a turn is four replays, and there are two of them; else one, seven
+// times.
+struct BenchHeat {
+  double seconds = 0.01;
+  bool always = false;  // not only where a call of one of the ways takes more than 50 us
+};
+
 class GpuBench {
  public:
   struct Device {
@@ -89,12 +97,10 @@ class GpuBench {
   // Not of `choice.x_is_quantized`: those are the products alone, which cannot be checked.
   BenchCheck Check(const BenchWay& way, int64_t tokens);
   // The ways take turns, a replay each, so that all meet the same clocks: a replay of much work
-  // lowers those of the next. Checks do so too: make them all before the first time. Where a call
-  // of one takes more than 50 us, and `enough` is 0, each runs for 100 ms before its turn, which is
-  // several replays: a server heats the GPU too. With `enough` > 0 a way whose second replay takes
-  // longer than so many microseconds a call is not measured further: `gave_up`. A time for each
-  // way, in their order.
-  std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, double enough = 0);
+  // lowers those of the next. Checks do so too: make them all before the first time. A time for
+  // each way, in their order.
+  std::vector<BenchTime> Time(const std::vector<BenchWay>& ways, int64_t tokens, BenchHeat heat,
+                              double enough = 0);
   BenchHostCost HostCost(const BenchShape& shape, int64_t tokens);
   // The same of launching a kernel that does nothing.
   double LaunchCost();

@@ -17,13 +17,13 @@ namespace ferrule {
 namespace {
 
 constexpr int kReplays = 7;
+// Where ways are heated for long, since that takes the time.
+constexpr double kLongHeat = 0.05;
+constexpr int kTurns = 2, kReplaysOfTurn = 4;
 constexpr int kQuantizerCalls = 500;  // in a graph
 // A call that takes longer than so many microseconds comes under the GPU's power limit, and what
-// ran before decides its clocks: it runs for so many seconds before a turn, and a turn is several
-// replays.
+// ran before decides its clocks.
 constexpr float kLongCall = 50;
-constexpr double kHeat = 0.1;
-constexpr int kTurns = 2, kReplaysOfTurn = 4;
 
 }  // namespace
 
@@ -132,7 +132,7 @@ void GpuBench::AddFloors(const BenchWay& way, int64_t tokens, BenchTime* time) c
 }
 
 std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t tokens,
-                                      double enough) {
+                                      BenchHeat heat, double enough) {
   std::vector<BenchTime> results(ways.size());
   std::vector<Replay> replays(ways.size());
   for (size_t i = 0; i < ways.size(); ++i) {
@@ -147,11 +147,11 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
     if (error != cudaSuccess) results[i].failure = cudaGetErrorString(error);
     return error == cudaSuccess;
   };
-  const auto heat = [&](size_t i) {
+  const auto warm = [&](size_t i) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
     std::vector<float>& times = replays[i].times;
-    while (std::chrono::duration<double>(Clock::now() - begin).count() < kHeat && run(i))
+    while (std::chrono::duration<double>(Clock::now() - begin).count() < heat.seconds && run(i))
       times.pop_back();
   };
   const auto is_out = [&](size_t i) { return !results[i].failure.empty() || results[i].gave_up; };
@@ -166,11 +166,12 @@ std::vector<BenchTime> GpuBench::Time(const std::vector<BenchWay>& ways, int64_t
     for (size_t i = 0; i < ways.size(); ++i)
       if (!is_out(i))
         results[i].gave_up = run(i) && round == 1 && enough > 0 && replays[i].times.back() > enough;
-  const bool heats = enough == 0 && any_long();
-  for (int turn = 0; turn < (heats ? kTurns : kReplays); ++turn)
+  const bool heats = heat.seconds > 0 && (heat.always || any_long());
+  const bool several = heats && heat.seconds >= kLongHeat;
+  for (int turn = 0; turn < (several ? kTurns : kReplays); ++turn)
     for (size_t i = 0; i < ways.size(); ++i) {
-      if (heats && !is_out(i)) heat(i);
-      for (int replay = 0; replay < (heats ? kReplaysOfTurn : 1) && !is_out(i); ++replay) run(i);
+      if (heats && !is_out(i)) warm(i);
+      for (int replay = 0; replay < (several ? kReplaysOfTurn : 1) && !is_out(i); ++replay) run(i);
     }
   static_cast<void>(cudaGetLastError());
   for (size_t i = 0; i < ways.size(); ++i) {

@@ -38,7 +38,7 @@ check('each package says why it is not there', [line.split(':')[0] for line in h
       all(': not there: ' in line for line in heard), str(heard))
 with tempfile.TemporaryDirectory() as folder:
     status, heard, end = hear(script(folder, 'cat\n'))
-    check('the request says what is to be timed', status == 0 and json.loads('\n'.join(heard)) == {'cells': [
+    check('the request says what is to be timed', status == 0 and json.loads('\n'.join(heard)) == {'heat_ms': 250, 'cells': [
         {'name': 'a "name"\tof\\it', 'tokens': 3, 'in': 2048, 'rows': 1024, 'copies': 5},
         {'name': '\u00ff', 'tokens': 4096, 'in': 128, 'rows': 7, 'copies': 1}]}, str(heard))
     status, heard, end = hear(script(folder, '[ "$1" = -c ] && python3 -c "import ast, sys; ast.parse(sys.argv[1])" "$2" && echo parsed\n'))
