@@ -34,9 +34,10 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
 }
 
 // Of a sweep: a way that takes so much longer than the fastest so far is not measured further; so
-// many at most take turns in the end, those that took at most so much longer.
-constexpr double kMuchLonger = 1.25, kLonger = 1.1;
-constexpr size_t kFinals = 8;
+// many at most take turns in the end, those that took at most so much longer. More where --heat
+// asks for what is fastest at the power limit: that may be slower in a GPU that has rested.
+constexpr double kMuchLonger = 1.25, kLonger = 1.1, kLongerHeated = 1.2;
+constexpr size_t kFinals = 8, kFinalsHeated = 12;
 
 constexpr double kBound = 2e-4;  // of BenchCheck::error
 
@@ -87,8 +88,11 @@ std::vector<BenchTime> Sweep(GpuBench* bench, const std::vector<BenchWay>& ways,
   std::sort(order.begin(), order.end(),
             [&](size_t a, size_t b) { return times[a].microseconds < times[b].microseconds; });
   std::vector<BenchWay> finals;
+  const bool heated = heat.seconds > BenchHeat().seconds;
+  const size_t most = heated ? kFinalsHeated : kFinals;
+  const double longer = heated ? kLongerHeated : kLonger;
   for (const size_t i : order) {
-    if (finals.size() == kFinals || times[i].microseconds > kLonger * fastest) {
+    if (finals.size() == most || times[i].microseconds > longer * fastest) {
       times[i].gave_up = true;
     } else {
       finals.push_back(ways[i]);

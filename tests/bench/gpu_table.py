@@ -2,6 +2,7 @@
 """Writes kernels/gpu_table.inc from what `ferrule bench --sweep` printed.
 
     ferrule bench --sweep --no-check --shape … --tokens 1,8,16,32,64,96,128,192,256,384,512,768,1024,1536,2048,4096 > sweep.tsv
+    (from 256 tokens on with `--heat 100`: prefill is at the power limit)
     python3 tests/bench/gpu_table.py --keep kernels/gpu_table.inc sweep.tsv > new && mv new kernels/gpu_table.inc
 
 Each shape gets one row for each class of tokens: the fastest way at the class's number, of those that took turns in the end (the
