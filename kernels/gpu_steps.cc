@@ -430,20 +430,14 @@ class Walk {
   Answer fast_[kGpuSegments] = {};
 };
 
-}  // namespace
-
-namespace {
-
 // As many as the boxes of the kernels that so many tokens are given to: all of their rows are in
 // memory then, those behind the last token with whatever lies there, which no output is made from.
 // Where many CTAs ask for boxes that are in part outside of a matrix, TMA is slow (H200,
 // 5120 -> 34816 in tiles of 32 rows: 85 us at 32 tokens, 61 at 64).
 int64_t RowsOfBoxes(int64_t tokens) {
-  return tokens <= 8    ? 8
-         : tokens <= 16 ? 16
-                        : RoundUp(tokens, tokens <= 64    ? 64
-                                          : tokens <= 128 ? 128
-                                                          : 256);
+  for (const int64_t box : {8, 16, 64, 128})
+    if (tokens <= box) return box;
+  return RoundUp(tokens, 256);
 }
 
 }  // namespace
