@@ -30,10 +30,11 @@ class EntryReader {
 
   bool Read(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, what_)) return false;
-    bool good = reader_.KnownKeys(node, what_,
-                                  {"map", "fuses", "splits", "apart", "names", "paths", "omits",
-                                   "plain", "weights", "adds", "draft", "refuses", "lists",
-                                   "unchecked", "renames", "becomes", "hands-map", "first-expert"});
+    bool good =
+        reader_.KnownKeys(node, what_,
+                          {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain",
+                           "weights", "adds", "draft", "refuses", "lists", "unchecked", "unnamed",
+                           "renames", "becomes", "hands-map", "first-expert"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
     if (const YamlNode* expert = node.Find("first-expert"))
       good = reader_.AsText(*expert, Of("first-expert"), &out->first_expert) && good;
@@ -66,6 +67,8 @@ class EntryReader {
       good = reader_.AsTexts(*lists, Of("lists"), &out->lists) && good;
     if (const YamlNode* unchecked = node.Find("unchecked"))
       good = reader_.AsTexts(*unchecked, Of("unchecked"), &out->unchecked) && good;
+    if (const YamlNode* unnamed = node.Find("unnamed"))
+      good = reader_.AsTexts(*unnamed, Of("unnamed"), &out->unnamed) && good;
     if (const YamlNode* renames = node.Find("renames")) good = Renames(*renames, out) && good;
     return good;
   }

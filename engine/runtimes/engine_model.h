@@ -73,6 +73,7 @@ struct EngineModel {
   std::string first_expert;  // what a method that asks by the first expert asks; else as stored
   std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
+  std::vector<std::string> unnamed;    // last segments: built without a name, and asked by none
   // Rename tables that the class hands to the functions: prefix, substr, suffix.
   // Without a second text the name is dropped.
   using Rename = std::pair<std::string, std::optional<std::string>>;

@@ -167,6 +167,9 @@ class Comparison {
 
   std::string NameAsked(const EngineModel& model, const EngineModule& built,
                         const AsModule& module) const {
+    if (std::find(model.unnamed.begin(), model.unnamed.end(), LastSegment(built.path)) !=
+        model.unnamed.end())
+      return {};
     if (!method_->first_expert || built.layer != LayerKind::kExperts) return module.name;
     const Unit& first = d_.units.units[static_cast<size_t>(built.units[0])];
     return fmt::format("{}.0.{}", module.name,
