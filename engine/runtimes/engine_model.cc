@@ -233,6 +233,7 @@ class EntryReader {
 
   bool Renames(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, Of("renames"))) return false;
+    out->hands_renames = true;
     bool good = reader_.KnownKeys(node, Of("renames"), {"prefix", "substr", "suffix"});
     for (const YamlEntry& table : node.entries) {
       auto& [name, entries] = out->renames.emplace_back();

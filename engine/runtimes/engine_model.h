@@ -75,9 +75,11 @@ struct EngineModel {
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
   std::vector<std::string> unnamed;    // last segments: built without a name, and asked by none
   // Rename tables that the class hands to the functions: prefix, substr, suffix.
-  // Without a second text the name is dropped.
+  // Without a second text the name is dropped. `hands_renames`: the class hands tables over, which
+  // may all be empty; the functions change lists nevertheless.
   using Rename = std::pair<std::string, std::optional<std::string>>;
   std::vector<std::pair<std::string, std::vector<Rename>>> renames;
+  bool hands_renames = false;
 };
 
 // A dialect, and what the engine asks for it.

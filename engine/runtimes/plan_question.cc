@@ -156,7 +156,8 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
   for (const JsonValue member : description.value)
     all.push_back({std::string(member.name()), member, all.size(), 0});
   AddTables(model, &question);
-  if (method.list_functions.empty() || model.renames.empty()) return question;
+  if (method.list_functions.empty() || (model.renames.empty() && !model.hands_renames))
+    return question;
   const RuntimeQuestion before = question;
   question.flags.insert("renamed");
   for (const auto& [only, function] : method.list_functions) {
