@@ -8,8 +8,8 @@
 //   error …
 //
 // A question is asked of one function; nothing is remembered between questions but compiled
-// patterns. A pattern that RE2 cannot express gives `unsupported`, unless the answer is the same
-// whether it matches or not.
+// patterns and lists that a function normalised. A pattern that RE2 cannot express gives
+// `unsupported`, unless the answer is the same whether it matches or not.
 #pragma once
 
 #include <map>
@@ -45,6 +45,9 @@ struct RuntimeQuestion {
   // Long lists, sorted when they are first asked.
   // INVARIANT: once asked, a question changes only in `name`, `texts` and `flags`.
   mutable std::map<std::string, SortedEntries, std::less<>> sorted;
+  // Lists as a function normalises them, for the text `key` that it asks with: long ones take
+  // longer to make than to ask. Whoever changes `lists` after a question clears them.
+  mutable std::map<std::pair<const ListRule*, std::string>, QuestionList> built;
 };
 
 struct RuntimeAnswer {

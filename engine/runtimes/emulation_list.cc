@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists of a question as the engine reads them, and lists that are the answer.
 #include <algorithm>
+#include <unordered_map>
 
 #include "engine/runtimes/emulation_state.h"
 #include "engine/text/json.h"
 
 namespace ferrule {
 
-// The input `name`, normalised as the function says, once for each question.
+// The input `name`, normalised as the function says, once for all questions about these lists.
 const QuestionList& Emulator::List(std::string_view name, const Frame& frame) {
   static const QuestionList kNone;
   for (const ListRule& rule : frame.function->lists) {
     if (rule.name != name) continue;
-    const std::pair key(frame.function, rule.name);
-    const auto known = built_.find(key);
-    return known != built_.end() ? known->second : built_.emplace(key, Build(rule)).first->second;
+    const auto text = question_.texts.find("key");
+    const bool hangs = !rule.keys.empty() && text != question_.texts.end();
+    const std::pair key(&rule, hangs ? text->second : std::string());
+    auto& built = question_.built;
+    const auto known = built.find(key);
+    return known != built.end() ? known->second : built.emplace(key, Build(rule)).first->second;
   }
   // A list that a caller normalised is passed on under its name.
   const auto passed = frame.passed.find(name);
@@ -25,6 +29,7 @@ const QuestionList& Emulator::List(std::string_view name, const Frame& frame) {
 
 QuestionList Emulator::Build(const ListRule& rule) const {
   QuestionList out;
+  std::unordered_map<std::string, size_t> places;  // of unique entries, in `out`
   if (!rule.keys.empty()) {
     const auto key = question_.texts.find("key");
     if (key != question_.texts.end() &&
@@ -39,11 +44,11 @@ QuestionList Emulator::Build(const ListRule& rule) const {
       if (rule.forms.empty()) names.push_back(entry.text);
       for (const NameForm& form : rule.forms) form.Apply(entry.text, {}, &names);
       for (std::string& name : names) {
-        const auto same = [&](const QuestionEntry& known) { return known.text == name; };
-        const auto twin = rule.unique ? std::find_if(out.begin(), out.end(), same) : out.end();
-        if (twin != out.end()) {
-          twin->value = entry.value;
-          twin->group = entry.group;
+        const bool fresh = !rule.unique || places.try_emplace(name, out.size()).second;
+        if (!fresh) {
+          QuestionEntry& twin = out[places.at(name)];
+          twin.value = entry.value;
+          twin.group = entry.group;
         } else {
           out.push_back({std::move(name), entry.value, entry.index, entry.group});
         }

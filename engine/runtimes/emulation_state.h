@@ -94,7 +94,6 @@ class Emulator {
   const Runtime& runtime_;
   const RuntimeQuestion& question_;
   PythonRegexes& regexes_;
-  std::map<std::pair<const RuntimeFunction*, std::string>, QuestionList> built_;
   std::string error_, why_;
   int depth_ = 0;
 };

@@ -154,3 +154,29 @@ TEST_CASE("entries of a list are put together as parts are, and an empty list is
   CHECK(Ask(*runtime, row + R"(, "own": {}})").result == "none");
   CHECK(Ask(*runtime, row + "}").error == "KeyError: own");
 }
+
+TEST_CASE("a list is normalised once for all questions about it, and for each key by itself") {
+  const auto runtime = Read(
+      "functions:\n  f:\n    lists:\n      list: {from: list, keys: [a], forms: [{prepend: lm.}]}\n"
+      "    match: exact\n    steps: {test: listed}\n");
+  Diagnostics out;
+  const auto json =
+      ParseJson("row", R"({"prefix": "lm.b", "list": ["b", "c"], "key": "a"})", {}, &out);
+  REQUIRE(json);
+  std::string why;
+  auto question = ReadRuntimeQuestion(*json, {}, &why);
+  REQUIRE(question);
+  PythonRegexes regexes;
+  question->texts["key"] = "a";
+  CHECK(Emulate(*runtime, "f", *question, &regexes).result == "skip");
+  REQUIRE(question->built.size() == 1);
+  const QuestionEntry* const entries = question->built.begin()->second.data();
+  question->name = "lm.d";
+  CHECK(Emulate(*runtime, "f", *question, &regexes).result == "quant");
+  CHECK(question->built.size() == 1);
+  CHECK(question->built.begin()->second.data() == entries);
+  question->name = "lm.b";
+  question->texts["key"] = "z";  // another key: the list is empty for it
+  CHECK(Emulate(*runtime, "f", *question, &regexes).result == "quant");
+  CHECK(question->built.size() == 2);
+}
