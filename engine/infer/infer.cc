@@ -53,6 +53,11 @@ class Drafter {
         for (const std::string& name : rule.names)
           (rule.role == "weight" ? roles.weights : roles.scales).insert(name);
     }
+    // A scale of activations that this config does not ask for is no parameter of the model either.
+    if (quant->dialect)
+      for (const SchemeRule& scheme : quant->dialect->schemes)
+        if (const StorageRule* input = scheme.input())
+          roles.scales.insert(input->names.begin(), input->names.end());
     const DimGuess dims(checkpoint_.config, section_);
     const NameTree tree =
         TreeOfNames(checkpoint_, config_.Value("num_hidden_layers").AsInt().value_or(0));

@@ -107,18 +107,22 @@ class Closer {
       }
       if (count == 0) continue;
       const Tensor& tensor = checkpoint_.tensors()[static_cast<size_t>(example)];
-      const bool orphan = IsOrphan(tensor.name);
+      const bool orphan = IsOrphan(tensor.name), unused = !orphan && IsUnused(tensor.name);
       const std::string what =
-          orphan ? fmt::format("{} is a scale, and its weight is not stored", Quoted(tensor.name))
-                 : fmt::format("no rule explains {}", Quoted(tensor.name));
+          orphan   ? fmt::format("{} is a scale, and its weight is not stored", Quoted(tensor.name))
+          : unused ? fmt::format("{} is a scale of activations, and the config does not use it",
+                                 Quoted(tensor.name))
+                   : fmt::format("no rule explains {}", Quoted(tensor.name));
       Finding finding(
           Code::kUnexplainedTensor,
           fmt::format("{} ({} tensor{} of this form)", what, count, count == 1 ? "" : "s"),
           {nullptr, d_.rules->path, 0, 0, 0, ""});
       finding.Fact("found", TensorText(checkpoint_, example));
       finding.Fact("effect", "an engine would drop it without a word, or have nowhere to put it");
-      if (orphan) {
-        finding.Help("complete the checkpoint, or fetch it again");
+      if (orphan || unused) {
+        finding.Help(orphan ? "complete the checkpoint, or fetch it again"
+                            : "say in the quantization config that activations have stored scales, "
+                              "or take the tensors out of the checkpoint");
         out_->Add(std::move(finding));
         continue;
       }
@@ -134,12 +138,25 @@ class Closer {
   }
 
  private:
+  // Whether the method knows it as a scale of activations, under another config than this.
+  bool IsUnused(std::string_view tensor) const {
+    const std::string_view last = tensor.substr(tensor.rfind('.') + 1);
+    const auto& dialect = d_.quant.dialect;
+    return dialect && std::any_of(dialect->schemes.begin(), dialect->schemes.end(),
+                                  [&](const SchemeRule& scheme) {
+                                    const StorageRule* input = scheme.input();
+                                    return input != nullptr &&
+                                           std::find(input->names.begin(), input->names.end(),
+                                                     last) != input->names.end();
+                                  });
+  }
+
   // Whether it is what goes with a weight, by a scheme of this checkpoint, and there is no weight.
   bool IsOrphan(std::string_view tensor) const {
     const size_t dot = tensor.rfind('.');
     if (dot == std::string_view::npos) return false;
     const std::string module(tensor.substr(0, dot + 1));
-    bool scale = false, weight = checkpoint_.Find(module + "weight") != nullptr;
+    bool scale = IsUnused(tensor), weight = checkpoint_.Find(module + "weight") != nullptr;
     for (const Scheme& scheme : d_.quant.schemes) {
       if (scheme.rule == nullptr) continue;
       for (const StorageRule& rule : scheme.rule->storage)
