@@ -42,7 +42,13 @@ class Differ {
       sums_.errors += static_cast<int64_t>(c.diff.new_errors.size());
     }
     sums_.compared = static_cast<int64_t>(all_.size());
+    sums_.exit_code = ExitCode();
     Show();
+    return sums_.exit_code;
+  }
+
+ private:
+  int ExitCode() const {
     if (findings_.has_errors()) return findings_.ExitCode();
     const bool unsafe = sums_.unsafe > 0 || sums_.errors > 0;
     return (options_.fail_on == "unsafe" && unsafe) ||
@@ -51,7 +57,6 @@ class Differ {
                : 0;
   }
 
- private:
   void Compute() {
     const auto before = RuleTree::Open(common_, options_.before, &findings_);
     const auto after = RuleTree::Open(common_, options_.after, &findings_);
@@ -140,7 +145,8 @@ class Differ {
 
   void Show() {
     if (common_.format == Format::kJson)
-      return Print(DiffJson(options_, all_, left_out_, sums_, findings_));
+      return Print(
+          DiffJson(options_, all_, left_out_, sums_, findings_, Options(common_, "diff", "")));
     std::string text = FindingsReport(findings_, Options(common_, "diff", ""));
     for (const Compared& c : all_)
       for (const std::string& note : c.notes) text += fmt::format("note: {}\n", note);

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/report/report_parts.h"
 #include "engine/text/json_writer.h"
-#include "engine/text/version.h"
 
 namespace ferrule::cli {
 namespace {
@@ -153,35 +153,23 @@ void WriteCompared(const Compared& c, JsonWriter* out) {
 }  // namespace
 
 std::string DiffJson(const DiffOptions& options, const std::vector<Compared>& all,
-                     const LeftOut& left_out, const DiffSums& sums, const Diagnostics& findings) {
+                     const LeftOut& left_out, const DiffSums& sums, const Diagnostics& findings,
+                     const ReportOptions& report) {
   JsonWriter out;
-  out.BeginObject().Key("schema_version").Int(kSchemaVersion).Key("tool").BeginObject();
-  out.Key("name").Text("ferrule").Key("version").Text(kVersion).EndObject();
-  out.Key("command").Text("diff").Key("old").Text(options.before).Key("new").Text(options.after);
+  WriteHead(report, &out);
+  out.Key("old").Text(options.before).Key("new").Text(options.after);
   out.Key("checkpoints").BeginArray();
   for (const Compared& c : all) WriteCompared(c, &out);
   out.EndArray().Key("left_out").BeginArray();
   for (const auto& [directory, why] : left_out)
     out.Line().BeginObject().Key("model").Text(directory).Key("why").Text(why).EndObject();
-  out.EndArray().Key("summary").BeginObject().Key("compared").Int(sums.compared);
-  out.Key("changed")
-      .Int(sums.changed)
-      .Key("modules")
-      .Int(sums.modules)
-      .Key("unsafe")
-      .Int(sums.unsafe);
-  out.Key("new_errors").Int(sums.errors).EndObject();
-  out.Key("findings").BeginArray();
-  for (const Finding& finding : findings.findings())
-    out.BeginObject()
-        .Key("code")
-        .Text(CodeName(finding.code))
-        .Key("level")
-        .Text(LevelName(finding.level))
-        .Key("message")
-        .Text(finding.message)
-        .EndObject();
-  out.EndArray().EndObject();
+  out.EndArray();
+  WriteFindingList(findings, &out);
+  out.Key("summary").BeginObject();
+  WriteCounts(findings, sums.exit_code, &out);
+  out.Key("compared").Int(sums.compared).Key("changed").Int(sums.changed);
+  out.Key("modules").Int(sums.modules).Key("unsafe").Int(sums.unsafe);
+  out.Key("new_errors").Int(sums.errors).EndObject().EndObject();
   return out.Take() + "\n";
 }
 

@@ -22,6 +22,7 @@ struct Compared {
 
 struct DiffSums {
   int64_t compared = 0, changed = 0, modules = 0, unsafe = 0, errors = 0;
+  int exit_code = 0;
 };
 
 // Checkpoint, why.
@@ -32,6 +33,7 @@ std::string DiffHuman(const Compared& c);
 std::string DiffShort(const Compared& c);
 // The whole document.
 std::string DiffJson(const DiffOptions& options, const std::vector<Compared>& all,
-                     const LeftOut& left_out, const DiffSums& sums, const Diagnostics& findings);
+                     const LeftOut& left_out, const DiffSums& sums, const Diagnostics& findings,
+                     const ReportOptions& report);
 
 }  // namespace ferrule::cli

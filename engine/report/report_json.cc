@@ -136,16 +136,25 @@ void WriteModule(const Plan& plan, int32_t module, const Group* group, JsonWrite
 
 }  // namespace
 
-void WriteFindings(const Diagnostics& findings, JsonWriter* out) {
+void WriteFindingList(const Diagnostics& findings, JsonWriter* out) {
   out->Key("findings").BeginArray();
   for (const Finding& finding : findings.findings()) WriteFinding(finding, out);
   out->Line().EndArray();
-  out->Key("summary").BeginObject();
+}
+
+void WriteCounts(const Diagnostics& findings, int exit_code, JsonWriter* out) {
   out->Key("errors").Int(static_cast<int64_t>(findings.count(Level::kError)));
   out->Key("warnings").Int(static_cast<int64_t>(findings.count(Level::kWarning)));
   out->Key("notes").Int(static_cast<int64_t>(findings.count(Level::kNote)));
   out->Key("not_shown").Int(static_cast<int64_t>(findings.dropped()));
-  out->Key("exit_code").Int(findings.ExitCode()).EndObject();
+  out->Key("exit_code").Int(exit_code);
+}
+
+void WriteFindings(const Diagnostics& findings, JsonWriter* out) {
+  WriteFindingList(findings, out);
+  out->Key("summary").BeginObject();
+  WriteCounts(findings, findings.ExitCode(), out);
+  out->EndObject();
 }
 
 void WriteHead(const ReportOptions& options, JsonWriter* out) {

@@ -18,5 +18,8 @@ std::string ModuleJson(const Plan& plan, int32_t module, const Diagnostics& find
 void WriteHead(const ReportOptions& options, JsonWriter* out);
 // … "findings": […], "summary": {"errors": …, "exit_code": …}
 void WriteFindings(const Diagnostics& findings, JsonWriter* out);
+// The two by themselves, where a summary counts more or the exit code is not that of the findings.
+void WriteFindingList(const Diagnostics& findings, JsonWriter* out);
+void WriteCounts(const Diagnostics& findings, int exit_code, JsonWriter* out);
 
 }  // namespace ferrule
