@@ -36,8 +36,18 @@ std::optional<Book> ReadBookOf(const Common& common, BookOptions options, Diagno
         .Help("install ferrule, or name a directory with --rules");
     return std::nullopt;
   }
-  options.directories.push_back(Shortest(standard));
-  options.directories.insert(options.directories.end(), common.rules.begin(), common.rules.end());
+  // A program that reads JSON may stand elsewhere: one spelling for all.
+  options.directories = {common.format == Format::kJson ? standard : Shortest(standard)};
+  for (const std::string& directory : common.rules) {
+    // One that is named again is read once, in its last place.
+    std::error_code error;
+    const auto same = [&](const std::string& other) {
+      return std::filesystem::equivalent(other, directory, error);
+    };
+    auto& all = options.directories;
+    all.erase(std::remove_if(all.begin(), all.end(), same), all.end());
+    all.push_back(directory);
+  }
   return LoadBook(options, out);
 }
 
