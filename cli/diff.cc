@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "cli/command.h"
 #include "cli/diff_report.h"
@@ -16,15 +17,37 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// DIR itself, or the directories with a config.json one or two levels below it.
-std::vector<std::string> Checkpoints(const std::string& directory) {
+// DIR itself, or the directories with a config.json below it. Links are followed, and a directory
+// that is met again, through a loop of links say, is left alone; of its names the one without links
+// is taken.
+std::vector<std::string> Checkpoints(const std::string& directory, Diagnostics* out) {
   std::error_code error;
   if (fs::exists(directory + "/config.json", error)) return {directory};
   std::vector<std::string> found;
-  for (const auto& entry : fs::recursive_directory_iterator(
-           directory, fs::directory_options::follow_directory_symlink, error))
-    if (entry.path().filename() == "config.json")
-      found.push_back(entry.path().parent_path().string());
+  std::vector<fs::path> next = {directory}, links;
+  std::set<fs::path> seen;
+  while (!next.empty() || !links.empty()) {
+    if (next.empty()) {
+      std::sort(links.begin(), links.end());
+      next.swap(links);
+    }
+    const fs::path path = next.back();
+    next.pop_back();
+    if (!seen.insert(fs::weakly_canonical(path, error)).second) continue;
+    std::error_code unread;
+    for (fs::directory_iterator at(path, unread); !unread && at != fs::directory_iterator();
+         at.increment(unread)) {
+      if (at->path().filename() == "config.json") found.push_back(path.string());
+      if (at->is_directory(error)) (at->is_symlink(error) ? links : next).push_back(at->path());
+    }
+    if (unread)
+      out->Add(Code::kIo,
+               fmt::format("the directory {} cannot be read: {}", Quoted(path.string()),
+                           unread.message()),
+               {nullptr, path.string(), 0, 0, 0, ""})
+          .Fact("effect", "checkpoints below it would be left out without a word")
+          .Help("make it readable, or name the checkpoints that are meant");
+  }
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -66,8 +89,9 @@ class Differ {
     for (const RuleTree* tree : {&*before, &*after})
       for (const Finding& mistake : tree->Mistakes()) AddOnce(mistake);
     for (const std::string& word : options_.checkpoints) {
-      const std::vector<std::string> directories = Checkpoints(word);
-      if (directories.empty())
+      const size_t errors = findings_.count(Level::kError);
+      const std::vector<std::string> directories = Checkpoints(word, &findings_);
+      if (directories.empty() && findings_.count(Level::kError) == errors)
         findings_
             .Add(Code::kNotFound,
                  fmt::format("{} holds no checkpoint or header fixture", Quoted(word)),
