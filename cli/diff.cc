@@ -87,7 +87,8 @@ class Differ {
     const std::vector<int> sizes = SizesToCompare(*before, *after, options_, &findings_);
     if (sizes.empty()) return;
     for (const RuleTree* tree : {&*before, &*after})
-      for (const Finding& mistake : tree->Mistakes()) AddOnce(mistake);
+      // Both sides may lie over the same files.
+      for (const Finding& mistake : tree->Mistakes()) findings_.AddOnce(mistake);
     for (const std::string& word : options_.checkpoints) {
       const size_t errors = findings_.count(Level::kError);
       const std::vector<std::string> directories = Checkpoints(word, &findings_);
@@ -116,16 +117,6 @@ class Differ {
           .Help("two saved plans need none");
   }
 
-  // Both sides may lie over the same files.
-  void AddOnce(const Finding& finding) {
-    const auto& known = findings_.findings();
-    if (std::none_of(known.begin(), known.end(), [&](const Finding& other) {
-          return other.code == finding.code && other.message == finding.message &&
-                 other.at.ToString() == finding.at.ToString();
-        }))
-      findings_.Add(finding);
-  }
-
   void One(const RuleTree& before, const RuleTree& after, const std::string& directory,
            const std::shared_ptr<const Checkpoint>& checkpoint, int tp) {
     Compared c;
@@ -138,9 +129,9 @@ class Differ {
     if (left_out.empty() && !c.before.planned && !c.after.planned) {
       // Nothing is equal to nothing, and says nothing about the rules.
       left_out = "neither side makes a plan of it";
-      for (const Diagnostics* findings : {&of_before, &of_after})
+      for (const auto& [tree, findings] : {std::pair(&before, &of_before), {&after, &of_after}})
         for (const Finding& finding : findings->findings())
-          if (finding.level == Level::kError) AddOnce(finding);
+          if (finding.level == Level::kError) findings_.AddOnce(tree->Named(finding));
     }
     if (left_out.empty() && (before.saved_plan() || after.saved_plan())) {
       left_out = OtherCheckpoint(c.before, c.after);

@@ -8,6 +8,7 @@
 
 #include "cli/commit_tree.h"
 #include "engine/plan/book_scan.h"
+#include "engine/plan/rule_folder.h"
 #include "engine/report/engine_state.h"
 #include "engine/text/file.h"
 
@@ -17,29 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxPlanBytes = uint64_t{1} << 30;
-
-bool HoldsYaml(const std::string& directory) {
-  std::error_code error;
-  for (fs::directory_iterator at(directory, error); !error && at != fs::directory_iterator();
-       at.increment(error))
-    if (at->path().extension() == ".yaml" && !at->is_directory(error)) return true;
-  return false;
-}
-
-// What may have been meant in a directory without rule files: one that ends in .yml, or that lies
-// one folder deeper. Empty: nothing.
-std::string NearlyYaml(const std::string& directory) {
-  std::error_code error;
-  std::string found;
-  for (fs::recursive_directory_iterator at(directory, error);
-       !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-    if (at.depth() > 0) at.disable_recursion_pending();
-    const std::string path = at->path().string(), extension = at->path().extension().string();
-    if ((extension == ".yaml" || extension == ".yml") && (found.empty() || path < found))
-      found = path;
-  }
-  return found;
-}
 
 bool Holds(const Book& book, const std::string& path) {
   return std::any_of(book.files.begin(), book.files.end(),
@@ -130,12 +108,10 @@ bool RuleTree::ReadDirectory(const Common& common, const std::string& directory,
   const std::string dialects = directory + "/dialects";
   std::error_code error;
   if (!HoldsYaml(directory) && !HoldsYaml(dialects)) {
-    const std::string other = NearlyYaml(directory);
     Finding& finding = out->Add(
         Code::kNotFound, fmt::format("there is no .yaml file in {}", Quoted(Shown(directory))),
         {nullptr, Shown(directory), 0, 0, 0, ""});
-    if (!other.empty()) finding.Fact("found", Shown(other));
-    finding.Help("name the directory that holds the rule files; their names end in .yaml");
+    HelpEmpty(directory, Shown(directory), &finding);
     return false;
   }
   Common over = common;
@@ -154,13 +130,17 @@ std::string RuleTree::Shown(const std::string& path) const {
          path.substr(inside.size());
 }
 
+Finding RuleTree::Named(Finding finding) const {
+  finding.at.path = Shown(finding.at.path);
+  for (Label& label : finding.labels) label.at.path = Shown(label.at.path);
+  return finding;
+}
+
 std::vector<Finding> RuleTree::Mistakes() const {
   std::vector<Finding> errors;
-  for (Finding finding : mistakes_.findings()) {
+  for (const Finding& finding : mistakes_.findings()) {
     if (finding.level != Level::kError) continue;
-    finding.at.path = Shown(finding.at.path);
-    for (Label& label : finding.labels) label.at.path = Shown(label.at.path);
-    errors.push_back(std::move(finding));
+    errors.push_back(Named(finding));
   }
   return errors;
 }

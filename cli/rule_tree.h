@@ -35,6 +35,8 @@ class RuleTree {
   // The errors in its files. A file with some may be left out, and what the tree lies over would
   // decide in its place: never without a word.
   std::vector<Finding> Mistakes() const;
+  // A finding with its places as the command line would name them.
+  Finding Named(Finding finding) const;
   // What this side says of a checkpoint. Of a saved plan: the plan, whatever the checkpoint.
   // `left_out` says why when it says nothing: a file that may describe the model was left out, or
   // an engine does not describe it. Where no plan can be made, `findings` say why.

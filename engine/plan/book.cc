@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "engine/plan/book_scan.h"
+#include "engine/plan/rule_folder.h"
 #include "engine/text/file.h"
 
 namespace ferrule {
@@ -34,39 +35,13 @@ bool YamlFiles(const std::string& directory, std::vector<std::string>* paths, Di
   return true;
 }
 
-bool HasYaml(const fs::path& directory) {
-  std::error_code error;
-  for (fs::directory_iterator at(directory, error); !error && at != fs::directory_iterator();
-       at.increment(error))
-    if (at->path().extension() == ".yaml" && !at->is_directory(error)) return true;
-  return false;
-}
-
 // A directory that adds nothing was named by mistake: what stands elsewhere would decide unnoticed.
-void ReportEmpty(const fs::path& directory, Diagnostics* out) {
-  std::vector<std::string> yml, below;
-  std::error_code error;
-  for (fs::directory_iterator at(directory, error); !error && at != fs::directory_iterator();
-       at.increment(error)) {
-    if (at->path().extension() == ".yml") yml.push_back(at->path().filename().string());
-    if (at->is_directory(error) && HasYaml(at->path())) below.push_back(at->path().string());
-  }
-  std::sort(yml.begin(), yml.end());
-  std::sort(below.begin(), below.end());
-  Finding& finding =
-      out->Add(Code::kNotFound,
-               fmt::format("no rule file, dialect or runtime is in {}", Quoted(directory.string())),
-               {nullptr, directory.string(), 0, 0, 0, ""});
-  if (!yml.empty())
-    finding.Fact("found", fmt::format("{} file{} that end{} in `.yml`, e.g. {}", yml.size(),
-                                      yml.size() == 1 ? "" : "s", yml.size() == 1 ? "s" : "",
-                                      Quoted(yml[0])));
+void ReportEmpty(const std::string& directory, Diagnostics* out) {
+  Finding& finding = out->Add(
+      Code::kNotFound, fmt::format("no rule file, dialect or runtime is in {}", Quoted(directory)),
+      {nullptr, directory, 0, 0, 0, ""});
+  HelpEmpty(directory, directory, &finding);
   finding.Fact("effect", "the other rules would decide as if the directory had not been named");
-  finding.Help(!yml.empty() ? "rename them: rule files end in `.yaml`"
-               : !below.empty()
-                   ? fmt::format("did you mean {}?", Quoted(below[0]))
-                   : "rule files are the `.yaml` files in the directory itself, dialects those "
-                     "in its `dialects/`, runtimes those in its `runtimes/`");
 }
 
 void AddRules(Book* book, std::shared_ptr<const RuleFile> file, bool wins, Diagnostics* out) {
@@ -219,7 +194,8 @@ std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
     std::error_code error;
     const bool has_dialects = fs::is_directory(folder, error);
     if (has_dialects && !YamlFiles(folder, &dialects, out)) return std::nullopt;
-    if (rules.empty() && dialects.empty() && !HasYaml(fs::path(directory) / "runtimes")) {
+    if (rules.empty() && dialects.empty() &&
+        !HoldsYaml((fs::path(directory) / "runtimes").string())) {
       ReportEmpty(directory, out);
       return std::nullopt;
     }

@@ -155,6 +155,14 @@ Finding& Diagnostics::Add(Code code, std::string message, Location at) {
   return Add(Finding(code, std::move(message), std::move(at)));
 }
 
+void Diagnostics::AddOnce(const Finding& finding) {
+  const bool known = std::any_of(findings_.begin(), findings_.end(), [&](const Finding& other) {
+    return other.code == finding.code && other.message == finding.message &&
+           other.at.ToString() == finding.at.ToString();
+  });
+  if (!known) Add(finding);
+}
+
 void Diagnostics::Append(const Diagnostics& other) {
   for (const Finding& finding : other.findings_) Add(finding);
   size_t kept[3] = {0, 0, 0};

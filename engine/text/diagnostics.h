@@ -72,6 +72,8 @@ class Diagnostics {
   // counted. The reference is valid until the next Add.
   Finding& Add(Finding finding);
   Finding& Add(Code code, std::string message, Location at = {});
+  // Not where one with this code, message and place is kept already.
+  void AddOnce(const Finding& finding);
   void Append(const Diagnostics& other);
 
   const std::vector<Finding>& findings() const { return findings_; }
