@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "engine/plan/book_scan.h"
 #include "engine/plan/plan.h"
+#include "engine/plan/rule_folder.h"
 #include "engine/plan/rule_test.h"
 #include "engine/runtimes/runtime.h"
 #include "engine/text/file.h"
@@ -22,45 +23,89 @@ class Checker {
 
   int Run() {
     const auto begin = std::chrono::steady_clock::now();
-    const std::vector<std::string> rules = Collect();
+    Collect();
     // The default rules are siblings here: their own mistakes are not this check's subject.
     Diagnostics others;
-    book_ = ReadBook(common_, rules, options_.files.empty() ? &findings_ : &others);
+    Common over = common_;
+    over.rules.insert(over.rules.end(), folders_.begin(), folders_.end());
+    book_ = ReadBook(over, alone_, options_.files.empty() ? &findings_ : &others);
     if (!book_) {
-      findings_.Append(others);
+      for (const Finding& finding : others.findings()) findings_.AddOnce(finding);
       return Finish(common_, "check", findings_);
     }
-    if (!rules.empty()) KeepOnly(others, rules);
+    KeepOnly(others, subjects_);
     Runtimes();
-    Rules(rules);
-    Together(rules);
-    if (!options_.checkpoint.empty()) Checkpoint(rules);
+    Rules();
+    if (!options_.checkpoint.empty()) Checkpoint();
     Report(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     return findings_.ExitCode();
   }
 
  private:
-  // The rule files among those named; dialects are checked at once, runtimes kept for later.
-  std::vector<std::string> Collect() {
-    std::vector<std::string> rules;
-    for (const std::string& path : YamlFiles(options_.files, true, &findings_)) {
+  // The files that are named. A directory of rules is read as `--rules` reads it, so that mistakes
+  // between its files are found; single rule files by themselves; single dialects at once; runtimes
+  // are kept for later.
+  void Collect() {
+    std::vector<std::string> named = options_.files;
+    const auto end = std::stable_partition(named.begin(), named.end(), IsRuleFolder);
+    for (auto at = named.begin(); at != end; ++at) {
+      std::error_code error;
+      const auto same = [&](const std::string& other) {
+        return std::filesystem::equivalent(other, *at, error);
+      };
+      if (std::none_of(folders_.begin(), folders_.end(), same)) folders_.push_back(*at);
+    }
+    for (const std::string& path : YamlFiles(named, true, &findings_)) {
+      const bool rules = InFolder(path, "");
+      if (rules || InFolder(path, "dialects")) {
+        ++files_;
+        subjects_.push_back(path);
+        if (rules) rules_.push_back(path);
+        continue;
+      }
       const auto text = ReadFile(path, kYamlMaxBytes + 1, Code::kNotFound, &findings_);
       if (!text) continue;
       ++files_;
-      if (HasKey(*text, "dialect"))
-        ParseDialect(path, *text, &findings_);
-      else if (HasKey(*text, "runtime"))
+      if (HasKey(*text, "runtime") || InFolder(path, "runtimes")) {
         runtimes_.push_back(path);
-      else
-        rules.push_back(path);
+      } else if (HasKey(*text, "dialect")) {
+        ParseDialect(path, *text, &findings_);
+      } else {
+        alone_.push_back(path);
+        rules_.push_back(path);
+        subjects_.push_back(path);
+      }
     }
-    return rules;
+  }
+
+  // A directory that `--rules` would find rules in; one of dialects alone, say, is none.
+  static bool IsRuleFolder(const std::string& path) {
+    namespace fs = std::filesystem;
+    std::error_code error;
+    if (!fs::is_directory(path, error)) return false;
+    if (HoldsYaml((fs::path(path) / "dialects").string())) return true;
+    Diagnostics ignored;  // reported where the file is read
+    for (const std::string& file : YamlFiles({path}, false, &ignored)) {
+      const auto text = ReadFile(file, kYamlMaxBytes + 1, Code::kNotFound, &ignored);
+      if (text && !HasKey(*text, "dialect") && !HasKey(*text, "runtime")) return true;
+    }
+    return false;
+  }
+
+  // Whether the file lies in `below` of one of the directories of rules.
+  bool InFolder(const std::string& path, const std::string& below) const {
+    namespace fs = std::filesystem;
+    return std::any_of(folders_.begin(), folders_.end(), [&](const std::string& folder) {
+      const fs::path parent = fs::path(path).parent_path();
+      return parent ==
+             (below.empty() ? fs::path(folder) / "" : fs::path(folder) / below / "").parent_path();
+    });
   }
 
   // Findings of the files that were named.
-  void KeepOnly(const Diagnostics& all, const std::vector<std::string>& rules) {
+  void KeepOnly(const Diagnostics& all, const std::vector<std::string>& files) {
     for (const Finding& finding : all.findings())
-      if (std::find(rules.begin(), rules.end(), finding.at.path) != rules.end())
+      if (std::find(files.begin(), files.end(), finding.at.path) != files.end())
         findings_.Add(finding);
   }
 
@@ -78,42 +123,16 @@ class Checker {
     }
   }
 
-  void Rules(const std::vector<std::string>& rules) {
+  void Rules() {
     for (const auto& file : book_->files) {
-      if (!rules.empty() && std::find(rules.begin(), rules.end(), file->path) == rules.end())
+      if (options_.files.empty())
+        ++files_;
+      else if (!IsSubject(file->path))
         continue;
-      if (rules.empty() && !options_.files.empty()) continue;
-      if (rules.empty()) ++files_;
       CheckDiffers(*book_, *file, &findings_);
       CheckTests(*book_, *file, &findings_);
       Example(*file);
     }
-  }
-
-  // What is wrong only between the files of a directory, which `--rules` would read together.
-  void Together(const std::vector<std::string>& rules) {
-    namespace fs = std::filesystem;
-    for (const std::string& named : options_.files) {
-      std::error_code error;
-      const auto inside = [&](const std::string& path) {
-        return fs::equivalent(fs::path(path).parent_path(), named, error);
-      };
-      if (!fs::is_directory(fs::path(named) / "dialects", error) &&
-          std::none_of(rules.begin(), rules.end(), inside))
-        continue;
-      Diagnostics loaded;
-      LoadBook({{named}, "", {}}, &loaded);
-      for (const Finding& finding : loaded.findings())
-        if (!Known(finding)) findings_.Add(finding);
-    }
-  }
-
-  bool Known(const Finding& finding) const {
-    const auto& all = findings_.findings();
-    return std::any_of(all.begin(), all.end(), [&](const Finding& known) {
-      return known.code == finding.code && known.message == finding.message &&
-             known.at.ToString() == finding.at.ToString();
-    });
   }
 
   // Every size of the tree can be evaluated over the file's own example.
@@ -130,14 +149,17 @@ class Checker {
     EvaluateUnits(file, units, &findings_);
   }
 
-  void Checkpoint(const std::vector<std::string>& rules) {
+  bool IsSubject(const std::string& path) const {
+    return std::find(rules_.begin(), rules_.end(), path) != rules_.end();
+  }
+
+  void Checkpoint() {
     const auto checkpoint = ReadCheckpoint(options_.checkpoint, &findings_);
     if (!checkpoint) return;
     const std::string type(checkpoint->config.Find("model_type").Text());
     const auto at = book_->by_model_type.find(type);
     const bool named =
-        at != book_->by_model_type.end() &&
-        (rules.empty() || std::find(rules.begin(), rules.end(), at->second->path) != rules.end());
+        at != book_->by_model_type.end() && (rules_.empty() || IsSubject(at->second->path));
     if (!named && at != book_->by_model_type.end()) {
       findings_.Add(
           Code::kNoRules,
@@ -177,6 +199,10 @@ class Checker {
   Diagnostics findings_;
   std::optional<Book> book_;
   std::optional<Plan> plan_;
+  std::vector<std::string> folders_;   // directories of rules
+  std::vector<std::string> alone_;     // rule files that lie in none of them
+  std::vector<std::string> rules_;     // all rule files
+  std::vector<std::string> subjects_;  // and the dialects that are read with them
   std::vector<std::string> runtimes_;
   int files_ = 0;
 };

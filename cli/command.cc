@@ -13,6 +13,8 @@
 #include <set>
 #include <system_error>
 
+#include "engine/plan/rule_folder.h"
+
 namespace ferrule::cli {
 namespace {
 
@@ -87,7 +89,7 @@ bool WriteText(const std::string& path, const std::string& text, Diagnostics* ou
   return false;
 }
 
-std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,
+std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool whole,
                                    Diagnostics* out) {
   namespace fs = std::filesystem;
   std::vector<std::string> files;
@@ -102,20 +104,30 @@ std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool d
       add(path);
       continue;
     }
-    std::vector<std::string> inside;
-    fs::recursive_directory_iterator at(path, error);
-    for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
-      if (!deep) at.disable_recursion_pending();
-      if (at->path().extension() == ".yaml" && !at->is_directory(error))
-        inside.push_back(at->path().string());
+    std::vector<std::string> folders = {path}, inside;
+    for (const char* folder : {"dialects", "runtimes"})
+      if (whole && fs::is_directory(fs::path(path) / folder, error))
+        folders.push_back((fs::path(path) / folder).string());
+    bool failed = false;
+    for (const std::string& folder : folders) {
+      std::error_code unread;
+      for (fs::directory_iterator at(folder, unread); !unread && at != fs::directory_iterator();
+           at.increment(unread))
+        if (at->path().extension() == ".yaml" && !at->is_directory(error))
+          inside.push_back(at->path().string());
+      failed = failed || unread;
+      if (unread)
+        out->Add(
+               Code::kIo,
+               fmt::format("the directory {} cannot be read: {}", Quoted(folder), unread.message()),
+               {nullptr, folder, 0, 0, 0, ""})
+            .Help("make it readable, or name the files that are meant");
     }
-    if (error)
-      out->Add(Code::kIo,
-               fmt::format("the directory {} cannot be read: {}", Quoted(path), error.message()),
-               {nullptr, path, 0, 0, 0, ""});
-    else if (inside.empty())
-      out->Add(Code::kNotFound, fmt::format("there is no .yaml file in {}", Quoted(path)),
-               {nullptr, path, 0, 0, 0, ""});
+    if (!failed && inside.empty())
+      HelpEmpty(
+          path, path,
+          &out->Add(Code::kNotFound, fmt::format("there is no .yaml file in {}", Quoted(path)),
+                    {nullptr, path, 0, 0, 0, ""}));
     std::sort(inside.begin(), inside.end());
     for (const std::string& file : inside) add(file);
   }

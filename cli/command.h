@@ -139,9 +139,9 @@ std::optional<Book> ReadBookFor(const Common& common, const Checkpoint& checkpoi
                                 Diagnostics* out);
 // Engine versions of the default rules and overlays.
 std::optional<RuntimeBook> ReadRuntimes(const Common& common, Diagnostics* out);
-// `named`, with the .yaml files of a directory in its place (those of its folders too when `deep`),
-// each file once. A directory without any is a finding.
-std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool deep,
+// `named`, with the .yaml files of a directory in its place (those of its `dialects` and `runtimes`
+// too when `whole`), each file once. A directory without any is a finding.
+std::vector<std::string> YamlFiles(const std::vector<std::string>& named, bool whole,
                                    Diagnostics* out);
 // Opens a checkpoint and reads the rules for it. Null with findings in `out` when either fails.
 std::shared_ptr<const Checkpoint> ReadCheckpoint(const std::string& directory, Diagnostics* out);
