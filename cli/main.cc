@@ -86,8 +86,9 @@ int Main(int argc, char** argv) {
       app.add_subcommand("check", "rule and dialect files, alone or against a checkpoint");
   check_app->add_option("FILES", check.files,
                         "rule files, dialect files or directories; default: all rules");
-  check_app->add_option("--checkpoint", check.checkpoint,
-                        "directory of a checkpoint or header fixture");
+  check_app
+      ->add_option("--checkpoint", check.checkpoint, "directory of a checkpoint or header fixture")
+      ->check(NameOf("directory"));
   check_app->add_option("--tp", check.tp, "tensor-parallel size")->check(tp_word);
 
   PlanCommand plan;
