@@ -97,7 +97,8 @@ int Main(int argc, char** argv) {
   plan_app->add_option("DIR", plan.checkpoint, "directory of a checkpoint or header fixture")
       ->required();
   plan_app->add_option("--tp", plan.tp, "tensor-parallel size")->check(tp_word);
-  plan_app->add_option("--as", plan.as, "what this ENGINE@VERSION would do otherwise");
+  plan_app->add_option("--as", plan.as, "what this ENGINE@VERSION would do otherwise")
+      ->check(NameOf("serving engine"));
   std::string expert_parallel;
   CLI::Option* expert_option =
       plan_app->add_option("--ep", expert_parallel, "reserved")->expected(0, 1);
@@ -138,7 +139,8 @@ int Main(int argc, char** argv) {
   decide_app->add_option("CASES", decide.cases, "file of questions")
       ->required()
       ->check(NameOf("file"));
-  decide_app->add_option("--as", decide.as, "answer as this ENGINE@VERSION does");
+  decide_app->add_option("--as", decide.as, "answer as this ENGINE@VERSION does")
+      ->check(NameOf("serving engine"));
 
   RunOptions run;
   CLI::App* run_app =
