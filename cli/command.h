@@ -68,11 +68,11 @@ struct BenchOptions {
   bool sweep = false;  // every way to run a cell, not the chosen one
   bool check = true;
   std::optional<int> heat_ms;  // how long each way runs before it is timed
-  std::string commit;    // for the first line
-  std::string svg;       // file for a plot
-  std::string from;      // a table printed before: plot it, time nothing
-  std::string load;      // a checkpoint: time its loading instead
-  int tp = 1, rank = 0;  // of `plan` and `load`
+  std::string commit;          // for the first line
+  std::string svg;             // file for a plot
+  std::string from;            // a table printed before: plot it, time nothing
+  std::string load;            // a checkpoint: time its loading instead
+  int tp = 1, rank = 0;        // of `plan` and `load`
   std::vector<int> readers = {8};
 };
 struct CaptureOptions {
