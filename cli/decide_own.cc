@@ -3,21 +3,12 @@
 // what that engine does with the sizes.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "cli/decide_row.h"
 #include "engine/plan/ask.h"
 #include "engine/runtimes/runtime.h"
 
 namespace ferrule::cli {
 namespace {
-
-// Rows write `modelopt-mixed` where config.json has `modelopt_mixed`.
-bool SameMethod(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    return x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
-  });
-}
 
 class OwnDecider final : public Decider {
  public:
@@ -28,32 +19,17 @@ class OwnDecider final : public Decider {
     return !row.Find("module") && (row.Find("maps") || row.Find("recorded"));
   }
 
-  RowOutcome Ask(const JsonValue& row, const std::string& file, Diagnostics* out) override {
+  RowOutcome Ask(const JsonValue& row, const std::string&, Diagnostics* out) override {
     RowOutcome outcome;
     outcome.kind = RowOutcome::Kind::kFailed;
     std::string result, error;
-    if (!HasKeys(row, out)) return outcome;
-    if (row.Find("as")) {
+    if (row.Find("as") && row.Find("module").is_string()) {
       result = AsEngine(row, &error);
     } else {
-      const std::string_view method = row.Find("quant_method").Text();
-      // `any`: the row holds whatever the method; the first dialect answers.
-      const auto dialect =
-          std::find_if(book_.dialects.begin(), book_.dialects.end(), [&](const auto& known) {
-            return known->name == method || method == "any" ||
-                   std::any_of(known->quant_methods.begin(), known->quant_methods.end(),
-                               [&](const auto& claimed) { return SameMethod(claimed, method); });
-          });
-      if (dialect == book_.dialects.end()) {
-        out->Add(Code::kUnknownMethod, fmt::format("no dialect claims {}", Quoted(method)),
-                 {nullptr, file, 0, 0, 0, {}});
-        return outcome;
-      }
-      const auto question = ReadQuestion(row, out);
-      if (!question) return outcome;
-      const AskAnswer answer = ferrule::Ask(**dialect, *question);
-      result = VerdictName(answer.verdict);
-      error = answer.code;
+      const auto answer = AskRow(book_.dialects, row, out);
+      if (!answer) return outcome;
+      result = VerdictName(answer->verdict);
+      error = answer->code;
     }
     std::string more = fmt::format("\"result\":{}", JsonText(result));
     if (!error.empty()) more += fmt::format(",\"error\":{}", JsonText(error));
@@ -70,23 +46,6 @@ class OwnDecider final : public Decider {
   }
 
  private:
-  static bool HasKeys(const JsonValue& row, Diagnostics* out) {
-    const auto lacks = [&](const char* what, const char* help) {
-      out->Add(Code::kJsonType, fmt::format("a question needs {}", what), row.location())
-          .Help(help);
-      return false;
-    };
-    if (!row.Find("module").is_string())
-      return lacks("`module`, the path of a linear",
-                   row.Find("fn")
-                       ? "rows with `fn` ask an engine: name it with --as"
-                       : "a line is {\"module\": …, \"quant_method\": …, \"ignore\": […]}");
-    if (!row.Find("as") && !row.Find("quant_method").is_string())
-      return lacks("`quant_method`, by which its list is read",
-                   "as config.json has it, `fp8` say, or `any` where it does not matter");
-    return true;
-  }
-
   // Without a version: an error when any described version of the engine refuses these sizes.
   std::string AsEngine(const JsonValue& row, std::string* error) const {
     const std::string_view as = row.Find("as").Text();

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/lists/quant_source.h"
 #include "engine/lists/skip_list.h"
 #include "engine/text/json.h"
 
@@ -60,5 +61,10 @@ AskAnswer Ask(const Dialect& dialect, const Question& question);
 // `absent_on_disk` [name], `disk_dtype` {tensor: dtype}, `tp`, `size`; other keys are free text.
 // Nothing, with a finding, when one of them is of a wrong kind.
 std::optional<Question> ReadQuestion(const JsonValue& row, Diagnostics* out);
+
+// Such a row with `quant_method`, by which its dialect is found (`-` and `_` are alike; `any`: the
+// first of `dialects`), asked. Nothing, with a finding, when a key is missing or of a wrong kind,
+// or no dialect claims the method.
+std::optional<AskAnswer> AskRow(const Dialects& dialects, const JsonValue& row, Diagnostics* out);
 
 }  // namespace ferrule

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON object → a Question.
+// A JSON object → a Question, and its answer.
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "engine/plan/ask.h"
 
@@ -64,12 +66,27 @@ class Row {
   Diagnostics* out_;
 };
 
+// Rows write `modelopt-mixed` where config.json has `modelopt_mixed`.
+bool SameMethod(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    return x == y || ((x == '-' || x == '_') && (y == '-' || y == '_'));
+  });
+}
+
+bool Claims(const Dialect& dialect, std::string_view method) {
+  return dialect.name == method || method == "any" ||
+         std::any_of(dialect.quant_methods.begin(), dialect.quant_methods.end(),
+                     [&](const std::string& claimed) { return SameMethod(claimed, method); });
+}
+
 }  // namespace
 
 std::optional<Question> ReadQuestion(const JsonValue& row, Diagnostics* out) {
   const Row read(row, out);
   if (!row.Find("module").is_string()) {
-    out->Add(Code::kJsonType, "a question needs `module`, a text", row.location());
+    out->Add(Code::kJsonType, "a question needs `module`, the path of a linear", row.location())
+        .Help(row.Find("fn") ? "rows with `fn` ask an engine: name it with --as"
+                             : "a line is {\"module\": …, \"quant_method\": …, \"ignore\": […]}");
     return std::nullopt;
   }
   Question q;
@@ -103,6 +120,26 @@ std::optional<Question> ReadQuestion(const JsonValue& row, Diagnostics* out) {
                     });
   if (!good) return std::nullopt;
   return q;
+}
+
+std::optional<AskAnswer> AskRow(const Dialects& dialects, const JsonValue& row, Diagnostics* out) {
+  const auto question = ReadQuestion(row, out);
+  if (!question) return std::nullopt;
+  if (!row.Find("quant_method").is_string()) {
+    out->Add(Code::kJsonType, "a question needs `quant_method`, by which its list is read",
+             row.location())
+        .Help("as config.json has it, `fp8` say, or `any` where it does not matter");
+    return std::nullopt;
+  }
+  const std::string_view method = row.Find("quant_method").Text();
+  const auto dialect = std::find_if(dialects.begin(), dialects.end(),
+                                    [&](const auto& known) { return Claims(*known, method); });
+  if (dialect == dialects.end()) {
+    out->Add(Code::kUnknownMethod, fmt::format("no dialect claims {}", Quoted(method)),
+             row.location());
+    return std::nullopt;
+  }
+  return Ask(**dialect, *question);
 }
 
 }  // namespace ferrule

@@ -175,7 +175,7 @@ TEST_CASE("a row of a wrong kind is refused with its place") {
     REQUIRE(out.findings().size() == 1);
     return out.findings()[0].at.ToString() + ": " + out.findings()[0].message;
   };
-  CHECK(refused("{}") == "config.json: a question needs `module`, a text");
+  CHECK(refused("{}") == "config.json: a question needs `module`, the path of a linear");
   CHECK(refused(R"({"module": "m", "ignore": "x"})") ==
         "config.json#/ignore: `ignore` must be a list of texts, not text");
   CHECK(refused(R"({"module": "m", "ignore": ["x", 1]})") ==
