@@ -2,10 +2,12 @@
 // The public interface over book, plan and report.
 #include "engine/ferrule.h"
 
+#include "engine/plan/ask.h"
 #include "engine/plan/book.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/view.h"
-#include "engine/report/report.h"
+#include "engine/report/report_parts.h"
+#include "engine/runtimes/plan_as.h"
 
 namespace ferrule {
 
@@ -19,7 +21,41 @@ struct ModelPlan::State {
   std::vector<int8_t> schemes;  // of each module; kNoScheme for what is no linear
 };
 
+struct EnginePlan::State {
+  PlanAs as;
+  ModelPlan plan;  // its ids are in `as`
+  std::vector<EngineDecision> modules;
+  Diagnostics diagnostics;
+  std::vector<PlanFinding> findings;
+};
+
 namespace {
+
+std::vector<PlanFinding> PlanFindings(const Diagnostics& diagnostics) {
+  std::vector<PlanFinding> findings;
+  for (const Finding& finding : diagnostics.findings())
+    findings.push_back({CodeName(finding.code), Info(finding.code).slug,
+                        std::string(LevelName(finding.level)), finding.message,
+                        finding.at.ToString()});
+  return findings;
+}
+
+EngineDecision Describe(const Plan& plan, const AsModule& module) {
+  EngineDecision out;
+  out.name = module.name;
+  out.layer = LayerName(module.layer);
+  out.draft = module.draft;
+  out.asked = !module.plain;
+  for (const int32_t id : module.modules) out.modules.push_back(plan.decisions.PathOf(id));
+  out.result = module.result;
+  out.word = module.word;
+  out.error = module.error;
+  out.refusal = module.refusal;
+  out.stored = plan.SchemeName(module.stored);
+  out.widened = module.widened;
+  out.verdict = AsVerdictName(module.verdict);
+  return out;
+}
 
 ReportOptions OptionsOf(const ModelPlan::State& state, Format format) {
   ReportOptions options;
@@ -35,10 +71,7 @@ std::shared_ptr<ModelPlan::State> Describe(Plan plan, Diagnostics diagnostics,
   state->plan = std::move(plan);
   state->diagnostics = std::move(diagnostics);
   state->directory = std::move(directory);
-  for (const Finding& finding : state->diagnostics.findings())
-    state->findings.push_back({CodeName(finding.code), Info(finding.code).slug,
-                               std::string(LevelName(finding.level)), finding.message,
-                               finding.at.ToString()});
+  state->findings = PlanFindings(state->diagnostics);
   state->counts = CountSchemes(state->plan);
   state->summary = SummaryLine(state->plan, state->diagnostics);
   const Decisions& d = state->plan.decisions;
@@ -90,6 +123,20 @@ std::optional<Decision> ModelPlan::At(std::string_view module) const {
   return out;
 }
 
+Result<Decision> ModelPlan::Require(std::string_view module) const {
+  Diagnostics diagnostics;
+  if (FindLinear(state_->plan, module, &diagnostics) < 0)
+    return Error{Blame::kCommand, ToHuman(diagnostics, false)};
+  return *At(module);
+}
+
+std::vector<std::string> ModelPlan::Modules() const {
+  std::vector<std::string> names;
+  for (const int32_t id : PresentModules(state_->plan))
+    names.push_back(state_->plan.decisions.PathOf(id));
+  return names;
+}
+
 bool ModelPlan::has_errors() const { return state_->diagnostics.has_errors(); }
 const std::vector<PlanFinding>& ModelPlan::findings() const { return state_->findings; }
 const std::vector<std::pair<std::string, int64_t>>& ModelPlan::counts() const {
@@ -107,6 +154,21 @@ std::string ModelPlan::Json(bool expand) const {
 const std::string& ModelPlan::sha() const { return state_->plan.plan_sha; }
 int ModelPlan::tp() const { return state_->plan.tp; }
 const Plan& ModelPlan::internal() const { return state_->plan; }
+
+const std::string& EnginePlan::engine() const { return state_->as.engine; }
+const std::string& EnginePlan::version() const { return state_->as.version; }
+const std::string& EnginePlan::refusal() const { return state_->as.refusal; }
+const std::vector<EngineDecision>& EnginePlan::modules() const { return state_->modules; }
+const std::vector<PlanFinding>& EnginePlan::findings() const { return state_->findings; }
+bool EnginePlan::has_errors() const { return state_->diagnostics.has_errors(); }
+std::string EnginePlan::Json(bool expand) const {
+  JsonWriter out;
+  out.BeginObject().Key("as");
+  WritePlanAs(state_->plan.internal(), state_->as, expand, &out);
+  WriteFindings(state_->diagnostics, &out);
+  out.EndObject();
+  return out.Take() + "\n";
+}
 
 Result<RuleBook> RuleBook::Load(const std::vector<std::string>& overlays) {
   BookOptions options;
@@ -129,6 +191,29 @@ Result<ModelPlan> RuleBook::Plan(const std::string& directory, const PlanRequest
                        PlanOptions{request.tp}, &diagnostics);
   if (!plan || (diagnostics.has_errors() && !request.allow_errors)) return ToError(diagnostics);
   return ModelPlan(Describe(std::move(*plan), std::move(diagnostics), directory));
+}
+
+Result<EnginePlan> RuleBook::PlanAs(const ModelPlan& plan, const std::string& engine) const {
+  Diagnostics diagnostics;
+  const auto runtimes = LoadRuntimes(book_->directories, &diagnostics);
+  const auto runtime = runtimes ? runtimes->Find(engine, &diagnostics) : nullptr;
+  if (runtime == nullptr) return ToError(diagnostics);
+  auto as = ComparePlan(plan.internal(), *runtime, &diagnostics);
+  if (!as) return ToError(diagnostics);
+  auto state = std::make_shared<EnginePlan::State>(
+      EnginePlan::State{std::move(*as), plan, {}, diagnostics, PlanFindings(diagnostics)});
+  for (const AsModule& module : state->as.modules)
+    state->modules.push_back(Describe(plan.internal(), module));
+  return EnginePlan(std::move(state));
+}
+
+Result<SkipAnswer> RuleBook::Ask(std::string_view question) const {
+  Diagnostics diagnostics;
+  const auto row = ParseJson("question", std::string(question), {}, &diagnostics);
+  if (!row) return ToError(diagnostics);
+  const auto answer = AskRow(book_->dialects, *row, &diagnostics);
+  if (!answer) return ToError(diagnostics);
+  return SkipAnswer{std::string(VerdictName(answer->verdict)), answer->reason, answer->code};
 }
 
 std::vector<std::string> RuleBook::model_types() const {

@@ -12,7 +12,8 @@
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_ba");   // "bf16"
 //   plan->SchemeOf("model.layers.0.mlp.experts");              // "fp8_block": all experts agree
 //   plan->SchemeOf("model.layers.0.linear_attn.in_proj_b");    // "": the model has no such module
-//   plan->At("model.layers.3.self_attn.qkv_proj")->parts;      // q_proj, k_proj, v_proj
+//   plan->At("model.layers.3.self_attn.qkv_proj")->parts;      // its q_proj, k_proj, v_proj
+//   book->PlanAs(*plan, "sglang@0.5.23")->modules();           // what that engine would do
 //
 // A rule file says, for one model family, which names of a checkpoint are real tensors (rows,
 // unified) and which are names that a serving engine makes up (fused). The plan joins that with the
@@ -77,6 +78,29 @@ struct PlanFinding {
   std::string where;  // file:line:column or file#/json/pointer
 };
 
+// One module as a version of a serving engine builds it.
+struct EngineDecision {
+  std::string name;                  // in the engine
+  std::string layer;                 // linear | experts | head | embedding
+  bool draft = false;                // of the draft model
+  bool asked = true;                 // false: built without the quantization config
+  std::vector<std::string> modules;  // of the checkpoint, in order; of experts those of expert 0
+  std::string result;                // skip | quant | none | error | unsupported
+  std::string word;                  // the function's own: quant:override, target:Linear …
+  std::string error;                 // class of an error; of `unsupported` the construct
+  std::string refusal;               // of the block check: the engine's message
+  std::string stored;                // scheme of all of `modules`; empty when they differ
+  bool widened = false;              // stored quantized, dequantized by the engine's loader
+  std::string verdict;               // alike | otherwise | refuses | unknown
+};
+
+// The answer to one question without a model.
+struct SkipAnswer {
+  std::string verdict;  // skip | quant | error
+  std::string reason;   // which entry names it, or what is wrong
+  std::string code;     // of an error: FR403
+};
+
 struct PlanRequest {
   int tp = 1;  // tensor-parallel size, 1 to 1,024
   // Gives a plan although there are errors among its findings: for tools that show them. Such a
@@ -91,6 +115,11 @@ class ModelPlan {
   std::string_view SchemeOf(std::string_view module) const;
   // Everything about one module; nothing when the model has no such linear.
   std::optional<Decision> At(std::string_view module) const;
+  // The same; an error with blame kCommand that says what was probably meant.
+  Result<Decision> Require(std::string_view module) const;
+  // Paths of all linears that the model has and of the fused names over them, in the order of
+  // `Json(true)`. Makes the list anew: 151,000 names in tens of milliseconds.
+  std::vector<std::string> Modules() const;
 
   bool has_errors() const;
   const std::vector<PlanFinding>& findings() const;
@@ -113,6 +142,27 @@ class ModelPlan {
   std::shared_ptr<const State> state_;
 };
 
+// A plan as one version of a serving engine would make it: `ferrule plan --as`.
+class EnginePlan {
+ public:
+  const std::string& engine() const;   // sglang
+  const std::string& version() const;  // 0.5.23
+  // What the engine says instead of building the model; empty when it builds it.
+  const std::string& refusal() const;
+  const std::vector<EngineDecision>& modules() const;
+  // Where it decides otherwise than stored, or refuses: FR801 … FR803.
+  const std::vector<PlanFinding>& findings() const;
+  bool has_errors() const;
+  // {"as": {…}, "findings": […], "summary": {…}}: as in `ferrule plan -f json --as`.
+  std::string Json(bool expand = false) const;
+
+  struct State;
+  explicit EnginePlan(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+ private:
+  std::shared_ptr<const State> state_;
+};
+
 class RuleBook {
  public:
   // The installed rules, and directories whose files win over them (rule files by model_type,
@@ -123,6 +173,18 @@ class RuleBook {
   // when anything at error level was found, with the whole text; warnings and notes are in the
   // plan.
   Result<ModelPlan> Plan(const std::string& directory, const PlanRequest& request = {}) const;
+
+  // What `engine`, as `sglang@0.5.23`, would do with the plan's checkpoint. Reads the descriptions
+  // of engines beside the rules. An error when the engine or the model in it is not described;
+  // where the engine decides otherwise or refuses there is an EnginePlan that says so.
+  Result<EnginePlan> PlanAs(const ModelPlan& plan, const std::string& engine) const;
+
+  // A module and a skip list alone, without a checkpoint: one row of `ferrule decide` as JSON,
+  //   {"module": "model.layers.0.mlp.gate_up_proj", "quant_method": "fp8", "ignore": ["lm_head"],
+  //    "fused": {"gate_up_proj": ["gate_proj", "up_proj"]}}
+  // with the optional keys `include`, `quantized_layers`, `renames`, `wrapper_suffix`, `disk`,
+  // `absent_on_disk`, `disk_dtype`, `tp` and `size`. An error when it is no such row.
+  Result<SkipAnswer> Ask(std::string_view question) const;
 
   // Model types that the book describes, sorted.
   std::vector<std::string> model_types() const;

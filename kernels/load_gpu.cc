@@ -18,7 +18,7 @@ std::unique_ptr<GpuWeights> GpuWeights::Load(const ModelPlan& plan,
   Diagnostics out;
   std::vector<LoadRequest> requests;
   for (const std::string& name : names) {
-    const int32_t module = FindLinear(plan, name, rank, &out);
+    const int32_t module = FindLoadable(plan, name, rank, &out);
     if (module < 0) break;
     requests.push_back({module, rank});
   }

@@ -20,7 +20,7 @@ namespace ferrule {
 
 // The id of a linear or fused module that can be loaded for `rank`; -1 with a finding: no such
 // module, a plan with errors or without weights, no such rank.
-int32_t FindLinear(const ModelPlan& plan, std::string_view name, int rank, Diagnostics* out);
+int32_t FindLoadable(const ModelPlan& plan, std::string_view name, int rank, Diagnostics* out);
 
 // `module`: id of a linear or fused module of the plan. Null with findings in `out`: unreadable
 // files, scales that are zero, negative or not finite (FR507), weights with NaN codes (FR508), a

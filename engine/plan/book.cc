@@ -180,6 +180,7 @@ std::vector<KnownFused> Book::Fused(const RuleFile* except) const {
 std::optional<Book> LoadBook(const BookOptions& options, Diagnostics* out) {
   Book book;
   book.complete = true;
+  book.directories = options.directories;
   for (size_t d = 0; d < options.directories.size(); ++d) {
     const std::string& directory = options.directories[d];
     std::vector<std::string> rules, dialects;

@@ -18,6 +18,7 @@ struct Book {
   std::vector<std::shared_ptr<const RuleFile>> files;
   std::map<std::string, std::shared_ptr<const RuleFile>, std::less<>> by_model_type;
   Dialects dialects;
+  std::vector<std::string> directories;  // that were read, as given; later ones win
   // True when every file of the directories was read, not only those of one model_type.
   bool complete = false;
 

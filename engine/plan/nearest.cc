@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A name that is no module → the module that was most likely meant.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "engine/lists/name_match.h"
-#include "engine/plan/decision.h"
+#include "engine/plan/plan.h"
 
 namespace ferrule {
 namespace {
@@ -121,6 +123,20 @@ std::string NearestPath(const Decisions& decisions, std::string_view name) {
     if (distance == 0) break;  // the template is known, so a number is out of range
   }
   return path;
+}
+
+int32_t FindLinear(const Plan& plan, std::string_view name, Diagnostics* out) {
+  const int32_t module = plan.Find(name);
+  if (module < 0) {
+    Finding& finding =
+        out->Add(Code::kUnknownModule, fmt::format("the model has no linear {}", Quoted(name)));
+    const std::string nearest = NearestPath(plan.decisions, name);
+    if (!nearest.empty()) finding.Help(fmt::format("did you mean `{}`?", nearest));
+    return -1;
+  }
+  if (plan.CutOf(plan.decisions.UnitOf(module)) != nullptr) return module;
+  out->Add(Code::kUnknownModule, fmt::format("{} is no linear", Quoted(name)));
+  return -1;
 }
 
 }  // namespace ferrule

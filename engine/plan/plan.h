@@ -56,6 +56,10 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
                                   std::shared_ptr<const Checkpoint> checkpoint,
                                   const PlanOptions& options, Diagnostics* out);
 
+// The id of a linear or of a fused name over linears. -1 with a finding that says what was probably
+// meant.
+int32_t FindLinear(const Plan& plan, std::string_view name, Diagnostics* out);
+
 // Joins modules that are decided alike. Called by MakePlan.
 std::vector<Group> GroupModules(const Plan& plan);
 

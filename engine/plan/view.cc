@@ -40,6 +40,18 @@ void Sizes(const Plan& plan, const Unit& unit, ModuleView* view) {
 
 }  // namespace
 
+std::vector<int32_t> PresentModules(const Plan& plan) {
+  std::vector<int32_t> present;
+  for (const Unit& unit : plan.decisions.units.units) {
+    if (!IsLinear(unit.kind) && unit.kind != NodeKind::kFused) continue;
+    for (int32_t id = unit.first; id < unit.first + unit.count; ++id) {
+      const Module& module = plan.decisions.modules[static_cast<size_t>(id)];
+      if (!module.absent || module.reason == Reason::kSame) present.push_back(id);
+    }
+  }
+  return present;
+}
+
 std::string_view LayoutOf(const Unit& unit) {
   if (unit.kind != NodeKind::kUnified) return {};
   return unit.per > 0 ? "interleaved" : unit.groups > 0 ? "grouped" : "concatenated";

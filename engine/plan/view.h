@@ -40,6 +40,10 @@ struct ModuleView {
 // `group` not null: the name has placeholders.
 ModuleView ViewOf(const Plan& plan, int32_t module, const Group* group);
 
+// Ids of the linears that the model has and of the fused names over them, in the order of the
+// rules; what is optional and not stored is left out.
+std::vector<int32_t> PresentModules(const Plan& plan);
+
 // How the rows of a unified tensor are ordered: interleaved, grouped, concatenated; empty for
 // others.
 std::string_view LayoutOf(const Unit& unit);

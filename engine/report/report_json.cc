@@ -187,14 +187,7 @@ std::string PlanJson(const Plan* plan, const Diagnostics& findings, const Report
   if (plan != nullptr && !options.expand)
     for (const Group& group : plan->groups) WriteModule(*plan, group.module, &group, &out);
   if (plan != nullptr && options.expand)
-    for (const Unit& unit : plan->decisions.units.units) {
-      if (!IsLinear(unit.kind) && unit.kind != NodeKind::kFused) continue;
-      for (int32_t i = 0; i < unit.count; ++i) {
-        const Module& module = plan->decisions.modules[static_cast<size_t>(unit.first + i)];
-        if (!module.absent || module.reason == Reason::kSame)
-          WriteModule(*plan, unit.first + i, nullptr, &out);
-      }
-    }
+    for (const int32_t id : PresentModules(*plan)) WriteModule(*plan, id, nullptr, &out);
   out.Line().EndArray();
   if (plan != nullptr && options.as != nullptr) {
     out.Key("as");
