@@ -264,10 +264,11 @@ std::string DefaultRules() {
       info.dli_fname != nullptr) {
     // <prefix>/lib[/<triplet>]/libferrule.so or <prefix>/bin/ferrule
     const fs::path here = fs::weakly_canonical(info.dli_fname, error).parent_path();
-    for (const fs::path& prefix : {here.parent_path(), here.parent_path().parent_path()}) {
-      const fs::path rules = prefix / "share" / "ferrule" / "rules";
-      if (!error && fs::is_directory(rules, error)) return rules.string();
-    }
+    if (!error)
+      for (const fs::path& prefix : {here.parent_path(), here.parent_path().parent_path()}) {
+        const fs::path rules = prefix / "share" / "ferrule" / "rules";
+        if (fs::is_directory(rules, error)) return rules.string();
+      }
   }
   for (const char* path : {FERRULE_INSTALLED_RULES, FERRULE_SOURCE_RULES})
     if (fs::is_directory(path, error)) return path;

@@ -101,6 +101,18 @@ server_refuses() { # server_refuses STATUS TEXT ARGUMENT…: on standard error, 
   [ "$status" -eq "$wanted" ] && [ ! -s "$tree/out" ] && grep -qF "$text" "$tree/err" &&
     tail -n 1 "$tree/err" | grep -qx 'refusing to start'
 }
+# The same in C.
+c_server_runs() {
+  "${compiler[@]}" -std=c99 -Wall -Wextra -Wpedantic -Werror -x c "$source/examples/server/server.c" -x none "${cflags[@]}" "${libs[@]}" \
+    -o "$tree/c_server" && LD_LIBRARY_PATH=$lib "$tree/c_server" "$tiny" 2 "$module" >"$tree/out" 2>"$tree/err" &&
+    grep -qE "^$module runs as fp8_block: not listed, $tree$rules/qwen3_next.yaml:[0-9]+$" "$tree/out" && grep -qE '^rank 0: \[384, 256\], y\[0\] = -?[0-9.]+$' "$tree/out" &&
+    grep -qE '^ferrule: model_type=qwen3_next tp=2 ' "$tree/err"
+}
+c_server_refuses() {
+  local status=0
+  LD_LIBRARY_PATH=$lib "$tree/c_server" "$tree/nowhere" 2 "$module" >"$tree/out" 2>"$tree/err" || status=$?
+  [ "$status" -eq 2 ] && [ ! -s "$tree/out" ] && grep -qF 'error[FR901]' "$tree/err" && tail -n 1 "$tree/err" | grep -qx 'refusing to start'
+}
 command_runs() { # the installed program with the installed rules
   "$bin/ferrule" plan "$source/examples/qwen3_next_fp8" --tp 4 -f json | grep -qF "\"$tree$rules/qwen3_next.yaml\""
 }
@@ -119,6 +131,8 @@ check "a program compiles, links and runs" program_runs
 check "the installed command uses the installed rules" command_runs
 check "the server of at most 80 lines compiles" server_compiles
 check "it starts, logs one line, answers, loads and runs" server_starts
+check "the server in C starts, answers, loads and runs" c_server_runs
+check "it refuses a checkpoint that is not there, too" c_server_refuses
 check "it refuses wrong rules" server_refuses 1 'error[FR301]: `in_proj_ba` is declared fused' \
   "$tiny" 2 "$module" "$source/examples/qwen3_next_fp8/wrong_rules"
 check "it refuses rules with mistakes" server_refuses 1 'error[FR101]: unknown key `abuot`' \
