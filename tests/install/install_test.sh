@@ -101,7 +101,7 @@ server_refuses() { # server_refuses STATUS TEXT ARGUMENT…: on standard error, 
   [ "$status" -eq "$wanted" ] && [ ! -s "$tree/out" ] && grep -qF "$text" "$tree/err" &&
     tail -n 1 "$tree/err" | grep -qx 'refusing to start'
 }
-# The same in C.
+# The same for C; a package of Python over the same library.
 c_server_runs() {
   "${compiler[@]}" -std=c99 -Wall -Wextra -Wpedantic -Werror -x c "$source/examples/server/server.c" -x none "${cflags[@]}" "${libs[@]}" \
     -o "$tree/c_server" && LD_LIBRARY_PATH=$lib "$tree/c_server" "$tiny" 2 "$module" >"$tree/out" 2>"$tree/err" &&
@@ -113,6 +113,16 @@ c_server_refuses() {
   LD_LIBRARY_PATH=$lib "$tree/c_server" "$tree/nowhere" 2 "$module" >"$tree/out" 2>"$tree/err" || status=$?
   [ "$status" -eq 2 ] && [ ! -s "$tree/out" ] && grep -qF 'error[FR901]' "$tree/err" && tail -n 1 "$tree/err" | grep -qx 'refusing to start'
 }
+python_runs() { # the installed package finds the installed library and rules by itself
+  local package said
+  package=$(find "$tree" -path '*/ferrule/__init__.py') && [ -n "$package" ] &&
+    said=$(cd / && env -u LD_LIBRARY_PATH -u FERRULE_LIBRARY PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="${package%/ferrule/*}" python3 -c '
+import sys, ferrule
+plan = ferrule.RuleBook().plan(sys.argv[1], tp=2)
+print(plan.scheme(sys.argv[2]), ferrule.__version__, plan[sys.argv[2]].rule_file)' "$tiny" "$module") &&
+    [ "$said" = "fp8_block $(pkg-config --modversion ferrule) $tree$rules/qwen3_next.yaml" ] || { echo "said: ${said:-nothing}"; return 1; }
+}
+
 command_runs() { # the installed program with the installed rules
   "$bin/ferrule" plan "$source/examples/qwen3_next_fp8" --tp 4 -f json | grep -qF "\"$tree$rules/qwen3_next.yaml\""
 }
@@ -133,6 +143,7 @@ check "the server of at most 80 lines compiles" server_compiles
 check "it starts, logs one line, answers, loads and runs" server_starts
 check "the server in C starts, answers, loads and runs" c_server_runs
 check "it refuses a checkpoint that is not there, too" c_server_refuses
+check "the package of Python finds library and rules" python_runs
 check "it refuses wrong rules" server_refuses 1 'error[FR301]: `in_proj_ba` is declared fused' \
   "$tiny" 2 "$module" "$source/examples/qwen3_next_fp8/wrong_rules"
 check "it refuses rules with mistakes" server_refuses 1 'error[FR101]: unknown key `abuot`' \
