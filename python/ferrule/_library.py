@@ -92,10 +92,10 @@ def _places():
     if named:
         return [named]
     package = Path(__file__).resolve().parent
-    folders = [package / 'lib']
+    files = [package / 'lib' / 'libferrule.so']
     for parent in list(package.parents)[:4]:
-        folders += [parent, parent / (sysconfig.get_config_var('MULTIARCH') or '')]
-    return [str(folder / SONAME) for folder in folders if (folder / SONAME).is_file()] + [SONAME]
+        files += [parent / SONAME, parent / (sysconfig.get_config_var('MULTIARCH') or '') / SONAME]
+    return [str(file) for file in files if file.is_file()] + [SONAME]
 
 
 def _load():
