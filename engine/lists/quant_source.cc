@@ -36,6 +36,8 @@ class Finder {
           .Help("without its dialect it is not treated as BF16");
       return std::nullopt;
     }
+    for (Description& description : found_)
+      description.has_hf_quant_config = bool(sources_.hf_quant_config);
     return std::move(found_);
   }
 

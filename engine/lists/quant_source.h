@@ -39,6 +39,7 @@ struct Description {
   JsonValue value;  // the object itself
   JsonValue file;   // in which it stands
   PlaceRule place;
+  bool has_hf_quant_config = false;  // the checkpoint has that file
 };
 
 // All descriptions, the one that counts first; none when nothing is quantized. Empty with a finding

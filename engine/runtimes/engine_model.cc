@@ -30,14 +30,20 @@ class EntryReader {
 
   bool Read(const YamlNode& node, EngineModel* out) const {
     if (!reader_.IsMap(node, what_)) return false;
-    bool good =
-        reader_.KnownKeys(node, what_,
-                          {"map", "fuses", "splits", "apart", "names", "paths", "omits", "plain",
-                           "weights", "adds", "draft", "refuses", "lists", "unchecked", "unnamed",
-                           "renames", "becomes", "hands-map", "first-expert"});
+    bool good = reader_.KnownKeys(
+        node, what_,
+        {"map",     "fuses",   "splits",  "apart",     "names",        "paths",  "omits",
+         "plain",   "weights", "adds",    "draft",     "refuses",      "lists",  "unchecked",
+         "unnamed", "renames", "becomes", "hands-map", "first-expert", "experts"});
     if (const YamlNode* map = node.Find("map")) good = Maps(*map, "map", &out->map) && good;
     if (const YamlNode* expert = node.Find("first-expert"))
       good = reader_.AsText(*expert, Of("first-expert"), &out->first_expert) && good;
+    if (const YamlNode* experts = node.Find("experts")) {
+      constexpr std::string_view kWords[] = {"linears"};
+      size_t at = 0;
+      good = reader_.AsWord(*experts, Of("experts"), kWords, &at) && good;
+      out->linear_experts = true;
+    }
     if (const YamlNode* hands = node.Find("hands-map"))
       good = reader_.AsBool(*hands, Of("hands-map"), &out->hands_map) && good;
     if (const YamlNode* fuses = node.Find("fuses"))
@@ -58,9 +64,10 @@ class EntryReader {
       good = Layers(*weights, "weights", &out->weights) && good;
     if (const YamlNode* adds = node.Find("adds")) good = Adds(*adds, &out->adds) && good;
     if (const YamlNode* draft = node.Find("draft"))
-      good = Class(*draft, "draft", &out->draft, &out->draft_when) && good;
+      good = Class(*draft, "draft", &out->draft, &out->draft_when, nullptr) && good;
     if (const YamlNode* becomes = node.Find("becomes"))
-      good = Class(*becomes, "becomes", &out->becomes, &out->becomes_when) && good;
+      good = Class(*becomes, "becomes", &out->becomes, &out->becomes_when, &out->becomes_under) &&
+             good;
     if (const YamlNode* refuses = node.Find("refuses"))
       good = Refuses(*refuses, &out->refuses) && good;
     if (const YamlNode* lists = node.Find("lists"))
@@ -76,15 +83,21 @@ class EntryReader {
  private:
   std::string Of(std::string_view key) const { return fmt::format("{}'s `{}`", what_, key); }
 
-  // A class, or {class: it, when: condition}.
+  // A class, or {class: it, when: condition}; where `dialects` are asked for, also with `under`,
+  // one of the two at least.
   bool Class(const YamlNode& node, std::string_view key, std::string* out,
-             std::optional<Dim>* condition) const {
+             std::optional<Dim>* condition, std::vector<std::string>* dialects) const {
     if (!node.is_map()) return reader_.AsText(node, Of(key), out);
     const YamlNode* name = reader_.Require(node, Of(key), "class");
-    const YamlNode* when = reader_.Require(node, Of(key), "when");
-    return reader_.KnownKeys(node, Of(key), {"class", "when"}) && name != nullptr &&
-           when != nullptr && reader_.AsText(*name, "`class`", out) &&
-           ParseDim(reader_, *when, "`when`", &condition->emplace());
+    const YamlNode* under = dialects == nullptr ? nullptr : node.Find("under");
+    const YamlNode* when =
+        under == nullptr ? reader_.Require(node, Of(key), "when") : node.Find("when");
+    bool good = dialects == nullptr ? reader_.KnownKeys(node, Of(key), {"class", "when"})
+                                    : reader_.KnownKeys(node, Of(key), {"class", "when", "under"});
+    good = name != nullptr && reader_.AsText(*name, "`class`", out) && good;
+    if (under != nullptr) good = reader_.AsTexts(*under, "`under`", dialects) && good;
+    if (when == nullptr) return good && under != nullptr;
+    return ParseDim(reader_, *when, "`when`", &condition->emplace()) && good;
   }
 
   // A map, the name of a table of the file, or a list of these.
@@ -140,16 +153,15 @@ class EntryReader {
       std::vector<std::string> paths;
       ModuleRule rule;
       if (item.is_map()) {
-        good =
-            reader_.KnownKeys(item, Of(key), {"modules", "under", "when", "unless-listed"}) && good;
+        good = reader_.KnownKeys(item, Of(key), {"modules", "under", "when", "if"}) && good;
         const YamlNode* modules = reader_.Require(item, Of(key), "modules");
         good = modules != nullptr && reader_.AsTexts(*modules, "`modules`", &paths) && good;
         if (const YamlNode* under = item.Find("under"))
           good = reader_.AsTexts(*under, "`under`", &rule.under) && good;
         if (const YamlNode* when = item.Find("when"))
           good = ParseDim(reader_, *when, "`when`", &rule.when.emplace()) && good;
-        if (const YamlNode* text = item.Find("unless-listed"))
-          good = reader_.AsText(*text, "`unless-listed`", &rule.unless_listed) && good;
+        if (const YamlNode* function = item.Find("if"))
+          good = reader_.AsText(*function, "`if`", &rule.function) && good;
       } else {
         good = reader_.AsText(item, Of(key), &paths.emplace_back()) && good;
       }
@@ -171,14 +183,16 @@ class EntryReader {
     return good;
   }
 
-  // The engine's message, or {error: message, when: …}.
+  // The engine's message, or {error: message, when: …, where-null: key}.
   bool Refuses(const YamlNode& node, EngineRefusal* out) const {
     if (!node.is_map()) return reader_.AsText(node, Of("refuses"), &out->error);
-    bool good = reader_.KnownKeys(node, Of("refuses"), {"error", "when"});
+    bool good = reader_.KnownKeys(node, Of("refuses"), {"error", "when", "where-null"});
     const YamlNode* error = reader_.Require(node, Of("refuses"), "error");
     good = error != nullptr && reader_.AsText(*error, "`error`", &out->error) && good;
     if (const YamlNode* when = node.Find("when"))
       good = ParseDim(reader_, *when, "`when`", &out->when.emplace()) && good;
+    if (const YamlNode* null = node.Find("where-null"))
+      good = reader_.AsText(*null, "`where-null`", &out->null) && good;
     return good;
   }
 

@@ -35,7 +35,7 @@ struct ModuleRule {
   std::vector<std::vector<std::string>> paths;  // a run of whole segments, anywhere
   std::vector<std::string> under;               // dialects; empty: any
   std::optional<Dim> when;
-  std::string unless_listed;  // not where an entry of the list holds this text
+  std::string function;  // only where this function, asked once without a module, says yes
 };
 
 // A module that the class builds whatever is stored: `lm_head`, `blocks.0-33.attn.proj`.
@@ -50,6 +50,7 @@ struct AddRule {
 struct EngineRefusal {
   std::string error;  // empty: it builds it
   std::optional<Dim> when;
+  std::string null;  // only where config.json has this key with null
 };
 
 struct EngineModel {
@@ -57,6 +58,7 @@ struct EngineModel {
   YamlPlace place;
   FusedMap map;                          // `packed_modules_mapping` as it reaches the functions
   bool hands_map = false;                // also to methods that get none
+  bool linear_experts = false;           // each linear of an expert is a module of its own
   FusedMap fuses;                        // modules that are built of several stored ones
   FusedMap splits;                       // stored modules that are built as several
   std::vector<std::string> apart;        // fused modules of all classes but this one
@@ -66,10 +68,11 @@ struct EngineModel {
   std::vector<std::pair<std::string, LayerKind>> weights;  // last segments of `weight:`
   std::vector<AddRule> adds;                               // built though nothing of it is stored
   EngineRefusal refuses;
-  std::string becomes;              // the class that is built instead …
-  std::optional<Dim> becomes_when;  // … where this holds
-  std::string draft;                // the class of its draft layers …
-  std::optional<Dim> draft_when;    // … where this holds; else that class is not described
+  std::string becomes;                     // the class that is built instead …
+  std::optional<Dim> becomes_when;         // … where this holds …
+  std::vector<std::string> becomes_under;  // … and under these dialects; empty: any
+  std::string draft;                       // the class of its draft layers …
+  std::optional<Dim> draft_when;           // … where this holds; else that class is not described
   std::string first_expert;  // what a method that asks by the first expert asks; else as stored
   std::vector<std::string> lists;      // the input `class`: what the class never quantizes
   std::vector<std::string> unchecked;  // last segments: the code asks for no block check
@@ -94,6 +97,7 @@ struct MethodRule {
   bool first_expert = false;    // experts are asked by the name of the first one's first linear
   bool widens_experts = false;  // what is stored of them is dequantized when it is loaded
   std::optional<Dim> when;      // over the description and the file that it stands in
+  std::string only_if;          // only where this function, asked once without a module, says yes
   YamlPlace place;
 };
 

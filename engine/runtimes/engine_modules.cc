@@ -143,7 +143,8 @@ class Builder {
       if (unit.quantize == Quantize::kNamed) module.layer = LayerKind::kHead;
       if (unit.kind == NodeKind::kWeight) module.layer = WeightLayer(unit.path);
       if (Listed(runtime_.modules.omits, module) || Listed(model_.omits, module)) continue;
-      if (unit.container >= 0) {
+      if (unit.container >= 0 && model_.linear_experts) module.container = -1;
+      if (module.container >= 0) {
         if (unit.container == last_container && !modules_.empty() &&
             modules_.back().container == unit.container) {
           modules_.back().units.push_back(static_cast<int32_t>(u));
@@ -200,15 +201,33 @@ class Builder {
       });
       const bool under = rule.under.empty() || std::find(rule.under.begin(), rule.under.end(),
                                                          DialectName()) != rule.under.end();
-      return named && under && !InList(rule.unless_listed) && Holds(rule.when, scope_);
+      return named && under && Holds(rule.when, scope_) && Says(rule.function);
     });
   }
   std::string DialectName() const { return d_.quant.dialect ? d_.quant.dialect->name : ""; }
-  bool InList(const std::string& text) const {
-    const SkipList& list = d_.quant.list;
-    for (size_t i = 0; i < list.size() && !text.empty(); ++i)
-      if (HasText(text, list.entry(i).text)) return true;
-    return false;
+
+  // Whether a function says yes of the description; without one it is asked of none.
+  bool Says(const std::string& function) const {
+    if (function.empty()) return true;
+    const auto known = said_.find(function);
+    if (known != said_.end()) return known->second;
+    PythonRegexes regexes;
+    RuntimeQuestion question;
+    if (const MethodRule* method = MethodOf(runtime_, description_))
+      question = BaseQuestion(description_, runtime_, *method, model_, &regexes);
+    std::set<std::string> drafts;  // model.layers.61, mtp
+    for (const Unit& unit : d_.units.units)
+      if (unit.draft) drafts.insert(DraftOf(unit));
+    QuestionList& list = question.lists["draft"];
+    for (const std::string& draft : drafts) list.push_back({draft, {}, list.size(), 0});
+    const bool yes = Emulate(runtime_, function, question, &regexes).result == "yes";
+    return said_.emplace(function, yes).first->second;
+  }
+  // The path of a draft layer up to its number.
+  static std::string DraftOf(const Unit& unit) {
+    const size_t number = unit.path.find('#');
+    if (number == std::string::npos) return std::string(Segments(unit.path).front());
+    return Concrete(unit.path.substr(0, number + 1), std::span(unit.numbers).first(1));
   }
   bool IsPlain(const EngineModule& module) const {
     return Listed(model_.plain, module) || Listed(runtime_.modules.plain, module);
@@ -311,6 +330,7 @@ class Builder {
   const ConfigScope scope_;
   FusedMap fuses_;
   std::vector<EngineModule> modules_;
+  mutable std::map<std::string, bool> said_;  // function → its answer
 };
 
 }  // namespace

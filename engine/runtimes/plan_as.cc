@@ -70,6 +70,7 @@ class Comparison {
     if (!as_.refusal.empty()) {
       at = description_.value.location();
     } else if (!model.refuses.error.empty() &&
+               (model.refuses.null.empty() || config.Find(model.refuses.null).is_null()) &&
                Holds(model.refuses.when, ConfigScope(config, description_.value))) {
       as_.refusal = model.refuses.error;
     }
@@ -275,9 +276,13 @@ const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan) {
     return at == runtime.models.end() ? nullptr : &*at;
   };
   if (const EngineModel* model = find(architecture)) {
-    const bool other = !model->becomes.empty() &&
-                       Holds(model->becomes_when, ConfigScope(plan.checkpoint->config, {}));
-    return other ? find(model->becomes) : model;
+    if (model->becomes.empty()) return model;
+    const auto& dialect = plan.decisions.quant.dialect;
+    const auto& under = model->becomes_under;
+    const bool asked = under.empty() || (dialect && std::find(under.begin(), under.end(),
+                                                              dialect->name) != under.end());
+    const ConfigScope scope(plan.checkpoint->config, DescriptionOf(plan).value);
+    return asked && Holds(model->becomes_when, scope) ? find(model->becomes) : model;
   }
   return runtime.any_model ? &kAsStored : nullptr;
 }

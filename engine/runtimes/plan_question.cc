@@ -68,6 +68,15 @@ std::string Filled(const std::string& message, const JsonValue& description) {
   return out;
 }
 
+// The keys that the function of a method reads its list from, where null counts.
+std::vector<std::string> KeysWithNull(const Runtime& runtime, const MethodRule& method) {
+  const RuntimeFunction* function = runtime.Home(method.function).Find(method.function);
+  if (function != nullptr)
+    for (const ListRule& rule : function->lists)
+      if (rule.name == "list" && rule.null_counts) return rule.keys;
+  return {};
+}
+
 // A list under the names that `function` gives its entries.
 QuestionList Renamed(const QuestionList& list, const Runtime& runtime, const std::string& function,
                      RuntimeQuestion question, PythonRegexes* regexes) {
@@ -108,7 +117,11 @@ const MethodRule* MethodOf(const Runtime& runtime, const Description& descriptio
   if (!dialect) return nullptr;
   const ConfigScope scope(description.file, description.value);
   for (const MethodRule& rule : runtime.methods) {
-    if (rule.method == dialect->name && Holds(rule.when, scope)) return &rule;
+    if (rule.method != dialect->name || !Holds(rule.when, scope)) continue;
+    if (rule.only_if.empty()) return &rule;
+    PythonRegexes regexes;
+    const RuntimeQuestion question = BaseQuestion(description, runtime, rule, {}, &regexes);
+    if (Emulate(runtime, rule.only_if, question, &regexes).result == "yes") return &rule;
   }
   return nullptr;
 }
@@ -120,14 +133,23 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
   RuntimeQuestion question =
       ReadRuntimeQuestion(description.value, {}, &why).value_or(RuntimeQuestion{});
   question.name.clear();
+  if (description.has_hf_quant_config) question.flags.insert("hf_quant_config.json");
+  question.texts["file"] = description.place.file;
+  question.texts["architecture"] = model.architecture;
   question.map = model.map;
   if (method.map == "none" && !model.hands_map) question.map.clear();
   if (const FusedMap* table = runtime.Table(method.map)) AddMap(*table, &question.map);
   QuestionList list;
-  // The first key of the dialect that is there counts.
-  for (const std::string& key : description.dialect->list.keys) {
+  // The first key that is there counts, in the dialect's order, or in that of a function for which
+  // one with null counts too.
+  std::vector<std::string> keys = KeysWithNull(runtime, method);
+  const bool own = std::any_of(keys.begin(), keys.end(), [&](const std::string& key) {
+    return bool(description.value.Find(key));
+  });
+  if (!own) keys = description.dialect->list.keys;
+  for (const std::string& key : keys) {
     const JsonValue texts = description.value.Find(key);
-    if (!texts || texts.is_null()) continue;
+    if (!texts || (texts.is_null() && !own)) continue;
     question.texts["key"] = key;
     for (const JsonValue text : texts)
       list.push_back({std::string(text.Text()), {}, list.size(), 0});

@@ -23,7 +23,7 @@ bool ReadLists(const RuntimeNodeReader& nodes, const YamlNode& node, std::vector
     rule.name = entry.key;
     const YamlNode& value = entry.value;
     if (!reader.IsMap(value, "a list") ||
-        !reader.KnownKeys(value, "a list", {"from", "keys", "forms", "unique", "sort"})) {
+        !reader.KnownKeys(value, "a list", {"from", "keys", "nulls", "forms", "unique", "sort"})) {
       good = false;
       continue;
     }
@@ -31,6 +31,12 @@ bool ReadLists(const RuntimeNodeReader& nodes, const YamlNode& node, std::vector
       good = reader.AsTexts(*from, "`from`", &rule.from) && good;
     if (const YamlNode* keys = value.Find("keys"))
       good = reader.AsTexts(*keys, "`keys`", &rule.keys) && good;
+    if (const YamlNode* nulls = value.Find("nulls")) {
+      constexpr std::string_view kWords[] = {"count"};
+      size_t at = 0;
+      good = reader.AsWord(*nulls, "`nulls`", kWords, &at) && good;
+      rule.null_counts = true;
+    }
     if (const YamlNode* forms = value.Find("forms"))
       good = nodes.ReadNames(*forms, "`forms`", &rule.forms) && good;
     if (const YamlNode* unique = value.Find("unique"))

@@ -95,6 +95,7 @@ struct ListRule {  // how an input list becomes the list that is asked
   std::string name;
   std::vector<std::string> from;  // the first of these inputs that is not empty
   std::vector<std::string> keys;  // the input `key` must be one of these, else the list is empty
+  bool null_counts = false;       // the first of `keys` that is there counts, also one with null
   std::vector<NameForm> forms;    // what each entry becomes
   bool unique = false;            // equal entries: the first one's place, the last one's value
   bool plain_first = false;       // sorted, entries with `re:` after those without

@@ -91,6 +91,15 @@ bool Covers(const Runtime& runtime, std::string_view version) {
          std::find(runtime.covers.begin(), runtime.covers.end(), version) != runtime.covers.end();
 }
 
+// Functions that decide which modules a class builds.
+std::vector<std::string> AskedBy(const EngineModel& model) {
+  std::vector<std::string> out;
+  for (const auto* rules : {&model.omits, &model.plain})
+    for (const ModuleRule& rule : *rules)
+      if (!rule.function.empty()) out.push_back(rule.function);
+  return out;
+}
+
 // Copies the sections that a file shares with another of its engine.
 bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtime* runtime,
                    Diagnostics* out) {
@@ -121,6 +130,11 @@ bool ShareSections(const std::vector<std::shared_ptr<Runtime>>& runtimes, Runtim
     if (section == "models") {
       runtime->models = (*there)->models;
       runtime->any_model = (*there)->any_model;
+      // What their entries ask is asked of the file that they come from.
+      for (const EngineModel& model : runtime->models)
+        for (const std::string& function : AskedBy(model))
+          if (runtime->Find(function) == nullptr)
+            runtime->origins.emplace_back(function, there->get());
     }
     if (section == "layers") {
       runtime->layers = (*there)->layers;
@@ -161,7 +175,7 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
   for (const auto& runtime : *runtimes) good = ShareSections(*runtimes, runtime.get(), out) && good;
   for (const auto& runtime : *runtimes) {
     for (const MethodRule& rule : runtime->methods) {
-      std::vector<std::string> asked = {rule.function, rule.check};
+      std::vector<std::string> asked = {rule.function, rule.check, rule.only_if};
       for (const auto& [list, function] : rule.list_functions) asked.push_back(function);
       for (const std::string& function : asked)
         if (!function.empty() && runtime->Find(function) == nullptr) {
@@ -182,6 +196,16 @@ bool ResolveRuntimes(std::vector<std::shared_ptr<Runtime>>* runtimes, Diagnostic
             .Help("write it under `tables`");
         good = false;
       }
+    for (const EngineModel& model : runtime->models)
+      for (const std::string& function : AskedBy(model))
+        if (runtime->Home(function).Find(function) == nullptr) {
+          out->Add(Code::kUnknownName,
+                   fmt::format("`models`: `{}` asks {}, which is not in this file",
+                               model.architecture, Quoted(function)),
+                   runtime->yaml.At(model.place))
+              .Help(NearestFunction(*runtime, function));
+          good = false;
+        }
     for (const EngineModel& model : runtime->models)
       for (const auto& [key, name] :
            {std::pair{"draft", &model.draft}, std::pair{"becomes", &model.becomes}})

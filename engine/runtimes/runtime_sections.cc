@@ -10,7 +10,7 @@
 namespace ferrule {
 namespace {
 
-// `F`, `unquantized`, {ask: F, list: G, when: …} or {refuses: message, when: …}.
+// `F`, `unquantized`, {ask: F, list: G, when: …, if: H} or {refuses: message, when: …}.
 bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string method,
                 std::vector<MethodRule>* out) {
   if (node.is_list()) {
@@ -24,8 +24,8 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
   rule.place = node.place;
   bool good = true;
   if (node.is_map()) {
-    good =
-        reader.KnownKeys(node, what, {"ask", "refuses", "list", "check", "map", "experts", "when"});
+    good = reader.KnownKeys(node, what,
+                            {"ask", "refuses", "list", "check", "map", "experts", "when", "if"});
     if (const YamlNode* refuses = node.Find("refuses")) {
       good = reader.AsText(*refuses, "`refuses`", &rule.refuses) && good;
     } else {
@@ -53,6 +53,8 @@ bool ReadMethod(const YamlReader& reader, const YamlNode& node, std::string meth
     }
     if (const YamlNode* when = node.Find("when"))
       good = ParseDim(reader, *when, "`when`", &rule.when.emplace()) && good;
+    if (const YamlNode* function = node.Find("if"))
+      good = reader.AsText(*function, "`if`", &rule.only_if) && good;
   } else {
     good = reader.AsText(node, what, &rule.function);
   }

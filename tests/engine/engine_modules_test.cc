@@ -17,7 +17,13 @@ std::vector<std::string> Built(const std::string& entry, bool draft = false) {
   const std::string text =
       "ferrule: 1\nruntime: engine\nversion: 1\nabout: a test\n"
       "tables: {usual: {gate_up_proj: [gate_proj, up_proj]}}\n"
-      "functions: {f: {steps: quant}}\nmodules: {fuses: usual}\nmodels:\n  M: " +
+      "functions: {f: {steps: quant}}\n"
+      "helpers:\n  sure: {steps: yes}\n  never: {steps: no}\n"
+      "  knows_draft:\n    steps: {if: {listed: {by: exact, names: [{is: model.layers.61}]}, in: "
+      "draft}, "
+      "then: yes, else: no}\n"
+      "  reads: {steps: {if: {text: '{input quant_method}', is: fp8}, then: yes, else: no}}\n"
+      "methods: {fp8: f}\nmodules: {fuses: usual}\nmodels:\n  M: " +
       entry + "\n";
   Diagnostics out;
   const auto runtime = ParseRuntime("engine@1.yaml", text, &out);
@@ -56,6 +62,13 @@ TEST_CASE("without a word the modules are those of the checkpoint, experts of a 
   CHECK_FALSE(Has(built, "model.layers.<mtp>.eh_proj"));
   CHECK(Has(Built("{}", true), "model.layers.<mtp>.eh_proj"));
   CHECK(Has(Built("{weights: {embed_tokens: embedding}}"), "model.embed_tokens"));
+}
+
+TEST_CASE("experts are one module, or each of their linears is") {
+  CHECK_FALSE(Has(Built("{}"), "model.layers.<layer>.mlp.experts.<expert>.down_proj"));
+  const auto linears = Built("{experts: linears}");
+  CHECK(Has(linears, "model.layers.<layer>.mlp.experts.<expert>.down_proj"));
+  CHECK_FALSE(Has(linears, "model.layers.<layer>.mlp.experts"));
 }
 
 TEST_CASE("fuses, apart and splits say what is built of what is stored") {
@@ -98,6 +111,15 @@ TEST_CASE("omits, plain and adds, and the conditions on them") {
             "model.layers.<layer>.mlp.shared_experts.down_proj"));
   CHECK(Has(Built("{omits: [{modules: shared_experts, under: modelopt}]}"),
             "model.layers.<layer>.mlp.shared_experts.down_proj"));
+  // A function may be asked, of the description and of the roots of draft layers.
+  const auto asked = [](const std::string& function) {
+    return Has(Built("{omits: [{modules: shared_experts, if: " + function + "}]}"),
+               "model.layers.<layer>.mlp.shared_experts.down_proj");
+  };
+  CHECK_FALSE(asked("sure"));
+  CHECK(asked("never"));
+  CHECK_FALSE(asked("knows_draft"));
+  CHECK_FALSE(asked("reads"));
   // What is built without the config has the path in the model.
   CHECK(Has(Built("{names: {mlp: a}, paths: {mlp: b}, plain: [a.gate]}"),
             "model.layers.<layer>.b.gate"));
