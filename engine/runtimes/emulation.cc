@@ -167,14 +167,9 @@ Emulator::Decision Emulator::First(const Step& step, const Frame& frame) {
   for (const std::string& name : names) {
     inner.name = name;
     const Asked asked = AskedBy(rules, inner);
-    size_t begin = 0, end = list.size();
-    if (!step.only && !step.go_on)
-      if (const auto at = Indexed(rules, asked, step.text, list)) {
-        begin = *at;
-        end = std::min(begin + 1, end);
-      }
-    for (size_t i = begin; i < end; ++i) {
-      const QuestionEntry& entry = list[i];
+    const Places places = ToAsk(rules, asked, list, inner);
+    for (size_t i = 0; i < places.size(); ++i) {
+      const QuestionEntry& entry = list[places[i]];
       if (step.only && !step.only->Holds(entry.text)) continue;
       inner.name = name;
       const Truth truth = Names(rules, asked, entry.text, inner);

@@ -13,12 +13,14 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/runtimes/entry_index.h"
 #include "engine/runtimes/runtime.h"
 #include "engine/text/json.h"
 
@@ -32,8 +34,24 @@ struct QuestionEntry {
 };
 using QuestionList = std::vector<QuestionEntry>;
 
-// The entries of a list by text; of equal ones the first stands first.
-using SortedEntries = std::vector<std::pair<std::string_view, size_t>>;
+// Indexes of the long lists of one question. They hold to its lists, so a copy begins without any.
+struct QuestionIndexes {
+  struct Use {
+    int times = 0;
+    std::unique_ptr<const EntryIndex> index;
+  };
+  std::map<std::pair<const QuestionList*, const std::vector<MatchRule>*>, Use> of;
+
+  QuestionIndexes() = default;
+  QuestionIndexes(const QuestionIndexes& /*other*/) {}
+  QuestionIndexes(QuestionIndexes&&) = default;
+  QuestionIndexes& operator=(const QuestionIndexes& other) {
+    if (this != &other) of.clear();
+    return *this;
+  }
+  QuestionIndexes& operator=(QuestionIndexes&&) = default;
+  ~QuestionIndexes() = default;
+};
 
 struct RuntimeQuestion {
   std::string name;                                        // the module path as the engine asks it
@@ -42,11 +60,11 @@ struct RuntimeQuestion {
   std::set<std::string, std::less<>> flags;                // inputs that are true
   std::set<std::string, std::less<>> absent;               // inputs that are null
   FusedMap map;                                            // the fused map that is passed
-  // Long lists, sorted when they are first asked.
   // INVARIANT: once asked, a question changes only in `name`, `texts` and `flags`.
-  mutable std::map<std::string, SortedEntries, std::less<>> sorted;
+  mutable QuestionIndexes indexes;
   // Lists as a function normalises them, for the text `key` that it asks with: long ones take
-  // longer to make than to ask. Whoever changes `lists` after a question clears them.
+  // longer to make than to ask. Whoever changes `lists` after a question clears them
+  // and `indexes`.
   mutable std::map<std::pair<const ListRule*, std::string>, QuestionList> built;
 };
 

@@ -67,7 +67,9 @@ Truth Emulator::Listed(const Test& test, const Frame& frame) {
   const auto& rules = test.match.empty() ? frame.function->match : test.match;
   Truth all = Truth::kNo;
   const Asked asked = AskedBy(rules, frame);
-  for (const QuestionEntry& entry : list) {
+  const Places places = ToAsk(rules, asked, list, frame);
+  for (size_t i = 0; i < places.size(); ++i) {
+    const QuestionEntry& entry = list[places[i]];
     if (test.only && !test.only->Holds(entry.text)) continue;
     const Truth one = Names(rules, asked, entry.text, frame);
     if (one == Truth::kRaised) return all == Truth::kUnknown && !test.exhaustive ? all : one;

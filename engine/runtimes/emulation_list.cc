@@ -98,7 +98,11 @@ Truth Emulator::Gather(const Step& step, const Frame& frame) {
   if (gathered != frame.gathered->end() && step.from != step.text)
     from.insert(from.end(), gathered->second.begin(), gathered->second.end());
   const Asked asked = AskedBy(step.match, frame);
-  for (const QuestionEntry& entry : List(step.from, frame)) {
+  const QuestionList& list = List(step.from, frame);
+  Places places{{}, list.size(), false};
+  if (!step.match.empty()) places = ToAsk(step.match, asked, list, frame);
+  for (size_t i = 0; i < places.size(); ++i) {
+    const QuestionEntry& entry = list[places[i]];
     const Truth truth =
         step.match.empty() ? Truth::kYes : Names(step.match, asked, entry.text, frame);
     if (truth == Truth::kRaised || truth == Truth::kUnknown) return truth;

@@ -9,11 +9,26 @@
 namespace ferrule {
 namespace {
 
-constexpr size_t kLongList = 64;  // below it a look at each entry is as fast
+constexpr size_t kLongList = 64;        // below it a look at each entry is as fast
+constexpr size_t kVeryLongList = 4096;  // an index is worth it for one question
+constexpr int kManyQuestions = 4;       // for a long list
 
 Truth Of(bool holds) { return holds ? Truth::kYes : Truth::kNo; }
 
 }  // namespace
+
+std::optional<std::string_view> MatchRule::Left(std::string_view entry) const {
+  if (only && !only->Holds(entry)) return std::nullopt;
+  if (marked && !HasPrefix("re:", entry)) return std::nullopt;
+  if (marked) entry.remove_prefix(3);
+  for (const std::string& prefix : prefixes) {
+    if (!HasPrefix(prefix, entry)) continue;
+    entry.remove_prefix(prefix.size());
+    break;
+  }
+  if (!cut.empty() && HasSuffix(cut, entry)) entry.remove_suffix(cut.size());
+  return entry;
+}
 
 // What each rule asks instead of the path: the same for all entries of a list.
 Emulator::Asked Emulator::AskedBy(const std::vector<MatchRule>& rules, const Frame& frame) const {
@@ -29,23 +44,15 @@ Truth Emulator::Names(const std::vector<MatchRule>& rules, const Asked& asked,
   Truth all = Truth::kNo;
   for (size_t r = 0; r < rules.size(); ++r) {
     const MatchRule& rule = rules[r];
-    if (rule.only && !rule.only->Holds(entry)) continue;
-    const bool marked = rule.marked && HasPrefix("re:", entry);
-    if (rule.marked && !marked) continue;
-    std::string_view text = marked ? entry.substr(3) : entry;
-    for (const std::string& prefix : rule.prefixes) {
-      if (!HasPrefix(prefix, text)) continue;
-      text.remove_prefix(prefix.size());
-      break;
-    }
-    if (!rule.cut.empty() && HasSuffix(rule.cut, text)) text.remove_suffix(rule.cut.size());
+    const auto text = rule.Left(entry);
+    if (!text) continue;
     for (const std::string& name : asked[r]) {
-      const Truth one = Matches(rule, text, name, frame);
+      const Truth one = Matches(rule, *text, name, frame);
       if (one == Truth::kYes) return one;
       if (one == Truth::kRaised) return all == Truth::kUnknown ? all : one;
       if (one == Truth::kUnknown) all = one;
     }
-    if (marked) break;
+    if (rule.marked) break;
   }
   return all;
 }
@@ -67,34 +74,34 @@ std::vector<std::string> Emulator::Other(const std::vector<NameForm>& forms,
   return names;
 }
 
-// The first entry that a lone `exact` or `child` rule hits, and the end when it hits none; nothing
-// for other rules, and for lists that are short or made by a function.
-std::optional<size_t> Emulator::Indexed(const std::vector<MatchRule>& rules, const Asked& asked,
-                                        std::string_view input, const QuestionList& list) const {
-  const auto known = question_.lists.find(input);
-  if (list.size() < kLongList || known == question_.lists.end() || &known->second != &list)
-    return std::nullopt;
-  if (rules.size() != 1) return std::nullopt;
-  const MatchRule& rule = rules[0];
-  if ((rule.by != By::kExact && rule.by != By::kChild) || rule.only || rule.marked ||
-      rule.trailing_dots || !rule.prefixes.empty() || !rule.cut.empty())
-    return std::nullopt;
-  SortedEntries& sorted = question_.sorted[std::string(input)];
-  if (sorted.empty()) {
-    for (size_t i = 0; i < list.size(); ++i) sorted.emplace_back(list[i].text, i);
-    std::sort(sorted.begin(), sorted.end());
+// The layer's class and those that it is derived from.
+std::vector<std::string_view> Emulator::Classes(const Frame& frame) {
+  std::vector<std::string_view> out{frame.layer};
+  for (const auto& [known, ancestors] : frame.home->classes)
+    if (known == frame.layer) {
+      out.insert(out.end(), ancestors.begin(), ancestors.end());
+      break;
+    }
+  return out;
+}
+
+// The entries to ask: of a long list those that its index finds, else all.
+Emulator::Places Emulator::ToAsk(const std::vector<MatchRule>& rules, const Asked& asked,
+                                 const QuestionList& list, const Frame& frame) const {
+  Places all;
+  all.count = list.size();
+  if (list.size() < kLongList) return all;
+  QuestionIndexes::Use& use = question_.indexes.of[{&list, &rules}];
+  if (!use.index) {
+    if (list.size() < kVeryLongList && ++use.times < kManyQuestions) return all;
+    std::vector<std::string_view> texts;
+    texts.reserve(list.size());
+    for (const QuestionEntry& entry : list) texts.emplace_back(entry.text);
+    use.index = std::make_unique<EntryIndex>(rules, texts);
   }
-  size_t first = list.size();
-  for (const std::string& name : asked[0]) {
-    const std::string from = rule.by == By::kChild ? name + "." : name;
-    for (auto at = std::lower_bound(sorted.begin(), sorted.end(),
-                                    std::pair(std::string_view(from), size_t{0}));
-         at != sorted.end() &&
-         (rule.by == By::kChild ? HasPrefix(from, at->first) : at->first == from);
-         ++at)
-      first = std::min(first, at->second);
-  }
-  return first;
+  auto found = use.index->Find(asked, Classes(frame));
+  if (!found) return all;
+  return {std::move(*found), 0, true};
 }
 
 Truth Emulator::Matches(const MatchRule& rule, std::string_view entry, std::string_view name,
@@ -140,11 +147,8 @@ Truth Emulator::Matches(const MatchRule& rule, std::string_view entry, std::stri
     case By::kClass:
       break;
   }
-  if (entry == frame.layer) return Truth::kYes;
-  for (const auto& [known, ancestors] : frame.home->classes)
-    if (known == frame.layer)
-      return Of(std::find(ancestors.begin(), ancestors.end(), entry) != ancestors.end());
-  return Truth::kNo;
+  const std::vector<std::string_view> classes = Classes(frame);
+  return Of(std::find(classes.begin(), classes.end(), entry) != classes.end());
 }
 
 Truth Emulator::Pattern(const MatchRule& rule, std::string_view entry, std::string_view name) {

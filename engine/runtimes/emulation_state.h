@@ -76,8 +76,17 @@ class Emulator {
   Asked AskedBy(const std::vector<MatchRule>& rules, const Frame& frame) const;
   Truth Names(const std::vector<MatchRule>& rules, const Asked& asked, std::string_view entry,
               const Frame& frame);
-  std::optional<size_t> Indexed(const std::vector<MatchRule>& rules, const Asked& asked,
-                                std::string_view input, const QuestionList& list) const;
+  // Numbers of entries in order: some, or the first `count`.
+  struct Places {
+    std::vector<uint32_t> some;
+    size_t count = 0;
+    bool found = false;
+    size_t size() const { return found ? some.size() : count; }
+    size_t operator[](size_t i) const { return found ? some[i] : i; }
+  };
+  Places ToAsk(const std::vector<MatchRule>& rules, const Asked& asked, const QuestionList& list,
+               const Frame& frame) const;
+  static std::vector<std::string_view> Classes(const Frame& frame);
   Truth Matches(const MatchRule& rule, std::string_view entry, std::string_view name,
                 const Frame& frame);
   Truth Pattern(const MatchRule& rule, std::string_view entry, std::string_view name);

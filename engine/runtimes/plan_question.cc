@@ -84,6 +84,7 @@ QuestionList Renamed(const QuestionList& list, const Runtime& runtime, const std
   for (const QuestionEntry& entry : list) {
     question.lists["list"] = {entry};
     question.built.clear();
+    question.indexes.of.clear();
     const RuntimeAnswer answer = Emulate(runtime, function, question, regexes);
     for (const auto& [field, json] : answer.fields) {
       Diagnostics none;

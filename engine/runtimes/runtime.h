@@ -89,6 +89,9 @@ struct MatchRule {
   std::vector<std::string> words;     // of last-of
   std::vector<NameForm> names;        // asked in order instead of the name
   std::optional<TextRule> only;       // entries that this rule is for
+
+  // What is left of an entry to compare; nothing when the rule is not for it.
+  std::optional<std::string_view> Left(std::string_view entry) const;
 };
 
 struct ListRule {  // how an input list becomes the list that is asked
