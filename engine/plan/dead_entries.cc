@@ -74,6 +74,7 @@ class Reporter {
           finding.Fact("note", "patterns are matched from the start of the path");
         return finding;
       }
+      if (++named_ > Diagnostics::kMaxKept) return finding;  // it is counted, not shown
       const std::string& name = list_.name(entry);
       if (IsPlainGlob(name) && globs_++ < kMaxGlobs) {
         ExplainGlob(d_, Names(), name, &finding);
@@ -129,29 +130,35 @@ class Reporter {
     });
   }
 
+  // First numbers of all modules at and below a path, in order. Found out once for each form.
+  const std::vector<int32_t>& FirstNumbers(const std::string& own) {
+    const auto [at, fresh] = first_numbers_.try_emplace(own);
+    std::vector<int32_t>& numbers = at->second;
+    if (!fresh) return numbers;
+    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
+      const std::string_view text = d_.paths.Text(id);
+      if (text.substr(0, own.size()) != own ||
+          (text.size() > own.size() && text[own.size()] != '.'))
+        continue;
+      for (size_t i = 0; i < d_.paths.Count(id); ++i) numbers.push_back(d_.paths.Numbers(id, i)[0]);
+    }
+    std::sort(numbers.begin(), numbers.end());
+    numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+    return numbers;
+  }
+
   // "`model.layers.<n>.mlp` has numbers from 0 to 47", when `name` is a path or container of the
   // model but for its first number, which no module of this form has; else empty.
-  std::string OtherNumbers(std::string name) const {
+  std::string OtherNumbers(std::string name) {
     while (!name.empty() && (name.back() == '*' || name.back() == '.')) name.pop_back();
     NormalName normal;
     if (list_.has_patterns() || name.find_first_of("*?[") != std::string::npos ||
         !Normalise(name, &normal) || normal.count == 0)
       return {};
-    int32_t low = INT32_MAX, high = -1;
-    for (int32_t id = 0; id < static_cast<int32_t>(d_.paths.templates()); ++id) {
-      const std::string_view text = d_.paths.Text(id);
-      const std::string_view own = normal.view();
-      if (text.substr(0, own.size()) != own ||
-          (text.size() > own.size() && text[own.size()] != '.'))
-        continue;
-      for (size_t i = 0; i < d_.paths.Count(id); ++i) {
-        const int32_t number = d_.paths.Numbers(id, i)[0];
-        if (number == normal.numbers[0]) return {};
-        low = std::min(low, number);
-        high = std::max(high, number);
-      }
-    }
-    if (high < 0) return {};
+    const std::vector<int32_t>& numbers = FirstNumbers(std::string(normal.view()));
+    if (numbers.empty() || std::binary_search(numbers.begin(), numbers.end(), normal.numbers[0]))
+      return {};
+    const int32_t low = numbers.front(), high = numbers.back();
     std::string shown(normal.view());
     for (size_t at = 0; (at = shown.find('#', at)) != std::string::npos; at += 3)
       shown.replace(at, 1, "<n>");
@@ -184,11 +191,13 @@ class Reporter {
 
   int8_t where_;
   int globs_ = 0;
+  size_t named_ = 0;
   const std::vector<bool>& used_;
   Decisions& d_;
   const SkipList& list_;
   Diagnostics* out_;
   Grouped grouped_;
+  std::unordered_map<std::string, std::vector<int32_t>> first_numbers_;
 };
 
 }  // namespace
