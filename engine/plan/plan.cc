@@ -161,6 +161,12 @@ class Cutter {
   std::map<std::vector<int64_t>, int32_t> fused_;
 };
 
+bool IsGoodTp(int tp, Diagnostics* out) {
+  if (tp >= 1 && tp <= kMaxTp) return true;
+  out->Add(Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, tp));
+  return false;
+}
+
 bool IndexPaths(Decisions* d, Diagnostics* out) {
   d->modules.assign(static_cast<size_t>(d->units.modules), Module());
   d->unit_of.resize(d->modules.size());
@@ -234,10 +240,7 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   plan.tp = options.tp;
   plan.model_type = std::string(c.config.Find("model_type").Text());
   plan.rules_sha = rules->sha256;
-  if (options.tp < 1 || options.tp > kMaxTp) {
-    out->Add(Code::kBadTp, fmt::format("tp must be between 1 and {}, not {}", kMaxTp, options.tp));
-    return std::nullopt;
-  }
+  if (!IsGoodTp(options.tp, out)) return std::nullopt;
   Decisions& d = plan.decisions;
   d.rules = std::move(rules);
   d.has_headers = c.has_headers;
@@ -264,6 +267,16 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
   plan.groups = GroupModules(plan);
   plan.plan_sha = PlanSha(plan);
   return plan;
+}
+
+bool CutAgain(int tp, Plan* plan, Diagnostics* out) {
+  if (!IsGoodTp(tp, out)) return false;
+  plan->tp = tp;
+  plan->cuts.clear();
+  Cutter(plan, out).Run();
+  plan->groups = GroupModules(*plan);
+  plan->plan_sha = PlanSha(*plan);
+  return true;
 }
 
 std::optional<Plan> MakePlan(const Book& book, std::shared_ptr<const Checkpoint> checkpoint,

@@ -60,6 +60,10 @@ std::optional<Plan> MakePlanUnder(std::shared_ptr<const RuleFile> rules, const B
 // meant.
 int32_t FindLinear(const Plan& plan, std::string_view name, Diagnostics* out);
 
+// The same plan at another size: what is decided does not hang on it. False, with the plan as it
+// was, when there is none.
+bool CutAgain(int tp, Plan* plan, Diagnostics* out);
+
 // Joins modules that are decided alike. Called by MakePlan.
 std::vector<Group> GroupModules(const Plan& plan);
 

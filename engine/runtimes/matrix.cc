@@ -148,21 +148,25 @@ std::optional<Matrix> CompareEngines(const Book& book, const RuntimeBook& runtim
   Table table(&matrix);
   std::vector<MatrixEngine> engines(runtimes.runtimes.size());
   std::vector<std::string> why(engines.size());
+  std::vector<std::optional<PlanAs>> decided(engines.size());
+  QuestionCache cache;
+  auto plan = MakePlan(book, checkpoint, {tp[0]}, out);
+  if (!plan) return std::nullopt;
+  table.Seed(*plan);
   for (const int size : tp) {
     Diagnostics ignored;
     const bool first = size == tp[0];
-    const auto plan = MakePlan(book, checkpoint, {size}, first ? out : &ignored);
-    if (!plan) return std::nullopt;
-    if (first) table.Seed(*plan);
+    if (plan->tp != size && !CutAgain(size, &*plan, &ignored)) return std::nullopt;
     for (size_t e = 0; e < engines.size(); ++e) {
       const Runtime& runtime = *runtimes.runtimes[e];
       engines[e].name = runtime.engine + "@" + runtime.version;
       if (!first && (!why[e].empty() || !runtime.block_check)) continue;
       Diagnostics findings;
-      const auto as = ComparePlan(*plan, runtime, &findings);
-      if (as)
-        table.Add(*plan, *as, first, &engines[e]);
-      else
+      auto as = ComparePlan(*plan, runtime, &cache, first ? nullptr : &*decided[e], &findings);
+      if (as) table.Add(*plan, *as, first, &engines[e]);
+      if (as && first)
+        decided[e] = std::move(as);
+      else if (!as)
         why[e] = findings.findings().empty() ? "not described" : findings.findings()[0].message;
     }
   }

@@ -17,8 +17,14 @@ namespace {
 
 class Comparison {
  public:
-  Comparison(const Plan& plan, const Runtime& runtime, Diagnostics* out)
-      : plan_(plan), d_(plan.decisions), runtime_(runtime), out_(out) {
+  Comparison(const Plan& plan, const Runtime& runtime, QuestionCache* cache, const PlanAs* decided,
+             Diagnostics* out)
+      : plan_(plan),
+        d_(plan.decisions),
+        runtime_(runtime),
+        cache_(*cache),
+        decided_(decided),
+        out_(out) {
     as_.engine = runtime.engine;
     as_.version = runtime.version;
     for (const auto& [section, version] : runtime.shared)
@@ -65,8 +71,10 @@ class Comparison {
   bool Refuses(const EngineModel& model) {
     const JsonValue& config = plan_.checkpoint->config;
     Location at = config.Find("architectures").location();
-    if (method_ != nullptr)
-      as_.refusal = RefusalOf(description_, runtime_, *method_, model, &regexes_);
+    if (decided_ != nullptr)
+      as_.refusal = decided_->refusal;
+    else if (method_ != nullptr)
+      as_.refusal = RefusalOf(description_, runtime_, *method_, model, &cache_);
     if (!as_.refusal.empty()) {
       at = description_.value.location();
     } else if (!model.refuses.error.empty() &&
@@ -116,15 +124,16 @@ class Comparison {
 
   void Ask(const EngineModel& model, bool draft) {
     const bool asks = method_ != nullptr && !method_->function.empty();
-    RuntimeQuestion question;
-    if (asks) question = BaseQuestion(description_, runtime_, *method_, model, &regexes_);
+    RuntimeQuestion* question = nullptr;
+    if (asks && decided_ == nullptr)
+      question = &cache_.Get(description_, runtime_, *method_, model);
     for (const EngineModule& built : EngineModules(plan_, runtime_, model, draft))
       for (int32_t i = 0; i < built.count; ++i) {
         AsModule module = Describe(built, i);
         module.draft = draft;
         module.result = module.word = "none";
         if (asks && !built.plain)
-          Answer(NameAsked(model, built, module), built.layer, &question, &module);
+          Answer(NameAsked(model, built, module), built.layer, question, &module);
         if (module.result == "quant")
           module.refusal = BlockRefusal(plan_, runtime_, model, built, module.name);
         Judge(built, &module);
@@ -179,11 +188,18 @@ class Comparison {
   }
 
   void Answer(const std::string& name, LayerKind layer, RuntimeQuestion* question, AsModule* out) {
+    if (decided_ != nullptr) {
+      const AsModule& before = decided_->modules[as_.modules.size()];  // built in the same order
+      out->word = before.word;
+      out->result = before.result;
+      out->error = before.error;
+      return;
+    }
     question->name = name;
     question->texts["layer"] = LayerName(layer);
     for (const auto& [known, word] : runtime_.layers)
       if (known == LayerName(layer)) question->texts["layer"] = word;
-    const RuntimeAnswer answer = Emulate(runtime_, method_->function, *question, &regexes_);
+    const RuntimeAnswer answer = Emulate(runtime_, method_->function, *question, &cache_.regexes);
     out->word = answer.result;
     out->result = AsResult(answer.result);
     out->error = answer.error;
@@ -251,11 +267,12 @@ class Comparison {
   const Plan& plan_;
   const Decisions& d_;
   const Runtime& runtime_;
+  QuestionCache& cache_;
+  const PlanAs* decided_;
   Diagnostics* out_;
   std::string name_;
   Description description_;
   const MethodRule* method_ = nullptr;
-  PythonRegexes regexes_;
   Grouped grouped_;
   PlanAs as_;
 };
@@ -288,7 +305,13 @@ const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan) {
 }
 
 std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, Diagnostics* out) {
-  return Comparison(plan, runtime, out).Run();
+  QuestionCache cache;
+  return ComparePlan(plan, runtime, &cache, nullptr, out);
+}
+
+std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, QuestionCache* cache,
+                                  const PlanAs* decided, Diagnostics* out) {
+  return Comparison(plan, runtime, cache, decided, out).Run();
 }
 
 }  // namespace ferrule

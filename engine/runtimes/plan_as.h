@@ -19,6 +19,7 @@
 
 #include "engine/plan/plan.h"
 #include "engine/runtimes/engine_model.h"
+#include "engine/runtimes/plan_question.h"
 #include "engine/runtimes/runtime.h"
 #include "engine/text/json_writer.h"
 
@@ -59,6 +60,10 @@ struct PlanAs {
 
 // Findings FR801 … FR803 in `out`. Empty when the model or its method is not described.
 std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, Diagnostics* out);
+// The same for several engines or sizes. `cache`: of this plan's description. `decided`: by this
+// engine of the same plan at another size, which decides alike; null: it is asked.
+std::optional<PlanAs> ComparePlan(const Plan& plan, const Runtime& runtime, QuestionCache* cache,
+                                  const PlanAs* decided, Diagnostics* out);
 
 // The entry for the plan's architecture; null when the runtime does not describe it.
 const EngineModel* ModelOf(const Runtime& runtime, const Plan& plan);

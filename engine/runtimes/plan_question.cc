@@ -77,6 +77,17 @@ std::vector<std::string> KeysWithNull(const Runtime& runtime, const MethodRule& 
   return {};
 }
 
+FusedMap MapFor(const Runtime& runtime, const MethodRule& method, const EngineModel& model) {
+  FusedMap map;
+  if (method.map != "none" || model.hands_map) map = model.map;
+  if (const FusedMap* table = runtime.Table(method.map)) AddMap(*table, &map);
+  return map;
+}
+
+bool IsRenamed(const MethodRule& method, const EngineModel& model) {
+  return !method.list_functions.empty() && (!model.renames.empty() || model.hands_renames);
+}
+
 // A list under the names that `function` gives its entries.
 QuestionList Renamed(const QuestionList& list, const Runtime& runtime, const std::string& function,
                      RuntimeQuestion question, PythonRegexes* regexes) {
@@ -97,6 +108,13 @@ QuestionList Renamed(const QuestionList& list, const Runtime& runtime, const std
     }
   }
   return out;
+}
+
+// The error of the function that looks at the whole description.
+std::string Checked(const Runtime& runtime, const MethodRule& method,
+                    const RuntimeQuestion& question, PythonRegexes* regexes) {
+  const RuntimeAnswer answer = Emulate(runtime, method.check, question, regexes);
+  return answer.is_error() ? answer.error : std::string();
 }
 
 }  // namespace
@@ -137,9 +155,7 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
   if (description.has_hf_quant_config) question.flags.insert("hf_quant_config.json");
   question.texts["file"] = description.place.file;
   question.texts["architecture"] = model.architecture;
-  question.map = model.map;
-  if (method.map == "none" && !model.hands_map) question.map.clear();
-  if (const FusedMap* table = runtime.Table(method.map)) AddMap(*table, &question.map);
+  question.map = MapFor(runtime, method, model);
   QuestionList list;
   // The first key that is there counts, in the dialect's order, or in that of a function for which
   // one with null counts too.
@@ -180,8 +196,7 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
   for (const JsonValue member : description.value)
     all.push_back({std::string(member.name()), member, all.size(), 0});
   AddTables(model, &question);
-  if (method.list_functions.empty() || (model.renames.empty() && !model.hands_renames))
-    return question;
+  if (!IsRenamed(method, model)) return question;
   const RuntimeQuestion before = question;
   question.flags.insert("renamed");
   for (const auto& [only, function] : method.list_functions) {
@@ -196,6 +211,35 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
   return question;
 }
 
+RuntimeQuestion& QuestionCache::Get(const Description& description, const Runtime& runtime,
+                                    const MethodRule& method, const EngineModel& model) {
+  std::string key = JsonText(model.architecture);
+  for (const std::string& name : KeysWithNull(runtime, method)) key += JsonText(name);
+  key += "|";
+  for (const std::string& entry : model.lists) key += JsonText(entry);
+  for (const auto& [table, entries] : model.renames) {
+    key += "|" + JsonText(table);
+    for (const auto& [from, to] : entries) key += JsonText(from) + (to ? JsonText(*to) : "-");
+  }
+  // Functions rename by what else their own version defines.
+  if (IsRenamed(method, model)) {
+    key += "|" + runtime.engine + "@" + runtime.version;
+    for (const auto& [list, function] : method.list_functions)
+      key += JsonText(list) + JsonText(function);
+  }
+  const auto [at, fresh] = kept_.try_emplace(key);
+  Kept& kept = at->second;
+  if (fresh) {
+    kept.question = BaseQuestion(description, runtime, method, model, &regexes);
+    kept.texts = kept.question.texts;
+    return kept.question;
+  }
+  kept.question.name.clear();
+  kept.question.texts = kept.texts;
+  kept.question.map = MapFor(runtime, method, model);
+  return kept.question;
+}
+
 std::string AsResult(const std::string& word) {
   std::string result = word.substr(0, word.find(':'));
   return result == "target" || result == "config" ? "quant" : result;
@@ -206,8 +250,15 @@ std::string RefusalOf(const Description& description, const Runtime& runtime,
   if (!method.refuses.empty()) return Filled(method.refuses, description.value);
   if (method.check.empty()) return {};
   const RuntimeQuestion question = BaseQuestion(description, runtime, method, model, regexes);
-  const RuntimeAnswer answer = Emulate(runtime, method.check, question, regexes);
-  return answer.is_error() ? answer.error : std::string();
+  return Checked(runtime, method, question, regexes);
+}
+
+std::string RefusalOf(const Description& description, const Runtime& runtime,
+                      const MethodRule& method, const EngineModel& model, QuestionCache* cache) {
+  if (!method.refuses.empty()) return Filled(method.refuses, description.value);
+  if (method.check.empty()) return {};
+  const RuntimeQuestion& question = cache->Get(description, runtime, method, model);
+  return Checked(runtime, method, question, &cache->regexes);
 }
 
 }  // namespace ferrule

@@ -2,6 +2,7 @@
 // The description of a checkpoint's quantization → what an engine's functions are asked with.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -22,11 +23,30 @@ RuntimeQuestion BaseQuestion(const Description& description, const Runtime& runt
                              const MethodRule& method, const EngineModel& model,
                              PythonRegexes* regexes);
 
+// Questions about one description, shared by engines and versions that read its lists alike, with
+// the indexes and lists that their functions made of them, and compiled patterns.
+class QuestionCache {
+ public:
+  // What BaseQuestion gives. It stays until the cache goes; the next call may change it.
+  RuntimeQuestion& Get(const Description& description, const Runtime& runtime,
+                       const MethodRule& method, const EngineModel& model);
+  PythonRegexes regexes;
+
+ private:
+  struct Kept {
+    RuntimeQuestion question;
+    decltype(RuntimeQuestion::texts) texts;  // as it was made
+  };
+  std::map<std::string, Kept> kept_;  // by what it is made of beside the description
+};
+
 // The word of a function's answer as plans tell it: skip, quant, none, error.
 std::string AsResult(const std::string& word);
 
 // What the engine says when it refuses the description as a whole; empty when it takes it.
 std::string RefusalOf(const Description& description, const Runtime& runtime,
                       const MethodRule& method, const EngineModel& model, PythonRegexes* regexes);
+std::string RefusalOf(const Description& description, const Runtime& runtime,
+                      const MethodRule& method, const EngineModel& model, QuestionCache* cache);
 
 }  // namespace ferrule

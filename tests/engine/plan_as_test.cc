@@ -176,3 +176,46 @@ TEST_CASE("each method reaches the engine's own function") {
     CHECK(result == row.result);
   }
 }
+
+TEST_CASE("engines that share questions, and sizes that share answers, say what each says alone") {
+  Diagnostics out;
+  const auto runtimes = LoadRuntimes({FERRULE_TEST_DATA "/../rules"}, &out);
+  REQUIRE(runtimes);
+  int compared = 0, refused = 0;
+  for (const char* fixture : {"qwen3_next_80b_fp8", "glm_4_7_fp8", "kimi_k2_5", "qwen3_32b_awq",
+                              "quant/glm_5_nvfp4", "mimo_v2_5", "deepseek_v4_pro"}) {
+    auto checkpoint = OpenCheckpoint(std::string(FERRULE_TEST_DATA "/fixtures/") + fixture, &out);
+    REQUIRE(checkpoint);
+    const auto shared = std::make_shared<const Checkpoint>(std::move(*checkpoint));
+    auto plan = MakePlan(SourceBook(), shared, {1}, &out);
+    REQUIRE(plan);
+    QuestionCache cache;
+    std::vector<std::optional<PlanAs>> decided(runtimes->runtimes.size());
+    for (const int tp : {1, 8}) {
+      REQUIRE((tp == 1 || CutAgain(tp, &*plan, &out)));
+      const auto alone = MakePlan(SourceBook(), shared, {tp}, &out);
+      REQUIRE(alone);
+      CHECK(plan->plan_sha == alone->plan_sha);
+      for (size_t e = 0; e < decided.size(); ++e) {
+        const Runtime& runtime = *runtimes->runtimes[e];
+        INFO(fixture << " " << runtime.engine << "@" << runtime.version << " tp " << tp);
+        Diagnostics ours, own;
+        const auto expected = ComparePlan(*alone, runtime, &own);
+        if (tp > 1 && !decided[e]) continue;  // not described
+        auto as = ComparePlan(*plan, runtime, &cache, tp > 1 ? &*decided[e] : nullptr, &ours);
+        CHECK(ToHuman(ours, false) == ToHuman(own, false));
+        REQUIRE(as.has_value() == expected.has_value());
+        if (!as) continue;
+        JsonWriter text, expected_text;
+        WritePlanAs(*plan, *as, true, &text);
+        WritePlanAs(*alone, *expected, true, &expected_text);
+        CHECK(text.Take() == expected_text.Take());
+        ++compared;
+        refused += as->refused > 0 || !as->refusal.empty() ? 1 : 0;
+        if (tp == 1) decided[e] = std::move(as);
+      }
+    }
+  }
+  CHECK(compared > 100);
+  CHECK(refused > 0);
+}
