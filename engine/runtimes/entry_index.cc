@@ -35,10 +35,22 @@ bool IsPlain(char c) {
          c == '-' || c == '.';
 }
 
-bool IsPlainPattern(std::string_view text, bool stars) {
-  return text.size() <= kLongPattern && std::all_of(text.begin(), text.end(), [&](char c) {
-           return IsPlain(c) || (stars && c == '*');
-         });
+bool IsPlainGlob(std::string_view text) {
+  return text.size() <= kLongPattern &&
+         std::all_of(text.begin(), text.end(), [](char c) { return IsPlain(c) || c == '*'; });
+}
+
+// What every match of a pattern begins with, where a dot stands for any character; nothing for one
+// that is more than plain characters, some of them repeated, as it may not compile.
+std::optional<std::string_view> PlainHead(std::string_view pattern) {
+  if (pattern.size() > kLongPattern) return std::nullopt;
+  size_t head = pattern.size();
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (IsPlain(pattern[i])) continue;
+    if (pattern[i] != '*' || i == 0 || pattern[i - 1] == '*') return std::nullopt;
+    head = std::min(head, i - 1);
+  }
+  return pattern.substr(0, head);
 }
 
 // Whether what stands around an entry leaves its text where every match begins.
@@ -187,14 +199,14 @@ void EntryIndex::Add(const MatchRule& rule, std::string_view text, uint32_t plac
   std::string_view piece = text;
   switch (rule.by) {
     case By::kRegex:
-      if (IsPlainPattern(text, false) && BeginsWithEntry(rule.form))
-        out->plain.emplace_back(text, place);
+      if (const auto head = PlainHead(text); head && BeginsWithEntry(rule.form))
+        out->plain.emplace_back(*head, place);
       else
         always_.push_back(place);
       return;
     case By::kModelOptGlob:
-      piece = IsPlainPattern(text, true) && BeginsWithEntry(rule.form) ? LongestPiece(text, "*")
-                                                                       : std::string_view();
+      piece = IsPlainGlob(text) && BeginsWithEntry(rule.form) ? LongestPiece(text, "*")
+                                                              : std::string_view();
       break;
     case By::kGlob:
       piece = LongestPiece(text, "*?[");

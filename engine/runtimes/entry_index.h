@@ -52,7 +52,8 @@ class EntryIndex {
  private:
   struct RuleIndex {
     HashedPlaces places;
-    // Patterns of letters, digits, `_`, `-` and dots alone, sorted.
+    // Of patterns of letters, digits, `_`, `-` and dots, some of them repeated: what comes before
+    // the first that is, sorted.
     std::vector<std::pair<std::string_view, uint32_t>> plain;
   };
   void Add(const MatchRule& rule, std::string_view text, uint32_t place, RuleIndex* out);

@@ -129,8 +129,8 @@ TEST_CASE("entry index: of a long list few entries are left to ask") {
   const std::string name = "model.layers.7.mlp.experts.11.gate_proj";
   for (const MatchRule& rule : EveryRule()) {
     if (!rule.form.empty() && rule.form != "{}\\." && rule.form != "(?:{})") continue;
-    const std::vector<std::string> entries =
-        ManyNames(rule.by == By::kGlob || rule.by == By::kModelOptGlob ? "*" : "");
+    const bool stars = rule.by == By::kGlob || rule.by == By::kModelOptGlob || !rule.form.empty();
+    const std::vector<std::string> entries = ManyNames(stars ? "*" : "");
     const std::vector<MatchRule> rules{rule};
     const EntryIndex index(rules, Views(entries));
     // A name that an entry holds, or that is below one: half of a layer's entries at the most.
