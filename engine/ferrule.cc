@@ -8,6 +8,7 @@
 #include "engine/plan/view.h"
 #include "engine/report/report_parts.h"
 #include "engine/runtimes/plan_as.h"
+#include "engine/text/finding_order.h"
 
 namespace ferrule {
 
@@ -33,10 +34,10 @@ namespace {
 
 std::vector<PlanFinding> PlanFindings(const Diagnostics& diagnostics) {
   std::vector<PlanFinding> findings;
-  for (const Finding& finding : diagnostics.findings())
-    findings.push_back({CodeName(finding.code), Info(finding.code).slug,
-                        std::string(LevelName(finding.level)), finding.message,
-                        finding.at.ToString()});
+  for (const Finding* finding : InOrder(diagnostics))
+    findings.push_back({CodeName(finding->code), Info(finding->code).slug,
+                        std::string(LevelName(finding->level)), finding->message,
+                        finding->at.ToString()});
   return findings;
 }
 

@@ -9,6 +9,7 @@
 
 #include "engine/plan/view.h"
 #include "engine/report/report_parts.h"
+#include "engine/text/finding_order.h"
 
 namespace ferrule {
 namespace {
@@ -285,7 +286,7 @@ std::string FindingsReport(const Diagnostics& findings, const ReportOptions& opt
   if (options.format == Format::kJson) return FindingsJson(findings, options);
   if (options.format == Format::kHuman) return ToHuman(findings, options.color);
   std::string out;
-  for (const Finding& finding : findings.findings()) out += ToShort(finding);
+  for (const Finding* finding : InOrder(findings)) out += ToShort(*finding);
   if (findings.dropped() > 0) out += fmt::format("… and {} more\n", findings.dropped());
   return out;
 }

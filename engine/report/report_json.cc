@@ -4,6 +4,7 @@
 #include "engine/report/report.h"
 #include "engine/report/report_parts.h"
 #include "engine/runtimes/plan_as.h"
+#include "engine/text/finding_order.h"
 #include "engine/text/json_writer.h"
 #include "engine/text/version.h"
 
@@ -138,7 +139,7 @@ void WriteModule(const Plan& plan, int32_t module, const Group* group, JsonWrite
 
 void WriteFindingList(const Diagnostics& findings, JsonWriter* out) {
   out->Key("findings").BeginArray();
-  for (const Finding& finding : findings.findings()) WriteFinding(finding, out);
+  for (const Finding* finding : InOrder(findings)) WriteFinding(*finding, out);
   out->Line().EndArray();
 }
 

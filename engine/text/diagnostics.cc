@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
+
+#include "engine/text/finding_order.h"
+#include "engine/text/remedy.h"
 
 namespace ferrule {
 namespace {
@@ -121,7 +125,11 @@ std::string_view LevelName(Level level) {
 }
 
 Finding::Finding(Code c, std::string text, Location where)
-    : code(c), level(Info(c).level), message(std::move(text)), at(std::move(where)) {}
+    : code(c),
+      level(Info(c).level),
+      message(std::move(text)),
+      at(std::move(where)),
+      help(RemedyOf(c)) {}
 
 Finding& Finding::Fact(std::string key, std::string text) {
   facts.emplace_back(std::move(key), std::move(text));
@@ -129,7 +137,7 @@ Finding& Finding::Fact(std::string key, std::string text) {
 }
 
 Finding& Finding::Help(std::string text) {
-  help = std::move(text);
+  if (!text.empty()) help = std::move(text);
   return *this;
 }
 
@@ -173,6 +181,18 @@ void Diagnostics::Append(const Diagnostics& other) {
 
 size_t Diagnostics::dropped() const {
   return counts_[0] + counts_[1] + counts_[2] - findings_.size();
+}
+
+std::vector<const Finding*> InOrder(const Diagnostics& diagnostics) {
+  std::vector<const Finding*> out;
+  for (const Finding& finding : diagnostics.findings()) out.push_back(&finding);
+  const auto key = [](const Finding& finding) {
+    return std::tuple(-static_cast<int>(finding.level), std::string_view(finding.at.path),
+                      finding.at.line, finding.at.column);
+  };
+  std::stable_sort(out.begin(), out.end(),
+                   [&](const Finding* a, const Finding* b) { return key(*a) < key(*b); });
+  return out;
 }
 
 std::string ToHuman(const Finding& finding, bool color) {
@@ -221,7 +241,7 @@ std::string ToShort(const Finding& finding) {
 
 std::string ToHuman(const Diagnostics& diagnostics, bool color) {
   std::string out;
-  for (const Finding& finding : diagnostics.findings()) out += ToHuman(finding, color) + "\n";
+  for (const Finding* finding : InOrder(diagnostics)) out += ToHuman(*finding, color) + "\n";
   if (diagnostics.dropped() > 0)
     out += fmt::format("… and {} more findings of the same kinds\n", diagnostics.dropped());
   return out;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "engine/text/json_scan.h"
+#include "engine/text/remedy.h"
 #include "tests/catch.h"
 #include "tests/engine/temp_dir.h"
 
@@ -40,7 +41,8 @@ TEST_CASE("a mistake in a long line is placed, the line is not shown") {
   CHECK_FALSE(ParseJson("c.json", "[\n" + std::string(10'000, ' ') + "x]", {}, &diagnostics));
   CHECK(ToHuman(diagnostics.findings()[0], false) ==
         "error[FR701]: this is not JSON: expected a value, found `x`\n"
-        " --> c.json:2:10001\n");
+        " --> c.json:2:10001\nhelp: " +
+            std::string(RemedyOf(Code::kJsonSyntax)) + "\n");
   Diagnostics twice;  // refused for the number first, which has no place
   CHECK_FALSE(ParseJson("c.json", R"({"a":1e999,"a":1})", {}, &twice));
   CHECK(Lines(twice, "") ==

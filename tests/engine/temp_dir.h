@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "engine/text/diagnostics.h"
+#include "engine/text/remedy.h"
 
 namespace ferrule {
 
@@ -49,7 +50,8 @@ inline std::string Safetensors(std::string_view header, size_t data) {
   return file.append(header).append(data, '\0');
 }
 
-// One line for each finding, with its facts, other places and help; `directory` is shown as D.
+// One line for each finding, with its facts, other places and help, unless that is the remedy of
+// its code; `directory` is shown as D.
 inline std::string Lines(const Diagnostics& diagnostics, std::string_view directory) {
   std::string out;
   for (const Finding& finding : diagnostics.findings()) {
@@ -59,7 +61,7 @@ inline std::string Lines(const Diagnostics& diagnostics, std::string_view direct
     for (const Label& label : finding.labels)
       out += " | " + label.at.ToString() + ": " + label.text;
     for (const auto& [key, text] : finding.facts) out += " | " + key + ": " + text;
-    if (!finding.help.empty()) out += " | help: " + finding.help;
+    if (finding.help != RemedyOf(finding.code)) out += " | help: " + finding.help;
   }
   if (directory.empty()) return out;
   for (size_t at = 0; (at = out.find(directory, at)) != std::string::npos; ++at)

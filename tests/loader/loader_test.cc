@@ -157,13 +157,17 @@ TEST_CASE("what a plan does not allow is not loaded, and the reason is text") {
   CHECK(refused(*plan, "model.layers.3.self_attn.qkv_porj", 0) ==
         "error[FR406]: the model has no linear `model.layers.3.self_attn.qkv_porj`\nhelp: did you "
         "mean `model.layers.3.self_attn.qkv_proj`?\n\n");
-  CHECK(refused(*plan, "model.norm", 0) == "error[FR406]: `model.norm` is no linear\n\n");
+  CHECK(refused(*plan, "model.norm", 0) ==
+        "error[FR406]: `model.norm` is no linear\n"
+        "help: `ferrule plan DIR --expand` lists the linears\n\n");
   CHECK(refused(*plan, "", 0).find("error[FR406]: the model has no linear ``") == 0);
 
   const auto fixture = book->Plan(FixturePath("qwen3_8b_fp8"));
   REQUIRE(fixture);
-  CHECK(refused(*fixture, "lm_head", 0) ==
-        "error[FR706]: `" + FixturePath("qwen3_8b_fp8") + "` holds no weights\n\n");
+  CHECK(refused(*fixture, "lm_head", 0) == "error[FR706]: `" + FixturePath("qwen3_8b_fp8") +
+                                               "` holds no weights\n"
+                                               "help: complete the download; if the release has no "
+                                               "such file, take its name out of what names it\n\n");
 
   const auto models = RuleBook::Load({FERRULE_TEST_DATA "/bad/models"});
   REQUIRE(models);

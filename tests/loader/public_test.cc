@@ -240,7 +240,7 @@ TEST_CASE("C: findings of a plan with errors") {
   c.book = ferrule_book_load(directories, 1, &c.error);
   REQUIRE(c.book != nullptr);
   CHECK(ferrule_plan_make(c.book, kTiny, 1, 0, &c.error) == nullptr);
-  CHECK(c.Said().find("\nerror[FR301]: `in_proj_ba` is declared fused") != std::string::npos);
+  CHECK(c.Said().find("1: error[FR301]: `in_proj_ba` is declared fused") == 0);
   c.plan = ferrule_plan_make(c.book, kTiny, 1, FERRULE_ALLOW_ERRORS, &c.error);
   REQUIRE(c.plan != nullptr);
   CHECK(ferrule_plan_has_errors(c.plan) == 1);
@@ -268,9 +268,8 @@ TEST_CASE("C: what is NULL or wrong is refused with who has to act") {
   CHECK(c.Said() == "2: `directories` is NULL");
   const char* const nowhere[] = {"/nowhere"};
   CHECK(ferrule_book_load(nowhere, 1, &c.error) == nullptr);
-  CHECK(c.Said() ==
-        "2: error[FR901]: the directory `/nowhere` cannot be read: No such file or directory\n --> "
-        "/nowhere");
+  CHECK(c.Said().find("2: error[FR901]: the directory `/nowhere` cannot be read: No such file or "
+                      "directory\n --> /nowhere") == 0);
   CHECK(ferrule_book_load(nowhere, 1, nullptr) == nullptr);  // nobody wants to know
   CHECK(ferrule_book_model_types(nullptr, &count) == nullptr);
   CHECK(count == 0);
