@@ -17,7 +17,8 @@ int32_t FindLoadable(const ModelPlan& plan, std::string_view name, int rank, Dia
     out->Add(Code::kBadTp, fmt::format("rank {} of {}", rank, inside.tp));
   } else if (!inside.checkpoint->has_weights) {
     out->Add(Code::kMissingFile,
-             fmt::format("{} holds no weights", Quoted(inside.checkpoint->directory)));
+             fmt::format("{} holds no weights", Quoted(inside.checkpoint->directory)))
+        .Help("name the checkpoint itself: a header fixture is planned, not loaded");
   } else {
     return FindLinear(inside, name, out);
   }

@@ -164,10 +164,10 @@ TEST_CASE("what a plan does not allow is not loaded, and the reason is text") {
 
   const auto fixture = book->Plan(FixturePath("qwen3_8b_fp8"));
   REQUIRE(fixture);
-  CHECK(refused(*fixture, "lm_head", 0) == "error[FR706]: `" + FixturePath("qwen3_8b_fp8") +
-                                               "` holds no weights\n"
-                                               "help: complete the download; if the release has no "
-                                               "such file, take its name out of what names it\n\n");
+  CHECK(refused(*fixture, "lm_head", 0) ==
+        "error[FR706]: `" + FixturePath("qwen3_8b_fp8") +
+            "` holds no weights\n"
+            "help: name the checkpoint itself: a header fixture is planned, not loaded\n\n");
 
   const auto models = RuleBook::Load({FERRULE_TEST_DATA "/bad/models"});
   REQUIRE(models);
