@@ -2,8 +2,8 @@
 // A long list and the rules that match it → for a name the few entries that can say anything but
 // no, so that asking does not take longer as the list grows.
 //
-//   const EntryIndex index(rules, list);
-//   index.Find({{"model.layers.3.mlp.gate"}}, "Linear", {})    // {17, 204}: in order
+//   const EntryIndex index(rules, texts);
+//   index.Find({{"model.layers.3.mlp.gate"}}, {"Linear"})    // {17, 204}: in order; names by rule
 //
 // INVARIANT: every entry that a rule matches, or that may raise or be unknown, is found. Others may
 // be found too: the caller asks each as it would without an index.

@@ -10,7 +10,8 @@
 
 namespace ferrule {
 
-// They belong to `diagnostics` and are valid until its next Add.
+// They belong to `diagnostics` and are valid until its next Add. Defined in diagnostics.cc, whose
+// own text goes by it.
 std::vector<const Finding*> InOrder(const Diagnostics& diagnostics);
 
 }  // namespace ferrule
